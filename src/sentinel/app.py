@@ -1,0 +1,311 @@
+"""
+The composition root: settings become a running monitor. The only place where things are put together, and where the clock
+is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import IO, Literal
+
+import msgspec
+
+from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
+from sentinel.detection import Engine, RuleSet, parse_rules, shipped_rules
+from sentinel.errors import ConfigError, OutsideError
+from sentinel.model import Micros, Role, Severity
+from sentinel.observability import Metrics, open_log
+from sentinel.response import GuardRails, Network, Policy, default_policy, parse_policy
+from sentinel.scanning.scanner import Scanner
+from sentinel.settings import Settings
+from sentinel.storage import SYSTEM, AuditEntry, Store
+from sentinel.stream import Board, Intake, Worker
+
+__all__ = ["DataFolderBusy", "EX_IOERR", "Monitor", "read_rules"]
+
+EX_IOERR = 74
+"""Exit code after a failed write or fsync (sysexits.h)."""
+_CHECK_SECONDS = 2.0
+_OVERALL = Literal["healthy", "degraded", "critical", "offline"]
+
+
+class DataFolderBusy(ConfigError):
+    """Another process works on this data folder."""
+
+
+def _wall_clock() -> Micros:
+    return time.time_ns() // 1000
+
+
+class Monitor:
+    """A running monitor on one data folder. Made by `open`; `close` at the end."""
+
+    def __init__(
+        self, settings: Settings, store: Store, rules: RuleSet, policy: Policy, lock: IO[str], clock: Callable[[], Micros]
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.rules = rules
+        self.clock = clock
+        self.metrics = Metrics()
+        self.log = open_log(settings.data_dir / "logs" / "api.log", retention_days=settings.log_retention_days)
+        self.scan_log = open_log(settings.data_dir / "logs" / "scan.log", retention_days=settings.log_retention_days)
+        self.pseudonym_key = _secret_bytes(settings.data_dir / "pseudonym.key")
+        self.scanner = Scanner()
+        self.rails = _rails(settings)
+        self.tokens = TokenBook()
+        self.board = Board(store, clock)
+        self.worker = Worker(
+            store,
+            self.board,
+            Engine(rules),
+            policy,
+            self.rails,
+            clock=clock,
+            lateness=round(settings.lateness * 1_000_000),
+            metrics=self.metrics,
+            log=self.log,
+            on_lost=self._stop_at_once,
+        )
+        self.intake = Intake(
+            store, clock=clock, queue_limit=settings.queue_limit, worker=self.worker, on_lost=self._stop_at_once
+        )
+        self.metrics.watch_queue(lambda: self.intake.depth)
+        self._lock = lock
+        self._checks: asyncio.Task[None] | None = None
+        self._told_status: _OVERALL = "healthy"
+
+    @classmethod
+    async def open(cls, settings: Settings, clock: Callable[[], Micros] = _wall_clock) -> Monitor:
+        """
+        Return a monitor that runs.
+
+        Raises:
+            DataFolderBusy: Another process has the data folder.
+            ConfigError: Rules, policy or folder can't be used; names the place.
+        """
+        lock = _lock(settings.data_dir)
+        try:
+            rules = read_rules(settings.rules_dir)
+            policy = _read_policy(settings.policy_file)
+            store = await Store.open(settings.database_path)
+        except BaseException:
+            lock.close()
+            raise
+        monitor = cls(settings, store, rules, policy, lock, clock)
+        await monitor._start()
+        return monitor
+
+    async def _start(self) -> None:
+        self.log.info("Initializing security monitoring services...")
+        self.tokens = TokenBook(await self.store.tokens())
+        await self._first_token()
+        await self.board.load()
+        self.worker.start()
+        self.intake.start()
+        self._checks = asyncio.create_task(self._check_forever(), name="checks")
+        for refusal in self.rules.refused:
+            self.log.warning("rule refused", file=refusal.file, line=refusal.line, rule=refusal.rule, reason=refusal.reason)
+        self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
+
+    async def close(self) -> None:
+        """Commit what was offered, stop judging, and let go of the data folder."""
+        await self.board.close()
+        await self.intake.stop()
+        await self.worker.stop()
+        if self._checks:
+            self._checks.cancel()
+            await asyncio.gather(self._checks, return_exceptions=True)
+        await self.store.close()
+        self.log.info("Security monitoring services stopped.")
+        self._lock.close()
+
+    def _stop_at_once(self, err: BaseException) -> None:
+        """
+        End the process without another write: nobody knows what the disk holds.
+
+        No clean-up on purpose. A failed fsync must not be retried, and whoever waits for an answer gets none, which is
+        the truth. The next start makes durable what can be read.
+        """
+        with contextlib.suppress(Exception):
+            self.log.critical("the store is lost, stopping", error=type(err).__name__)
+        sys.stderr.write(f"sentinel: {err}\n")
+        sys.stderr.flush()
+        os._exit(EX_IOERR)
+
+    # --- health --------------------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, object]:
+        """Return the overall status and each component's (the contract's shape, without details)."""
+        store_stops = self.store.full or self.worker.failing is not None
+        processor = "degraded" if store_stops else "running" if self.worker.alive else "stopped"
+        components = {
+            "security_metrics_service": "running",
+            "security_event_processor": processor,
+            "automated_response_service": "running" if self.worker.alive else "stopped",
+            "threat_detection_service": "running" if self.rules.rules else "degraded",
+        }
+        overall: _OVERALL = "healthy"
+        if store_stops or "stopped" in components.values():
+            overall = "critical"
+        elif "degraded" in components.values():
+            overall = "degraded"
+        return {"overall_status": overall, "components": {name: {"status": status} for name, status in components.items()}}
+
+    def ready(self) -> str | None:
+        """Return None when events are taken and judged, else why not."""
+        if self.store.full:
+            return "the store has no room"
+        if not self.rules.rules:
+            return "no rule is loaded"
+        return None if self.worker.alive else "the worker does not run"
+
+    async def _check_forever(self) -> None:
+        """Write a row now and then: so a full disk is noticed on an idle system, and so is its end."""
+        while True:
+            try:
+                await self.store.probe()
+            except OutsideError as err:
+                if not err.retryable:
+                    self._stop_at_once(err)
+            status = str(self.health()["overall_status"])
+            if status != self._told_status:
+                self._told_status = status  # type: ignore[assignment]
+                (self.log.info if status == "healthy" else self.log.error)(f"Security monitoring status: {status}")
+            await asyncio.sleep(_CHECK_SECONDS)
+
+    # --- tokens --------------------------------------------------------------------------------------------------------
+
+    async def create_token(
+        self,
+        role: Role,
+        *,
+        by: str,
+        name: str = "",
+        max_severity: Severity | None = None,
+        may_cause_actions: bool = False,
+        expires_at: Micros | None = None,
+        source_cidr: str | None = None,
+        secret: str | None = None,
+    ) -> tuple[str, Token]:
+        """Return a new token's text, shown once, and what is kept of it."""
+        text = secret or mint(role)
+        default = Severity.HIGH if role is Role.INGEST else Severity.CRITICAL
+        token = Token(
+            id=f"tok-{uuid.uuid4().hex[:16]}",
+            name=name or role.value,
+            role=role,
+            hash=token_hash(text),
+            max_severity=max_severity or default,
+            may_cause_actions=may_cause_actions,
+            created_at=self.clock(),
+            expires_at=expires_at,
+            source_cidr=source_cidr,
+        )
+        await self._keep(token, "token.create", by)
+        return text, token
+
+    async def revoke_token(self, token: Token, *, by: str) -> Token:
+        """Return the token as revoked; it is refused from now on."""
+        revoked = msgspec.structs.replace(token, revoked_at=self.clock())
+        await self._keep(revoked, "token.revoke", by)
+        return revoked
+
+    async def _keep(self, token: Token, operation: str, by: str) -> None:
+        details = {"name": token.name, "role": token.role.value}
+        entry = AuditEntry(at=self.clock(), actor=by, operation=operation, target=token.id, details=details)
+        await self.store.save_token(token, entry)
+        self.tokens.put(token)
+
+    async def _first_token(self) -> None:
+        """Keep the admin token of the data folder over restarts, and make it at the first."""
+        path = self.settings.token_file
+        text = path.read_text(encoding="ascii").strip() if path.exists() else None
+        if text is not None and not looks_real(text):
+            raise ConfigError("holds no token; delete the file and start again to get a new one", where=str(path))
+        if text is None:
+            text = mint(Role.ADMIN)
+            _write_secret(path, f"{text}\n".encode())
+        if token_hash(text) not in {token.hash for token in self.tokens.list()}:
+            await self.create_token(Role.ADMIN, by=SYSTEM, name="first admin", secret=text)
+
+
+def read_rules(folders: Iterable[str]) -> RuleSet:
+    """
+    Return the rules of the named folders; `default` stands for the shipped ones.
+
+    Raises:
+        ConfigError: A folder can't be read. A broken rule does not raise: it is in `refused`, with file and line.
+    """
+    documents: list[tuple[str, str]] = []
+    for folder in folders:
+        if folder == "default":
+            documents += shipped_rules()
+            continue
+        paths = sorted(path for path in Path(folder).rglob("*.y*ml") if path.name != "placeholders.yml")
+        if not paths:
+            raise ConfigError("no rule files (*.yml) there; name a folder with Sigma rules, or `default`", where=folder)
+        documents += [(str(path), path.read_text(encoding="utf-8")) for path in paths]
+    return parse_rules(documents)
+
+
+def _read_policy(path: Path | None) -> Policy:
+    if path is None:
+        return default_policy()
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"), str(path))
+    except OSError as err:
+        raise ConfigError(f"can't be read: {err.strerror}", where=str(path)) from err
+
+
+def _rails(settings: Settings) -> GuardRails:
+    own: tuple[Network, ...] = ()
+    with contextlib.suppress(ValueError):  # a host name: what it means is loopback, or belongs into the allow-list
+        own = (ip_network(ip_address(settings.host)),)
+    return GuardRails(
+        allow_list=tuple(map(ip_network, settings.allow_list)),
+        trusted_proxies=tuple(map(ip_network, settings.trusted_proxies)),
+        own_addresses=own,
+    )
+
+
+def _lock(folder: Path) -> IO[str]:
+    """Take the data folder for this process; the kernel lets go of it however the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (folder / "lock").open("a", encoding="ascii")
+    except OSError as err:
+        raise ConfigError(f"the data folder can't be used: {err.strerror}", where=str(folder)) from err
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise DataFolderBusy("another Sentinel works on this data folder", where=str(folder)) from None
+    return lock
+
+
+def _secret_bytes(path: Path) -> bytes:
+    if not path.exists():
+        _write_secret(path, secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

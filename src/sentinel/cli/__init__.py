@@ -1,0 +1,33 @@
+"""The command line: `sentinel COMMAND`. Data goes to stdout, talk to stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from sentinel.cli._root import app
+from sentinel.errors import SentinelError
+
+__all__ = ["app", "run"]
+
+
+def run() -> int:
+    """Run the command line; 2 for a mistake in usage or configuration, 4 when the service can't be reached."""
+    try:
+        result = app(standalone_mode=False)
+    except SentinelError as err:
+        sys.stderr.write(f"sentinel: {err}\n")
+        return 2
+    except Exception as err:
+        return _usage(err)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(err: Exception) -> int:
+    """Show what the command line parser found wrong; anything else is a defect and keeps its traceback."""
+    show = getattr(err, "show", None)
+    if show is None:
+        if type(err).__name__ == "Abort":
+            return 130
+        raise err
+    show()
+    return int(getattr(err, "exit_code", 2))

@@ -1,0 +1,23 @@
+"""The tree of commands; each group is one file, imported only when it runs."""
+
+from __future__ import annotations
+
+import typer
+
+from sentinel.cli import blocks, ingest, scan, serve, token
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="sentinel",
+    help="Judge texts that go into and out of language models; watch, decide on and enforce security events.",
+    epilog='Try: sentinel scan "Ignore all previous instructions"',
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+app.command()(scan.scan)
+app.command()(serve.serve)
+app.command()(ingest.ingest)
+app.add_typer(blocks.app, name="blocks")
+app.add_typer(token.app, name="token")

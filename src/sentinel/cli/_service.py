@@ -1,0 +1,112 @@
+"""How commands reach a monitor: the running service's API, or the same application inside this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import httpx
+import typer
+
+from sentinel.errors import ConfigError
+from sentinel.settings import Settings, load_settings
+
+__all__ = ["DataDir", "ask", "fail", "on_service", "service_file"]
+
+_S = "/api/v1/security"
+_STARTING_SECONDS = 5.0
+T = TypeVar("T")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", "-d", help="Folder with the store, the token and the logs.", show_default="data"),
+]
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Say what went wrong, and end with an exit code."""
+    sys.stderr.write(f"sentinel: {message}\n")
+    raise typer.Exit(code)
+
+
+def service_file(settings: Settings) -> Path:
+    """Return the file that says where a running service listens."""
+    return settings.data_dir / "service.json"
+
+
+def on_service(work: Callable[[httpx.AsyncClient, bool], Awaitable[T]], flags: dict[str, object]) -> T:
+    """
+    Run `work(client, is_running)` against the monitor of a data folder.
+
+    A service that runs is asked through its API. Without one, the same application is opened here, so that every command
+    does the same thing either way.
+    """
+    settings = load_settings(flags)
+
+    async def session() -> T:
+        async with _connect(settings) as (client, running):
+            return await work(client, running)
+
+    try:
+        return asyncio.run(session())
+    except httpx.TransportError as err:
+        fail(f"the service can't be reached ({type(err).__name__}); is it running? Start it with `sentinel serve`", 4)
+
+
+@asynccontextmanager
+async def _connect(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, bool]]:
+    try:
+        from sentinel.app import DataFolderBusy, Monitor  # noqa: PLC0415 - the server extra, and slow to import
+        from sentinel.server import create_app  # noqa: PLC0415
+    except ModuleNotFoundError as err:
+        raise ConfigError(f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]") from err
+    try:
+        monitor = await Monitor.open(settings)
+    except DataFolderBusy as busy:
+        url = await _address(settings, busy)
+        async with _client(settings, base_url=url) as client:
+            yield client, True
+        return
+    try:
+        transport = httpx.ASGITransport(app=create_app(monitor))
+        async with _client(settings, base_url="http://in-process", transport=transport) as client:
+            yield client, False
+    finally:
+        await monitor.close()
+
+
+def _client(settings: Settings, **options: Any) -> httpx.AsyncClient:
+    """Return a client that speaks as the data folder's admin, past any proxy of the environment."""
+    token = settings.token_file.read_text(encoding="ascii").strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(10, read=600), trust_env=False, **options)
+
+
+async def _address(settings: Settings, busy: Exception) -> str:
+    """Return where the running service listens; it may be starting just now."""
+    for _ in range(round(_STARTING_SECONDS / 0.1)):
+        try:
+            return str(json.loads(service_file(settings).read_text(encoding="utf-8"))["url"])
+        except (OSError, ValueError, KeyError):
+            await asyncio.sleep(0.1)
+    raise busy
+
+
+async def ask(client: httpx.AsyncClient, method: str, path: str, **options: Any) -> Any:
+    """Return the JSON answer of the monitor; a refusal ends the command with its detail and exit code 1."""
+    answer = await client.request(method, _S + path, **options)
+    if answer.is_error:
+        fail(_detail(answer), 1)
+    return answer.json()
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the service answered {answer.status_code}"

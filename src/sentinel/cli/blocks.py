@@ -1,0 +1,72 @@
+"""`sentinel blocks`: see and end what is in force."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sentinel.cli._service import DataDir, ask, on_service
+
+__all__ = ["app"]
+
+app = typer.Typer(help="See and end what is in force.", no_args_is_help=True)
+
+_LISTS = {"ip_block": "ip_blocks", "rate_limit": "rate_limits"}
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.command("list")
+def list_blocks(
+    data_dir: DataDir = None,
+    everything: Annotated[bool, typer.Option("--all", help="Expired and revoked ones too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show what is in force, why, until when, and where it is enforced.
+
+    Example: sentinel blocks list --json
+    """
+    shown = on_service(lambda client, _: _listed(client, everything), {"data_dir": data_dir})
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    rows = [row for name in _LISTS.values() for row in shown[name]]
+    table = Table("action", "target", "severity", "status", "until", "enforced by", "reason")
+    for row in rows:
+        where = ", ".join(row["enforced_by"]) or "[red]nothing enforces this yet[/red]"
+        until = row["expiration"] or "revoked"
+        table.add_row(row["action_type"], row["target"], row["severity"], row["status"], until, where, row["reason"])
+    Console().print(table if rows else "nothing is in force")
+
+
+async def _listed(client: httpx.AsyncClient, everything: bool) -> dict[str, Any]:
+    if not everything:
+        return dict(await ask(client, "GET", "/active-blocks"))
+    items = (await ask(client, "GET", "/actions"))["items"]
+    lists: dict[str, Any] = {"user_suspensions": []}
+    for kind, name in _LISTS.items():
+        lists[name] = [item for item in items if item["action_type"] == kind]
+    lists["ip_blocks"] = [{"ip_address": item["target"], **item} for item in lists["ip_blocks"]]
+    return lists
+
+
+@app.command()
+def remove(
+    target: Annotated[str, typer.Argument(help="Address or network, as `blocks list` shows it.")],
+    kind: Annotated[str, typer.Option("--type", help="ip_block or rate_limit.")] = "ip_block",
+    data_dir: DataDir = None,
+) -> None:
+    """
+    End what is in force on a target, on every node. The same evidence does not bring it back within 24 h.
+
+    Example: sentinel blocks remove 203.0.113.9
+    """
+    path = f"/action/{quote(kind, safe='')}/{quote(target, safe='')}"
+    answer = on_service(lambda client, _: ask(client, "DELETE", path), {"data_dir": data_dir})
+    typer.echo(answer["message"])

@@ -1,0 +1,69 @@
+"""`sentinel serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from sentinel.cli._service import DataDir
+from sentinel.errors import ConfigError
+from sentinel.settings import Settings, load_settings
+
+__all__ = ["serve"]
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")] = None,
+    data_dir: DataDir = None,
+    rules: Annotated[
+        list[str] | None, typer.Option("--rules", help="Folder with Sigma rules, or `default`; may be repeated.")
+    ] = None,
+) -> None:
+    """
+    Start the service with everything inside one process: API, detection, response, store.
+
+    Flags win over environment variables (SENTINEL_PORT, SENTINEL_DATA_DIR, SENTINEL_ALLOW_LIST, ...), and those over the
+    TOML file named by SENTINEL_CONFIG or ./sentinel.toml.
+
+    Example: sentinel serve --port 8000 --data-dir /var/lib/sentinel
+    """
+    settings = load_settings({"host": host, "port": port, "data_dir": data_dir, "rules_dir": rules})
+    try:
+        import uvloop  # noqa: PLC0415 - the server extra
+
+        from sentinel.cli._running import run_service  # noqa: PLC0415
+    except ModuleNotFoundError as err:
+        raise ConfigError(f"`serve` needs the server extra ({err.name} is missing): install sentinel-ai[server]") from err
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run_service(settings, _listen(settings), _greet))
+
+
+def _listen(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as err:
+        raise ConfigError(f"{err.strerror}; choose another with --port", where=f"{settings.host}:{settings.port}") from err
+
+
+def _greet(settings: Settings, url: str) -> None:
+    token = settings.token_file
+    sys.stderr.write(
+        f"""Sentinel listens on {url}
+The admin token lies in {token}
+
+Try:
+  curl {url}/api/v1/security/health
+  curl -H "Authorization: Bearer $(cat {token})" {url}/api/v1/security/active-blocks
+
+Next: sentinel token create --role ingest    makes a token that may send events and texts to scan
+      sentinel ingest /var/log/auth.log --format sshd --act
+Ctrl-C stops it.
+"""
+    )
+    sys.stderr.flush()

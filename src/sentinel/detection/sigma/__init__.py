@@ -1,0 +1,1 @@
+"""The Sigma rule language: text -> rules, and what could not be understood."""

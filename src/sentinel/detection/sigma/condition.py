@@ -1,0 +1,162 @@
+"""The `detection` of a Sigma rule -> one predicate over events: selections, joined by the condition."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from sentinel.detection.sigma.document import Map
+from sentinel.detection.sigma.values import Predicate, field_predicate
+from sentinel.errors import RuleError
+from sentinel.model import Event
+
+__all__ = ["detection_predicate"]
+
+_TOKEN = re.compile(r"[()]|[^\s()]+")
+_MOST_WORDS = 400  # deeper nesting than this could meet the interpreter's recursion limit while an event is judged
+_WORDS = {"and", "or", "not", "of", "them", "(", ")"}
+
+
+def detection_predicate(detection: Map) -> Predicate:
+    """
+    Return the predicate that a `detection` mapping describes.
+
+    Raises:
+        LocatedError: Anything that is not understood exactly, with its line.
+    """
+    for key in ("condition", "timeframe"):
+        if (key in detection) is (key == "timeframe"):
+            raise detection.error(key, _MISPLACED[key])
+    selections = {
+        name: _selection(detection, name, content) for name, content in detection.items() if name != "condition"
+    }
+    conditions = detection["condition"]
+    texts = conditions if isinstance(conditions, list) else [conditions]
+    try:
+        return _any([_Condition(text, selections).predicate() for text in texts])
+    except RuleError as err:
+        raise detection.error("condition", err.reason) from err
+
+
+_MISPLACED = {
+    "condition": "'condition' is missing",
+    "timeframe": "'timeframe' belongs to the old aggregations; write a correlation of type event_count",
+}
+
+
+def _selection(parent: Map, name: str, content: Any) -> Predicate:
+    if isinstance(content, Map) and content:
+        return _all([_entry(content, key, value) for key, value in content.items()])
+    if isinstance(content, list) and any(isinstance(each, Map) for each in content):
+        return _any([_selection(parent, name, each) for each in content])
+    return _entry(parent, name, content, key="")
+
+
+def _entry(at: Map, place: str, value: Any, key: str | None = None) -> Predicate:
+    try:
+        return field_predicate(place if key is None else key, value)
+    except RuleError as err:
+        raise at.error(place, f"{place}: {err.reason}") from err
+
+
+def _any(predicates: Sequence[Predicate]) -> Predicate:
+    if len(predicates) == 1:
+        return predicates[0]
+
+    def matches(event: Event) -> bool:
+        return any(predicate(event) for predicate in predicates)
+
+    return matches
+
+
+def _all(predicates: Sequence[Predicate]) -> Predicate:
+    if len(predicates) == 1:
+        return predicates[0]
+
+    def matches(event: Event) -> bool:
+        return all(predicate(event) for predicate in predicates)
+
+    return matches
+
+
+class _Condition:
+    """
+    Recursive descent over the words of a condition.
+
+        either = both ("or" both)*
+        both   = one ("and" one)*
+        one    = "not" one | "(" either ")" | ("1" | "all") "of" ("them" | pattern) | selection
+    """
+
+    def __init__(self, text: Any, selections: Mapping[str, Predicate]) -> None:
+        if not isinstance(text, str):
+            raise RuleError("a condition must be text")
+        if "|" in text:
+            raise RuleError("pipes such as '| count()' are not supported; write a correlation of type event_count")
+        self._words: list[str] = _TOKEN.findall(text)
+        if len(self._words) > _MOST_WORDS:
+            raise RuleError(f"a condition has at most {_MOST_WORDS} words")
+        self._at = 0
+        self._selections = selections
+
+    def predicate(self) -> Predicate:
+        found = self._either()
+        if self._at < len(self._words):
+            raise RuleError(f"the condition is not understood from {self._words[self._at]!r} on")
+        return found
+
+    def _peek(self) -> str:
+        return self._words[self._at] if self._at < len(self._words) else ""
+
+    def _take(self, word: str) -> bool:
+        taken = self._peek().lower() == word
+        self._at += taken
+        return taken
+
+    def _either(self) -> Predicate:
+        parts = [self._both()]
+        while self._take("or"):
+            parts.append(self._both())
+        return _any(parts)
+
+    def _both(self) -> Predicate:
+        parts = [self._one()]
+        while self._take("and"):
+            parts.append(self._one())
+        return _all(parts)
+
+    def _one(self) -> Predicate:
+        if self._take("not"):
+            inner = self._one()
+            return lambda event: not inner(event)
+        if self._take("("):
+            inside = self._either()
+            if not self._take(")"):
+                raise RuleError("a closing parenthesis is missing in the condition")
+            return inside
+        word = self._peek()
+        self._at += 1
+        return self._several(word) if self._take("of") else self._named(word)
+
+    def _named(self, word: str) -> Predicate:
+        if word in self._selections:
+            return self._selections[word]
+        if not word or word.lower() in _WORDS:
+            raise RuleError(
+                f"the condition has {word!r} where a selection must stand" if word else "the condition ends early"
+            )
+        raise RuleError(f"the condition names the selection {word!r}, which is not there")
+
+    def _several(self, quantity: str) -> Predicate:
+        if quantity not in {"1", "all"}:
+            raise RuleError(f"'{quantity} of' is not supported; there are '1 of' and 'all of'")
+        pattern = self._peek()
+        self._at += 1
+        wanted = "*" if pattern == "them" else pattern
+        # The specification leaves selections that begin with an underscore out of both forms.
+        found = [p for name, p in self._selections.items() if fnmatchcase(name, wanted) and not name.startswith("_")]
+        if not found:
+            raise RuleError(f"'{quantity} of {pattern}' names no selection")
+        return _any(found) if quantity == "1" else _all(found)

@@ -1,0 +1,264 @@
+"""
+OpenSSH's log lines become events.
+
+Read: lines in syslog form, with either kind of stamp, of `sshd` and of the programs that newer releases split off. A
+failed or accepted login is an `authentication` event with `operation: login`. "Invalid user" is one with
+`operation: identify`, because the same attempt's "Failed ... for invalid user" follows and is the one to count. Clients
+that don't speak the protocol give a `network_request` with a `reason`. Every single fact is of low severity: how bad
+many of them are is for the rules to say.
+
+User names are chosen by the attacker and may imitate the text around them ("root from 198.51.100.9 port 22 ssh2").
+Nothing of the attacker's follows the address except in the details of some authentication methods, so the address is
+looked for from the right, and a line that could be read in two ways is not read at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, tzinfo
+from typing import Any, NamedTuple
+
+from sentinel.errors import RejectedEvent
+from sentinel.ingest.events import canonical_address, canonical_user
+from sentinel.ingest.syslog import HEAD, Calendar, Ordinals, event_id
+from sentinel.model import Event, EventType, Severity
+
+__all__ = ["MAX_LINE", "Reader"]
+
+MAX_LINE = 64 * 1024
+"""Characters of a line; a longer one is counted as unknown."""
+
+_MAX_USER = 256
+_PROGRAMS = frozenset({"sshd", "sshd-session", "sshd-auth"})
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_REPEATED = re.compile(r"message repeated ([1-9]\d{0,4}) times: \[ (.*)\]", re.DOTALL)
+_TAIL = re.compile(r"(?P<address>\S{1,64})(?: port (?P<port>\d{1,5}))?(?: ssh2)?(?:: (?P<more>.*))?", re.DOTALL)
+_KEY = re.compile(r"[A-Z0-9-]{1,32} (?:SHA256:[A-Za-z0-9+/=]{20,64}|(?:MD5:)?[0-9a-f:]{47})")
+_PEER = re.compile(
+    r"(?:Unable to negotiate with|Protocol major versions differ for) "
+    r"(\S{1,64})(?: port (\d{1,5}))?: (no matching [A-Za-z ]{1,40}(?= found))?"
+)
+_BAD_START = {
+    "Bad protocol version identification ": "bad protocol version",
+    "banner exchange: Connection from ": "bad banner",
+    "Did not receive identification string from ": "no identification string",
+}
+_PASSWORD_METHODS = ("password", "keyboard-interactive")
+
+_NO_EVENT = (
+    "Accepted key ",
+    "Address ",
+    "Authentication refused:",
+    "Bad packet length",
+    "Change of username",
+    "Close session:",
+    "Connection ",
+    "Could not ",
+    "Disconnected ",
+    "Disconnecting",
+    "Exiting on signal",
+    "Nasty PTR record",
+    "PAM ",
+    "PAM:",
+    "Partial ",
+    "Postponed ",
+    "Read error from ",
+    "Received disconnect from ",
+    "Received signal ",
+    "Server listening on ",
+    "Starting session:",
+    "Timeout",
+    "Transferred:",
+    "User ",
+    "Write failed",
+    "beginning MaxStartups",
+    "debug",
+    "drop connection ",
+    "exited MaxStartups",
+    "input_userauth_request:",
+    "kex_",
+    "maximum authentication attempts exceeded",
+    "pam_",
+    "reverse mapping checking ",
+    "session ",
+    "ssh_dispatch_run_fatal:",
+    "subsystem request ",
+    "userauth_pubkey:",
+)
+"""How messages begin that give no event: what they tell is told by another line, or is no security fact."""
+
+
+class Reader:
+    """
+    Reads one source of sshd lines; counts what it meets.
+
+    A line gives events or is counted as `ignored` (known, no event) or `unknown`, which includes lines over `MAX_LINE`.
+    Open the log as UTF-8 with `errors="replace"`; lone surrogates become U+FFFD too, because an event must be storable.
+    """
+
+    def __init__(self, *, tz: tzinfo = UTC, year: int | None = None, now: datetime) -> None:
+        """
+        Prepare for the first line.
+
+        Args:
+            tz: Zone of stamps that name none.
+            year: Of the first line, for a file from `syslog.first_year`; None for the latest that is not in the future.
+            now: Aware; what "future" means.
+        """
+        self.lines = 0
+        self.ignored = 0
+        self.unknown = 0
+        self._calendar = Calendar(tz=tz, year=year, now=now)
+        self._ordinals = Ordinals()
+
+    def read(self, lines: Iterable[str]) -> Iterator[Event]:
+        """Yield the events of the lines, in their order; call it again to go on with the same source."""
+        for line in lines:
+            self.lines += 1
+            yield from self._events(line.rstrip("\r\n"))
+
+    def _events(self, line: str) -> Iterable[Event]:
+        if not line.isascii():
+            line = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", line)
+        head = HEAD.match(line) if len(line) <= MAX_LINE else None
+        at = self._calendar.moment(head[1]) if head else None
+        if head is None or at is None:
+            return self._without_event(known=not line)
+        if head["program"] not in _PROGRAMS:
+            return self._without_event(known=True)
+        copies, message = _unfolded(head["message"])
+        fact = _fact(message)
+        if fact is None:
+            return self._without_event(known=message.startswith(_NO_EVENT))
+        fact.details["host"] = head["host"]
+        ordinal = self._ordinals.next(line)
+        return [_event(fact, at, event_id("sshd", line, ordinal, copy)) for copy in range(copies)]
+
+    def _without_event(self, *, known: bool) -> tuple[()]:
+        self.ignored += known
+        self.unknown += not known
+        return ()
+
+
+class _Fact(NamedTuple):
+    event_type: EventType
+    address: str
+    details: dict[str, Any]
+    user: str | None = None
+
+
+class _Origin(NamedTuple):
+    before: str
+    """The text before " from "."""
+    address: str
+    port: dict[str, int]
+    """`{"port": n}`, or empty where the line has none."""
+
+
+def _event(fact: _Fact, at: datetime, identity: str) -> Event:
+    return Event(
+        event_id=identity,
+        event_type=fact.event_type,
+        severity=Severity.LOW,
+        timestamp=at,
+        user_id=fact.user,
+        service_name="sshd",
+        ip_address=_address(fact.address),
+        details=fact.details,
+    )
+
+
+def _address(text: str) -> str | None:
+    """The canonical address; None for what is none: UNKNOWN, or a host name from an old release."""
+    try:
+        return canonical_address(text.partition("%")[0])  # the zone of a link-local address means the logging host's
+    except RejectedEvent:
+        return None
+
+
+def _unfolded(message: str) -> tuple[int, str]:
+    """How many equal messages the line stands for, and the message without the prefixes and suffixes that vary."""
+    repeated = _REPEATED.fullmatch(message)
+    copies, message = (int(repeated[1]), repeated[2]) if repeated else (1, message)
+    message = message.rstrip().removesuffix(" [preauth]")
+    return copies, message.removeprefix("error: ").removeprefix("fatal: ")
+
+
+def _fact(message: str) -> _Fact | None:
+    word = message.partition(" ")[0]
+    if word in ("Failed", "Accepted"):
+        return _login(message, success=word == "Accepted")
+    if message.startswith("Invalid user "):
+        return _identified(message.removeprefix("Invalid user"))
+    return _refused(message)
+
+
+def _login(message: str, *, success: bool) -> _Fact | None:
+    what, _, whom = message.partition(" for ")
+    method = what.partition(" ")[2]
+    origin = _origin(whom)
+    if origin is None or not method or " " in method:
+        return None
+    user = origin.before.removeprefix("invalid user ")
+    details = {"success": success, "method": method, "operation": "login", **origin.port}
+    if not success:
+        details["failure_reason"] = _failure_reason(method, known=user == origin.before)
+    return _authentication(origin, user, details)
+
+
+def _failure_reason(method: str, *, known: bool) -> str:
+    if not known:
+        return "unknown_user"
+    return "bad_password" if method.startswith(_PASSWORD_METHODS) else "bad_token"
+
+
+def _identified(text: str) -> _Fact | None:
+    origin = _origin(text)
+    if origin is None:
+        return None
+    details = {"success": False, "failure_reason": "unknown_user", "operation": "identify", **origin.port}
+    return _authentication(origin, origin.before.removeprefix(" "), details)
+
+
+def _authentication(origin: _Origin, user: str, details: dict[str, Any]) -> _Fact | None:
+    if len(user) > _MAX_USER:  # sshd cuts names at 100 characters: this is not its line
+        return None
+    return _Fact(EventType.AUTHENTICATION, origin.address, details, canonical_user(user))
+
+
+def _refused(message: str) -> _Fact | None:
+    """A client that does not speak the protocol, or not our part of it."""
+    peer = _PEER.match(message)
+    if peer:  # the client's offer follows the address, so here the left is the side to read from
+        origin = _Origin("", peer[1], _port(peer[2]))
+        return _network(origin, peer[3] or "protocol versions differ")
+    for start, reason in _BAD_START.items():
+        if message.startswith(start):
+            found = _origin(message)
+            return found and _network(found, reason)
+    return None
+
+
+def _network(origin: _Origin, reason: str) -> _Fact:
+    return _Fact(EventType.NETWORK_REQUEST, origin.address, {"reason": reason, **origin.port})
+
+
+def _origin(text: str) -> _Origin | None:
+    """
+    Where a message says that it comes from, and the text before; None where that is not certain.
+
+    What follows the address is sshd's own text, or a key's type and fingerprint. Certificate ids and names of client
+    hosts follow it too and are the client's choice: with those, a second " from " makes the line ambiguous.
+    """
+    before, found, after = text.rpartition(" from ")
+    tail = _TAIL.fullmatch(after)
+    if not found or tail is None:
+        return None
+    if tail["more"] and " from " in before and not _KEY.fullmatch(tail["more"]):
+        return None
+    return _Origin(before, tail["address"], _port(tail["port"]))
+
+
+def _port(text: str | None) -> dict[str, int]:
+    return {"port": int(text)} if text else {}

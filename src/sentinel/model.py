@@ -1,0 +1,353 @@
+"""
+The nouns that every room shares: frozen values, no behaviour beyond what their fields imply.
+
+Times inside Sentinel are integers: microseconds since 1970-01-01 UTC (`at`, `first`, `last`). They turn into RFC 3339 text
+with a `Z` only at the edge, by `iso`.
+"""
+
+from __future__ import annotations
+
+import enum
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "ActionStatus",
+    "ActionType",
+    "Decision",
+    "Event",
+    "EventType",
+    "Finding",
+    "Incident",
+    "IncidentStatus",
+    "Micros",
+    "Role",
+    "ScanAction",
+    "ScanResult",
+    "ScanThreat",
+    "Severity",
+    "Signal",
+    "StoredEvent",
+    "SubjectType",
+    "ThreatType",
+    "iso",
+    "micros",
+    "micros_of_iso",
+]
+
+Micros = int
+"""Microseconds since 1970-01-01 UTC."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def micros(moment: datetime) -> Micros:
+    """Return an aware datetime as microseconds since the epoch."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def micros_of_iso(text: str) -> Micros:
+    """Return RFC 3339 text with a zone as microseconds since the epoch; `ValueError` without a zone."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("the time has no zone; end it with Z or an offset such as +01:00")
+    return micros(moment)
+
+
+def iso(at: Micros) -> str:
+    """Return RFC 3339 text in UTC ending in Z, with six decimals only when they are needed."""
+    moment = _EPOCH + at * _MICROSECOND
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+class Severity(str, enum.Enum):
+    """How bad it is. The value (and JSON) is lower case, `str()` is upper case: `HIGH`."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for info to 4 for critical."""
+        return _SEVERITY_RANK[self]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
+
+_SEVERITY_RANK = {severity: rank for rank, severity in enumerate(Severity)}
+
+
+# --- scanning ------------------------------------------------------------------------------------------------------
+
+
+class ScanThreat(enum.StrEnum):
+    """What a text may be found to carry; `taxonomy` in `scanning` maps each to OWASP and ATLAS ids."""
+
+    INJECTION = "injection"
+    JAILBREAK = "jailbreak"
+    EXTRACTION = "extraction"
+    INDIRECT_INJECTION = "indirect_injection"
+    PII = "pii"
+    SECRET = "secret"
+    EXFILTRATION = "exfiltration"
+    TOOL_ABUSE = "tool_abuse"
+    OBFUSCATION = "obfuscation"
+    TOXICITY = "toxicity"
+    CUSTOM = "custom"
+
+
+class ScanAction(enum.StrEnum):
+    """What the caller should do with the text."""
+
+    ALLOW = "allow"
+    FLAG = "flag"
+    LOG = "log"
+    BLOCK = "block"
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One engine's claim about one place in the text."""
+
+    category: str
+    """Finer than the threat: `prompt_injection`, `extraction_attempt`, `pii_email`, ..."""
+    message: str
+    severity: Severity
+    confidence: float
+    """In [0, 1]."""
+    engine: str
+    span: tuple[int, int]
+    """Start and end in the original text, in characters."""
+    rule_id: str
+    threat: ScanThreat
+    view: str = "original"
+    """The view of the text that the engine saw: `original`, `base64`, `leet`, ..."""
+    source: str = "prompt"
+    """The part of the input: `prompt` or `response`."""
+
+
+class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one scan."""
+
+    is_safe: bool
+    risk_score: float
+    """Calibrated, in [0, 1]; 0.5 is the default threshold."""
+    threat_type: ScanThreat | None
+    """None when safe."""
+    triggered_engines: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    latency_ms: float
+    version: str
+    """Of the rules that judged."""
+    action: ScanAction
+    failed_engines: tuple[str, ...] = ()
+    """Engines that broke or ran out of time; a scan with one is never silently safe."""
+
+
+# --- events --------------------------------------------------------------------------------------------------------
+
+
+class EventType(enum.StrEnum):
+    """What kind of fact an event states."""
+
+    AUTHENTICATION = "authentication"
+    AUTHORIZATION = "authorization"
+    DATA_ACCESS = "data_access"
+    TOOL_EXECUTION = "tool_execution"
+    WEBSOCKET_CONNECTION = "websocket_connection"
+    CROSS_SERVICE_AUTH = "cross_service_auth"
+    SECURITY_VIOLATION = "security_violation"
+    NETWORK_REQUEST = "network_request"
+    RATE_LIMIT = "rate_limit"
+    THREAT_DETECTION = "threat_detection"
+    SYSTEM_HEALTH = "system_health"
+    AUDIT_LOG = "audit_log"
+    SCAN = "scan"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A normalised, immutable fact with time, source and subject."""
+
+    event_id: str
+    event_type: EventType
+    severity: Severity
+    timestamp: datetime
+    """Aware, UTC."""
+    user_id: str | None = None
+    session_id: str | None = None
+    service_name: str | None = None
+    ip_address: str | None = None
+    """In canonical spelling (RFC 5952; `::ffff:1.2.3.4` is `1.2.3.4`)."""
+    user_agent: str | None = None
+    correlation_id: str | None = None
+    details: dict[str, Any] = {}
+
+
+class StoredEvent(msgspec.Struct, frozen=True):
+    """An event after durable acceptance: what correlation works on."""
+
+    seq: int
+    """Order of acceptance, gapless, from 1."""
+    at: Micros
+    """The event's own time."""
+    received_at: Micros
+    late: bool
+    """Late events are stored and counted, not correlated."""
+    event: Event
+    max_severity: Severity = Severity.CRITICAL
+    """What the token that sent it may reach; caps the severity of signals that rest on it."""
+    may_act: bool = False
+    """Whether the token that sent it may lead to automatic actions."""
+    effects: bool = True
+    """False for an import without `--act`: decisions are computed, none takes effect."""
+    origin: str = ""
+    """Id of the token or of the import that it came by."""
+
+
+# --- detection -----------------------------------------------------------------------------------------------------
+
+
+class ThreatType(enum.StrEnum):
+    """What a signal says is going on."""
+
+    BRUTE_FORCE = "brute_force"
+    CREDENTIAL_STUFFING = "credential_stuffing"
+    DATA_EXFILTRATION = "data_exfiltration"
+    PRIVILEGE_ESCALATION = "privilege_escalation"
+    ANOMALOUS_ACCESS = "anomalous_access"
+    SUSPICIOUS_PATTERNS = "suspicious_patterns"
+    RATE_LIMIT_ABUSE = "rate_limit_abuse"
+    SESSION_HIJACKING = "session_hijacking"
+    INSIDER_THREAT = "insider_threat"
+    AUTOMATED_ATTACK = "automated_attack"
+
+
+class SubjectType(enum.StrEnum):
+    """What a signal is about."""
+
+    IP = "ip"
+    NETWORK = "network"
+    USER = "user"
+    SESSION = "session"
+    SERVICE = "service"
+    TOOL = "tool"
+    GLOBAL = "global"
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A rule fired for a group in a bucket of time.
+
+    A signal is defined by the set of events alone (architecture, section 4): its id is the hash of the triple
+    (rule content hash, group key, bucket), so order, repetition and batching can't change the set of ids.
+    """
+
+    id: str
+    rule: str
+    """The Sigma rule's `id`, else its `name`."""
+    rule_hash: str
+    title: str
+    subject: str
+    subject_type: SubjectType
+    group: dict[str, str]
+    severity: Severity
+    threat_type: ThreatType | None
+    confidence: float
+    bucket: int
+    """floor(t / S) of the triggering events."""
+    first: Micros
+    """Earliest triggering event."""
+    last: Micros
+    """Latest triggering event."""
+    count: int
+    """Distinct matching events in the bucket; informative."""
+    may_act: bool = False
+    """Whether an event with the right to act is among those that triggered."""
+
+
+class IncidentStatus(enum.StrEnum):
+    """Where people are with an incident."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    CLOSED = "closed"
+
+
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
+    """Signals about one subject with no gap longer than G between neighbours."""
+
+    id: str
+    subject: str
+    subject_type: SubjectType
+    severity: Severity
+    confidence: float
+    first: Micros
+    last: Micros
+    signals: tuple[str, ...]
+    threat_types: tuple[ThreatType, ...]
+    status: IncidentStatus = IncidentStatus.OPEN
+
+
+# --- response ------------------------------------------------------------------------------------------------------
+
+
+class ActionType(enum.StrEnum):
+    """What can be done to a subject."""
+
+    IP_BLOCK = "ip_block"
+    RATE_LIMIT = "rate_limit"
+
+
+class ActionStatus(enum.StrEnum):
+    """Where an action stands."""
+
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    FAILED = "failed"
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """Do `action` to `target` until `expires`, and why. Only data: the shell carries it out."""
+
+    key: str
+    """Hash of (policy rule, action, target, incident bucket): one row and one effective block per key."""
+    action: ActionType
+    target: str
+    """As the action's scope spells it: an address or network in canonical form."""
+    reason: str
+    severity: Severity
+    rule: str
+    """The policy rule that decided."""
+    signal_id: str
+    incident_id: str | None
+    at: Micros
+    """When the policy decided, in event time."""
+    duration_seconds: float | None
+    """None = until revoked."""
+    effective: bool = True
+    """False: computed and kept, not enforced (an import without `--act`, a dry run)."""
+    evidence: dict[str, Any] = {}
+
+
+# --- access --------------------------------------------------------------------------------------------------------
+
+
+class Role(enum.StrEnum):
+    """Who a token speaks for."""
+
+    VIEWER = "viewer"
+    ANALYST = "analyst"
+    ADMIN = "admin"
+    INGEST = "ingest"
+    ENFORCER = "enforcer"
+    SCRAPER = "scraper"

@@ -1,0 +1,180 @@
+"""
+Readings that undo disguised letters: look-alikes, invisible characters, digits for letters, letters set apart.
+
+Everything here runs in time linear in the text: translations, and patterns whose repetitions can't overlap.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+import re2
+
+from sentinel.scanning.view import Edit, View, edited, translated
+
+__all__ = ["leet", "normalised", "unsplit"]
+
+# Letters of other scripts that readers (and models) take for ASCII ones. Our own pick from what Unicode's confusables
+# (UTS #39) hold: the ones that look the same in common fonts.
+_LOOK_ALIKES = {
+    "a": "аɑα",
+    "b": "Ьʙ",
+    "c": "сϲᴄ",
+    "d": "ԁɗᴅ",
+    "e": "еєɛᴇ",
+    "f": "ғꜰϝ",
+    "g": "ɡɢԍ",
+    "h": "һհʜ",
+    "i": "іıɪιɩ",
+    "j": "јʝᴊϳ",
+    "k": "кκᴋ",
+    "l": "ӏʟǀ",
+    "m": "мᴍ",
+    "n": "пոɴη",
+    "o": "оοօσᴏ",
+    "p": "рρᴘ",
+    "q": "ԛգ",
+    "r": "гʀᴦ",
+    "s": "ѕꜱ",
+    "t": "тτᴛ",
+    "u": "υսᴜ",
+    "v": "νѵᴠ",
+    "w": "ԝѡᴡω",
+    "x": "хχ",
+    "y": "уүʏγ",
+    "z": "ᴢʐ",
+    "A": "АΑ",
+    "B": "ВΒ",
+    "C": "СϹ",
+    "E": "ЕΕ",
+    "H": "НΗ",
+    "I": "ІΙӀ",
+    "J": "ЈͿ",
+    "K": "КΚ",
+    "M": "МΜ",
+    "N": "Ν",
+    "O": "ОΟՕ",
+    "P": "РΡ",
+    "S": "ЅՏ",
+    "T": "ТΤ",
+    "U": "Ս",
+    "V": "Ѵ",
+    "W": "Ԝ",
+    "X": "ХΧ",
+    "Y": "УΥҮ",
+    "Z": "Ζ",
+    "'": "‘’ʼ",  # noqa: RUF001 - the look-alikes are the point
+    '"': "“”„",
+    "-": "‐‑‒–—−",  # noqa: RUF001 - the look-alikes are the point
+}
+
+# Blocks in which a character's compatibility decomposition may be one ASCII letter, perhaps with marks on it: accented
+# Latin, Greek, Cyrillic, letter-like and circled, full-width, mathematical, squared.
+_COMPATIBLE_BLOCKS = (
+    (0x00A0, 0x0530),
+    (0x1D2C, 0x1DC0),
+    (0x1E00, 0x2200),
+    (0x2460, 0x2500),
+    (0x3000, 0x3001),
+    (0xFF00, 0xFFF0),
+    (0x1D400, 0x1D800),
+    (0x1F130, 0x1F150),
+)
+# Lettered symbols that Unicode gives no decomposition: white on black, and the letters that flags are made of.
+_LETTERED_BLOCKS = (0x1F150, 0x1F170, 0x1F1E6)
+
+_INVISIBLE = (
+    "\x00-\x08\x0e-\x1f\x7f"  # controls, but tab and line ends
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\uffa0"  # soft hyphen, joiners and fillers
+    "\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"  # zero width, bidirectional controls
+    "\ufe00-\ufe0f\U000e0100-\U000e01ef\U000e0001\U000e007f"  # variation selectors, ends of tag sequences
+    "\u0300-\u034e\u0350-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"  # combining marks
+)
+_REWRITTEN = re.compile(f"[{_INVISIBLE}]+|[\U000e0020-\U000e007e]+|[\ufb00-\ufb06]")
+_TAG_OFFSET = 0xE0000
+
+
+def _plain(char: str) -> str:
+    """Return the one character that `char` decomposes to, marks dropped, or `char` itself."""
+    bare = [part for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part)]
+    return bare[0] if len(bare) == 1 else char
+
+
+def _folding_table() -> dict[int, str]:
+    look_alike = {other: letter for letter, others in _LOOK_ALIKES.items() for other in others}
+    table = {code: _plain(chr(code)) for first, end in _COMPATIBLE_BLOCKS for code in range(first, end)}
+    lettered = {first + i: chr(ord("A") + i) for first in _LETTERED_BLOCKS for i in range(26)}
+    folded = {code: look_alike.get(char, char) for code, char in table.items()} | lettered
+    return {code: char for code, char in folded.items() if chr(code) != char} | {
+        ord(other): letter for other, letter in look_alike.items()
+    }
+
+
+_FOLDING = _folding_table()
+
+
+def normalised(source: View) -> View:
+    """
+    Return the text in plain letters.
+
+    Compatibility forms and look-alikes become the letters that they resemble; zero-width characters, bidirectional and
+    other controls, variation selectors and combining marks go; Unicode tag characters, which no font shows and models
+    read, become the text that they spell.
+    """
+    edits = (Edit(match.start(), match.end(), _rewritten(match[0])) for match in _REWRITTEN.finditer(source.text))
+    view = edited("normalised", source, edits)
+    # One character for one: the runs stay right.
+    return View(view.name, view.text.translate(_FOLDING), source, view.starts, view.lows, view.highs)
+
+
+def _rewritten(run: str) -> str:
+    if ord(run[0]) in range(_TAG_OFFSET + 0x20, _TAG_OFFSET + 0x7F):
+        # Set apart by spaces, so that it doesn't run into the visible word before it.
+        return f" {''.join(chr(ord(char) - _TAG_OFFSET) for char in run)} "
+    return unicodedata.normalize("NFKC", run) if "\ufb00" <= run <= "\ufb06" else ""
+
+
+_LEET = str.maketrans("013456789@$!|+€", "oieasgtbgasiite")
+_LEET_WITH_L = _LEET | str.maketrans("1!|", "lll")
+
+
+def leet(source: View) -> Iterator[View]:
+    """Yield the text with digits and signs read as letters; twice where one may be an i or an l."""
+    yield translated("leet", source, source.text.translate(_LEET))
+    if any(char in source.text for char in "1!|"):
+        yield translated("leet_l", source, source.text.translate(_LEET_WITH_L))
+
+
+_SPLIT = re2.compile("|".join(rf"\b\w(?:{separator}\w)+\b" for separator in (r"\.", " ", "-", "_", r"\*", r"\|", "/")))
+
+# Letters all set apart by one space lose their word boundaries; the words that attacks are made of bring them back.
+_WORDS = re2.compile(
+    "(?i)"
+    + "|".join(
+        sorted(
+            "ignore disregard forget override bypass reveal repeat print show display output pretend act imagine you "
+            "your are is now the this that what all any every everything previous prior earlier above before initial "
+            "instructions instruction rules rule guidelines guideline directions restrictions restriction limits "
+            "system prompt prompts message configuration safety content filters and me my to as if have has had no "
+            "without with an ai dan assistant model evil unrestricted new answer follow help tell word for do of in "
+            "line below developer mode from".split(),
+            key=len,
+            reverse=True,
+        )
+    )
+)
+_LONG_WORD = 15
+"""English words of attacks are shorter ("configuration" has 13 letters); a longer run is several words."""
+
+
+def unsplit(source: View) -> View:
+    """Return the text with letters that stand apart (`w o r d`, `w.o.r.d`) joined to words."""
+    edits = (Edit(match.start(), match.end(), _joined(match[0])) for match in _SPLIT.finditer(source.text))
+    return edited("split", source, edits)
+
+
+def _joined(run: str) -> str:
+    letters = run[::2]
+    return letters if len(letters) < _LONG_WORD else _WORDS.sub(r" \g<0> ", letters)

@@ -1,0 +1,228 @@
+"""
+All rules, compiled once, and the places in a view where they hold.
+
+One RE2 Set says in a single pass, linear in the text, which rules hold somewhere; only those are then searched for their
+places. What a rule file looks like stands in `rules/README.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from itertools import islice
+from typing import Annotated, Any
+
+import msgspec
+import re2
+import yaml
+
+from sentinel.errors import RuleError
+from sentinel.model import Finding, ScanThreat, Severity
+from sentinel.scanning.view import View
+
+__all__ = ["Hit", "Rule", "RuleBook", "load_rules"]
+
+_SET_MEMORY_BYTES = 64 * 2**20
+"""For the Set's automaton. With less it is rebuilt so often that a long text costs tens of times more."""
+_HITS_PER_RULE = 100
+"""Places of one rule in one view; more say nothing new, and the answer stays small for any text."""
+_SPACE = r"(?:[\s>*\"'`~,]+)"
+"""What a space in a pattern stands for: line breaks, quote marks of mails and emphasis may stand between two words."""
+_WORD_LIST = re.compile(r"\{([a-z][a-z_]*)\}")
+
+Weight = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A pattern and what it means when it holds."""
+
+    id: str
+    engine: str
+    """The stem of the file that it stands in."""
+    line: int
+    pattern: str
+    """RE2, with word lists and spaces expanded; ignores case unless it says `(?-i)`."""
+    message: str
+    threat: ScanThreat
+    category: str
+    severity: Severity
+    weight: Weight
+    """How sure one hit makes us, in [0, 1]; 0.5 and more is unsafe on its own."""
+    tags: tuple[str, ...]
+    """OWASP LLM Top 10 (2025) and MITRE ATLAS ids."""
+    flags: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    """Texts in which the rule holds."""
+    ignores: tuple[str, ...] = ()
+    """Texts in which it must not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A rule held in a view, at characters `start` to `end` of it."""
+
+    rule: Rule
+    view: View
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        """What matched, as the view reads it."""
+        return self.view.text[self.start : self.end]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The place in the original text."""
+        return self.view.span(self.start, self.end)
+
+    def finding(self, source: str) -> Finding:
+        """Return the hit as a finding in the input's part `source`."""
+        return Finding(
+            category=self.rule.category,
+            message=self.rule.message,
+            severity=self.rule.severity,
+            confidence=self.rule.weight,
+            engine=self.rule.engine,
+            span=self.span,
+            rule_id=self.rule.id,
+            threat=self.rule.threat,
+            view=self.view.name,
+            source=source,
+        )
+
+
+class RuleBook:
+    """
+    Rules, compiled together. Immutable, and safe to use from many threads.
+
+    Raises:
+        RuleError: A pattern does not compile, matches the empty text or misses its first `flags:`, or an id stands twice.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self.rules = tuple(rules)
+        _refuse_duplicates(self.rules)
+        self._patterns = tuple(_compiled(rule) for rule in self.rules)
+        self._set = _set_of(self.rules)
+        self.version = _version(self.rules)
+        """Twelve hexadecimal digits that change when any rule judges differently."""
+        for index, rule in enumerate(self.rules):
+            if index not in self._matching(rule.flags[0]):
+                raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
+
+    def hits(self, view: View) -> Iterator[Hit]:
+        """Yield where rules hold in a view, rule by rule, at most 100 places each."""
+        for index in self._matching(view.text):
+            rule, pattern = self.rules[index], self._patterns[index]
+            for match in islice(pattern.finditer(view.text), _HITS_PER_RULE):
+                yield Hit(rule, view, match.start(), match.end())
+
+    def _matching(self, text: str) -> list[int]:
+        return sorted(self._set.Match(text) or ())
+
+
+def load_rules(folder: Traversable | None = None) -> RuleBook:
+    """
+    Return the rules of all `*.yaml` files in a folder, by default the shipped ones.
+
+    Raises:
+        RuleError: A file or a rule can't be used; says which, with the line.
+    """
+    folder = folder or resources.files("sentinel.scanning") / "rules"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return RuleBook(rule for file in files for rule in _rules_in(file))
+
+
+class _RuleLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml where there is one
+    """Safe YAML in which each mapping knows its `line`."""
+
+
+def _mapping_with_line(loader: Any, node: yaml.MappingNode) -> dict[Any, Any]:
+    return {**loader.construct_mapping(node, deep=True), "line": node.start_mark.line + 1}
+
+
+_RuleLoader.add_constructor("tag:yaml.org,2002:map", _mapping_with_line)
+
+
+class _RuleFile(msgspec.Struct, forbid_unknown_fields=True):
+    line: int
+    rules: list[dict[str, Any]]
+    words: dict[str, str | int] = {}
+
+
+def _rules_in(file: Traversable) -> Iterator[Rule]:
+    try:
+        content = msgspec.convert(yaml.load(file.read_text(encoding="utf-8"), _RuleLoader), _RuleFile)  # noqa: S506 - safe: derives from SafeLoader
+    except yaml.MarkedYAMLError as err:
+        line = err.problem_mark.line + 1 if err.problem_mark else 1
+        raise RuleError(f"not valid YAML: {err.problem}", where=f"{file.name}:{line}") from err
+    except msgspec.ValidationError as err:
+        raise RuleError(str(err), where=file.name) from err
+    for raw in content.rules:
+        yield _rule(raw, content.words, file.name)
+
+
+def _rule(raw: dict[str, Any], words: dict[str, str | int], file_name: str) -> Rule:
+    where = f"{file_name}:{raw['line']}"
+    try:
+        pattern = _WORD_LIST.sub(lambda name: f"(?:{words[name[1]]})", raw.get("pattern", ""))
+        spaced = "(?i)" + pattern.replace(" ", _SPACE)
+        return msgspec.convert({**raw, "pattern": spaced, "engine": file_name.removesuffix(".yaml")}, Rule)
+    except KeyError as err:
+        raise RuleError(f"no word list is called {err}; name it under `words:`", where=where) from None
+    except msgspec.ValidationError as err:
+        raise RuleError(str(err), where=where) from err
+
+
+def _version(rules: Iterable[Rule]) -> str:
+    judging = [(r.id, r.engine, r.pattern, r.threat, r.category, r.severity, r.weight) for r in rules]
+    return hashlib.sha256(msgspec.json.encode(judging)).hexdigest()[:12]
+
+
+def _place(rule: Rule) -> str:
+    return f"{rule.engine}.yaml:{rule.line}"
+
+
+def _refuse_duplicates(rules: Iterable[Rule]) -> None:
+    seen: dict[str, Rule] = {}
+    for rule in rules:
+        if first := seen.get(rule.id):
+            raise RuleError(f"{rule.id}: the id is taken at {_place(first)}", where=_place(rule))
+        seen[rule.id] = rule
+
+
+def _options() -> re2.Options:
+    options = re2.Options()
+    # A pattern that doesn't compile raises; RE2 would also print it.
+    options.log_errors = False
+    return options
+
+
+def _compiled(rule: Rule) -> Any:
+    try:
+        pattern = re2.compile(rule.pattern, _options())
+    except re2.error as err:
+        raise RuleError(f"{rule.id}: the pattern does not compile: {_reason(err)}", where=_place(rule)) from err
+    if pattern.search(""):
+        raise RuleError(f"{rule.id}: the pattern matches the empty text", where=_place(rule))
+    return pattern
+
+
+def _reason(err: Exception) -> str:
+    """Return RE2's message, which arrives as bytes."""
+    reason = err.args[0] if err.args else ""
+    return reason.decode() if isinstance(reason, bytes) else str(reason)
+
+
+def _set_of(rules: Iterable[Rule]) -> re2.Set:
+    options = _options()
+    options.max_mem = _SET_MEMORY_BYTES
+    patterns = re2.Set.SearchSet(options)
+    for rule in rules:
+        patterns.Add(rule.pattern)
+    patterns.Compile()
+    return patterns

@@ -1,0 +1,61 @@
+"""The application: authorisation around the hot routes and FastAPI's others."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.requests import Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from sentinel.app import Monitor
+from sentinel.server.authorize import Authorize
+from sentinel.server.hot import Hot
+from sentinel.server.imports import Imports
+from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
+from sentinel.server.routes import build_routes
+
+__all__ = ["create_app"]
+
+
+def create_app(monitor: Monitor) -> Authorize:
+    """Return the ASGI application of a running monitor; opening and closing the monitor is the caller's."""
+    api = FastAPI(
+        title="Sentinel", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
+        redirect_slashes=False,
+    )
+    build_routes(api, monitor, Imports(monitor))
+    api.add_exception_handler(Problem, _render)
+    api.add_exception_handler(RequestValidationError, _invalid)
+    api.add_exception_handler(HTTPException, _http)
+    hot = Hot(monitor).routes
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            route = hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+            await (route or api)(scope, receive, send)
+        except Problem as problem:
+            await problem.send(send)
+        except Exception as err:  # noqa: BLE001 - the one place where an unforeseen error becomes an answer
+            monitor.log.error("request failed", path=scope.get("path"), error=type(err).__name__)
+            await Problem("internal", "something failed inside; the service's log says what").send(send)
+
+    return Authorize(dispatch, monitor)
+
+
+async def _render(_request: Request, err: Exception) -> Response:
+    assert isinstance(err, Problem)
+    return Response(json_bytes(err.body), err.status, err.headers, "application/problem+json")
+
+
+async def _invalid(request: Request, err: Exception) -> Response:
+    assert isinstance(err, RequestValidationError)
+    first = err.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return await _render(request, Problem("invalid", f"{field}: {first['msg']}"))
+
+
+async def _http(request: Request, err: Exception) -> Response:
+    assert isinstance(err, HTTPException)
+    kind = "method" if err.status_code == 405 else "not_found"  # noqa: PLR2004 - the router raises only these two
+    return await _render(request, Problem(kind, "there is nothing here, or not for this method"))

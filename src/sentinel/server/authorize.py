@@ -1,0 +1,138 @@
+"""
+Who may call what: one table, and one ASGI wrapper around the whole application that obeys it.
+
+The answer to a missing token or a wrong role is the same whether or not the thing asked for exists, and comes before the
+body is read. A route that is not in the table can't be called; a test walks the real routing table for that.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from urllib.parse import unquote
+
+from sentinel.access import PREFIX, Token, includes
+from sentinel.app import Monitor
+from sentinel.model import Role
+from sentinel.server.problems import Problem, Receive, Scope, Send
+
+__all__ = ["ACCESS", "Authorize", "token_of"]
+
+_S = "/api/v1/security"
+_ANYONE: frozenset[Role] = frozenset()
+_VIEWER, _ANALYST, _ADMIN = frozenset({Role.VIEWER}), frozenset({Role.ANALYST}), frozenset({Role.ADMIN})
+_INGEST, _ENFORCER, _SCRAPER = frozenset({Role.INGEST}), frozenset({Role.ENFORCER}), frozenset({Role.SCRAPER})
+
+ACCESS: dict[tuple[str, str], frozenset[Role]] = {
+    ("GET", "/readyz"): _ANYONE,
+    ("GET", f"{_S}/health"): _ANYONE,
+    ("GET", "/metrics"): _SCRAPER,
+    ("GET", f"{_S}/metrics"): _SCRAPER,
+    ("POST", "/api/v1/scan"): _INGEST,
+    ("POST", f"{_S}/events"): _INGEST,
+    ("GET", f"{_S}/events"): _VIEWER,
+    ("GET", f"{_S}/signals"): _VIEWER,
+    ("GET", f"{_S}/incidents"): _VIEWER,
+    ("GET", f"{_S}/rules"): _VIEWER,
+    ("GET", f"{_S}/active-blocks"): _ANALYST,
+    ("GET", f"{_S}/actions"): _ANALYST,
+    ("GET", f"{_S}/check-ip/{{ip}}"): _ENFORCER | _VIEWER,
+    ("GET", f"{_S}/decisions"): _ENFORCER,
+    ("POST", f"{_S}/manual-action"): _ADMIN,
+    ("DELETE", f"{_S}/action/{{action_type}}/{{target:path}}"): _ADMIN,
+    ("GET", f"{_S}/audit"): _ADMIN,
+    ("GET", f"{_S}/tokens"): _ADMIN,
+    ("POST", f"{_S}/tokens"): _ADMIN,
+    ("DELETE", f"{_S}/tokens/{{token_id}}"): _ADMIN,
+    ("POST", f"{_S}/imports"): _ADMIN,
+    ("POST", f"{_S}/imports/{{import_id}}/events"): _ADMIN,
+    ("POST", f"{_S}/imports/{{import_id}}/finish"): _ADMIN,
+    ("GET", "/api/v1/openapi.json"): _VIEWER,
+}
+"""Roles by method and path template; the empty set is open to anyone."""
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{[^}]+\})", template)
+    return re.compile(
+        "".join((".+" if part.endswith(":path}") else "[^/]+") if part[:1] == "{" else re.escape(part) for part in parts)
+    )
+
+
+_EXACT = {key: roles for key, roles in ACCESS.items() if "{" not in key[1]}
+_TEMPLATES = [(method, _pattern(path), roles) for (method, path), roles in ACCESS.items() if "{" in path]
+_HARDENING = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+def _roles(method: str, path: str) -> frozenset[Role] | None:
+    """Return who may, or None for what is not in the table."""
+    exact = _EXACT.get((method, path))
+    if exact is not None:
+        return exact
+    return next((roles for verb, pattern, roles in _TEMPLATES if verb == method and pattern.fullmatch(path)), None)
+
+
+class Authorize:
+    """Lets a request through to the application only as the table allows, and hardens every answer."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], monitor: Monitor) -> None:
+        self._app = app
+        self._monitor = monitor
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def hardened(message: Scope) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_HARDENING]
+            await send(message)
+
+        try:
+            scope["sentinel.token"] = self._check(scope)
+        except Problem as problem:
+            if problem.status in _COUNTED:
+                self._monitor.metrics.bad_tokens.labels(status=str(problem.status)).inc()
+            await problem.send(hardened)
+            return
+        await self._app(scope, receive, hardened)
+
+    def _check(self, scope: Scope) -> Token | None:
+        if f"={PREFIX}" in unquote(scope["query_string"].decode("latin-1")):
+            raise Problem("token_in_url", "a token belongs in the Authorization header, never in the URL: revoke it now")
+        roles = _roles("GET" if scope["method"] == "HEAD" else scope["method"], scope["path"])
+        text = _bearer(scope)
+        if text is None and roles == _ANYONE:
+            return None
+        client = scope["client"][0] if scope.get("client") else None
+        token = self._monitor.tokens.find(text, self._monitor.clock(), client) if text is not None else None
+        if token is None:
+            detail = "send a valid token as `Authorization: Bearer sntl_...`; `sentinel token create` makes one"
+            raise Problem("no_token", detail, headers={"WWW-Authenticate": 'Bearer realm="sentinel"'})
+        if roles is None:
+            raise Problem("not_found", "there is nothing here, or not for this method")
+        if roles and not includes(token.role, roles):
+            wanted = " or ".join(sorted(role.value for role in roles))
+            raise Problem("wrong_role", f"this needs a token with the role {wanted}; yours is {token.role.value}")
+        return token
+
+
+_COUNTED = {401, 403}
+
+
+def _bearer(scope: Scope) -> str | None:
+    """Return the credentials sent, empty when they are in a form that can't be a token, None when there are none."""
+    values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not values:
+        return None
+    kind, _, text = values[0].decode("latin-1").partition(" ")
+    return text.strip() if len(values) == 1 and kind.lower() == "bearer" else ""
+
+
+def token_of(scope: Scope) -> Token:
+    """Return the token of a request that could not have come here without one."""
+    token = scope["sentinel.token"]
+    assert isinstance(token, Token)
+    return token

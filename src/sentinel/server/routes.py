@@ -1,0 +1,385 @@
+"""The routes that FastAPI serves: each translates HTTP to one call and back."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import FastAPI, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from sentinel.access import Token
+from sentinel.app import Monitor
+from sentinel.model import ActionStatus, ActionType, Micros, Role, Severity, iso, micros_of_iso
+from sentinel.response import normalise, protected, spelling
+from sentinel.server.authorize import token_of
+from sentinel.server.hot import read_body
+from sentinel.server.imports import ImportOrder, Imports, signal_row
+from sentinel.server.problems import Problem, json_bytes
+from sentinel.settings import parse_duration
+from sentinel.storage import Action
+from sentinel.stream.board import shown
+
+__all__ = ["build_routes"]
+
+_S = "/api/v1/security"
+_HOUR: Micros = 3600 * 1_000_000
+_LONGEST_HOURS = 87_600
+_LONGEST_WAIT = 30.0
+
+Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+class ManualAction(BaseModel):
+    """What POST /manual-action takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    action_type: ActionType
+    target: str = Field(max_length=256)
+    reason: str = Field(min_length=1, max_length=1000)
+    severity: Severity = Severity.MEDIUM
+    evidence: dict[str, Any] = Field(default_factory=dict)
+    duration_hours: float | None = 24.0
+
+
+class TokenOrder(BaseModel):
+    """What POST /tokens takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Role
+    name: str = Field(default="", max_length=256)
+    may_cause_actions: bool = False
+    max_severity: Severity | None = None
+    expires: str | None = None
+    source_cidr: str | None = None
+
+
+def _json(content: object, status: int = 200) -> Response:
+    return Response(json_bytes(content), status, media_type="application/json")
+
+
+def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
+    """Add every route to the application."""
+    _add_health(api, monitor)
+    _add_lists(api, monitor)
+    _add_actions(api, monitor)
+    _add_tokens(api, monitor)
+    _add_imports(api, imports)
+
+
+def _add_health(api: FastAPI, monitor: Monitor) -> None:
+    @api.get("/readyz")
+    async def readyz() -> Response:
+        reason = monitor.ready()
+        return _json({"ready": reason is None, "reason": reason}, 200 if reason is None else 503)
+
+    @api.get(f"{_S}/health")
+    async def health(request: Request) -> Response:
+        body = {"timestamp": iso(monitor.clock()), **monitor.health()}
+        if request.scope["sentinel.token"] is not None:
+            body["queue"] = {"accepted_seq": monitor.store.accepted_seq, "processed_seq": monitor.worker.position}
+            body["rules"] = {"loaded": len(monitor.rules.rules), "refused": len(monitor.rules.refused)}
+            body["blocks"] = len(monitor.board.snapshot)
+        return _json(body)
+
+    @api.get("/metrics")
+    @api.get(f"{_S}/metrics")
+    async def metrics(request: Request) -> Response:
+        body, content_type = monitor.metrics.exposition(request.headers.get("accept", ""))
+        return Response(body, media_type=content_type)
+
+
+def _add_lists(api: FastAPI, monitor: Monitor) -> None:
+    store = monitor.store
+
+    @api.get(f"{_S}/events")
+    async def events(  # each filter is a query parameter of its own
+        limit: Limit = 50,
+        cursor: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        event_id: str | None = None,
+        event_type: str | None = None,
+        severity: str | None = None,
+        user_id: str | None = None,
+        ip_address: str | None = None,
+    ) -> Response:
+        found = await store.list_events(
+            limit,
+            _number(cursor),
+            _time(since, "since"),
+            _time(until, "until"),
+            event_id=event_id,
+            event_type=event_type,
+            severity=severity,
+            user_id=user_id,
+            ip_address=ip_address,
+        )
+        items = [msgspec.to_builtins(e.event) | {"received_at": iso(e.received_at), "late": e.late} for e in found]
+        return _json({"items": items, "next_cursor": str(found[-1].seq) if len(found) == limit else None})
+
+    @api.get(f"{_S}/signals")
+    async def signals(limit: Limit = 50, cursor: str | None = None) -> Response:
+        found = await store.list_signals(limit, _place(cursor))
+        items = [signal_row(signal) for signal in found]
+        return _json({"items": items, "next_cursor": _next(found, limit)})
+
+    @api.get(f"{_S}/incidents")
+    async def incidents(limit: Limit = 50, cursor: str | None = None) -> Response:
+        found = await store.list_incidents(limit, _place(cursor))
+        items = [msgspec.to_builtins(i) | {"first": iso(i.first), "last": iso(i.last)} for i in found]
+        return _json({"items": items, "next_cursor": _next(found, limit)})
+
+    @api.get(f"{_S}/rules")
+    async def rules() -> Response:
+        refused = [msgspec.to_builtins(refusal) for refusal in monitor.rules.refused]
+        loaded = [{"rule": rule.id, "title": rule.title} for rule in monitor.rules.rules]
+        return _json({"version": monitor.rules.version, "items": loaded, "refused": refused, "next_cursor": None})
+
+    @api.get(f"{_S}/audit")
+    async def audit(limit: Limit = 50, cursor: str | None = None) -> Response:
+        found = await store.list_audit(limit, _number(cursor))
+        items = [{"seq": seq, **msgspec.to_builtins(entry), "at": iso(entry.at)} for seq, entry in found]
+        return _json({"items": items, "next_cursor": str(found[-1][0]) if len(found) == limit else None})
+
+
+def _add_actions(api: FastAPI, monitor: Monitor) -> None:
+    store, board = monitor.store, monitor.board
+
+    def show(action: Action) -> dict[str, object]:
+        return shown(action, board.enforced_by(action))
+
+    async def in_force() -> list[Action]:
+        return await store.actions_in_force(monitor.clock())
+
+    @api.get(f"{_S}/active-blocks")
+    async def active_blocks() -> Response:
+        actions = await in_force()
+        blocks = [show(action) for action in _longest(actions, ActionType.IP_BLOCK)]
+        limits = [show(action) for action in _longest(actions, ActionType.RATE_LIMIT)]
+        return _json(
+            {
+                "ip_blocks": [{"ip_address": block["target"], **block} for block in blocks],
+                "rate_limits": limits,
+                "user_suspensions": [],
+            }
+        )
+
+    @api.get(f"{_S}/actions")
+    async def actions() -> Response:
+        return _json({"items": [show(action) for action in await store.list_actions()], "next_cursor": None})
+
+    @api.get(f"{_S}/check-ip/{{ip}}")
+    async def check_ip(ip: str) -> Response:
+        try:
+            block = board.snapshot.check(ip, monitor.clock())
+        except ValueError:
+            raise Problem("invalid", "this is not an IP address; write it like 203.0.113.9 or 2001:db8::1") from None
+        found = [] if block is None else await store.actions_by_id([block.id])
+        refused = bool(found) and found[0].action_type is ActionType.IP_BLOCK
+        return _json({"ip_address": ip, "is_blocked": refused, "block_info": show(found[0]) if found else None})
+
+    @api.get(f"{_S}/decisions")
+    async def decisions(
+        since: Annotated[int, Query(ge=0)] = 0,
+        wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0.0,
+        node: Annotated[str | None, Query(max_length=128)] = None,
+    ) -> Response:
+        return _json(await board.changes(since, wait=wait, node=node))
+
+    @api.post(f"{_S}/manual-action")
+    async def manual_action(order: ManualAction, request: Request) -> Response:
+        action = _ordered(order, monitor, token_of(request.scope))
+        same = [a for a in await in_force() if (a.action_type, a.target) == (action.action_type, action.target)]
+        # The longer of two expiries wins, and there is one row (decisions, D4).
+        present = next((a for a in same if a.expiration is None), None) or max(
+            same, key=lambda a: a.expiration or 0, default=None
+        )
+        if present is not None:
+            ends = None if None in (present.expiration, action.expiration) else max(present.expiration, action.expiration)  # type: ignore[type-var]
+            action = msgspec.structs.replace(present, expiration=ends)
+        stored = await monitor.worker.create(action, by=token_of(request.scope).id)
+        return _json({"success": True, "message": f"{stored.action_type} on {stored.target} is in force", "action": show(stored)})
+
+    @api.delete(f"{_S}/action/{{action_type}}/{{target:path}}")
+    async def end_action(action_type: ActionType, target: str, request: Request) -> Response:
+        wanted = _target(action_type, target)
+        actions = await in_force()
+        mine = [a for a in actions if a.action_type is action_type and a.target == wanted]
+        if not mine:
+            raise Problem("not_found", _why_none(actions, action_type, wanted))
+        await monitor.worker.revoke(mine, by=token_of(request.scope).id)
+        return _json({"success": True, "message": f"{action_type} on {wanted} has ended"})
+
+
+def _add_tokens(api: FastAPI, monitor: Monitor) -> None:
+    @api.get(f"{_S}/tokens")
+    async def tokens() -> Response:
+        return _json({"items": [_token_row(token) for token in monitor.tokens.list()], "next_cursor": None})
+
+    @api.post(f"{_S}/tokens")
+    async def create_token(order: TokenOrder, request: Request) -> Response:
+        expires_at = None if order.expires is None else monitor.clock() + _microseconds(order.expires)
+        text, token = await monitor.create_token(
+            order.role,
+            by=token_of(request.scope).id,
+            name=order.name,
+            max_severity=order.max_severity,
+            may_cause_actions=order.may_cause_actions,
+            expires_at=expires_at,
+            source_cidr=None if order.source_cidr is None else _cidr(order.source_cidr),
+        )
+        return _json({"token": text, **_token_row(token)}, 201)
+
+    @api.delete(f"{_S}/tokens/{{token_id}}")
+    async def revoke_token(token_id: str, request: Request) -> Response:
+        token = monitor.tokens.by_id(token_id)
+        if token is None or token.revoked_at is not None:
+            raise Problem("not_found", "no token in force has this id; `sentinel token list` shows them")
+        await monitor.revoke_token(token, by=token_of(request.scope).id)
+        return _json({"success": True, "message": f"{token_id} is revoked"})
+
+
+def _add_imports(api: FastAPI, imports: Imports) -> None:
+    @api.post(f"{_S}/imports")
+    async def begin(request: Request) -> Response:
+        try:
+            order = msgspec.json.decode(await read_body(request.scope, request.receive), type=ImportOrder)
+        except msgspec.DecodeError as err:
+            raise Problem("invalid", str(err)) from None
+        return _json({"import_id": imports.begin(order)}, 201)
+
+    @api.post(f"{_S}/imports/{{import_id}}/events")
+    async def take(import_id: str, request: Request) -> Response:
+        return _json(await imports.take(import_id, await read_body(request.scope, request.receive)), 202)
+
+    @api.post(f"{_S}/imports/{{import_id}}/finish")
+    async def finish(import_id: str) -> Response:
+        return _json(await imports.finish(import_id))
+
+
+# --- reading and writing values --------------------------------------------------------------------------------------
+
+
+def _ordered(order: ManualAction, monitor: Monitor, token: Token) -> Action:
+    """Return a person's order as an action, or refuse it."""
+    target = _target(order.action_type, order.target)
+    if reason := protected(normalise(target.removeprefix("ip:")), monitor.rails):
+        raise Problem("protected", f"{target} can't be a target: {reason}")
+    hours = order.duration_hours
+    if hours is not None and not (math.isfinite(hours) and 0 < hours <= _LONGEST_HOURS):
+        raise Problem("invalid", f"duration_hours lies above 0 and up to {_LONGEST_HOURS}; null lasts until revoked")
+    now = monitor.clock()
+    action_id = f"act-{uuid.uuid4().hex[:24]}"
+    return Action(
+        id=action_id,
+        key=action_id,
+        action_type=order.action_type,
+        target=target,
+        reason=order.reason.translate(_CONTROLS),
+        evidence=order.evidence,
+        severity=order.severity,
+        status=ActionStatus.ACTIVE,
+        created_at=now,
+        expiration=None if hours is None else now + round(hours * _HOUR),
+        auto=False,
+        created_by=token.id,
+    )
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
+
+
+def _target(action_type: ActionType, target: str) -> str:
+    """Return a target in its one spelling; `ip:` marks the address of a rate limit."""
+    address = target.removeprefix("ip:") if action_type is ActionType.RATE_LIMIT else target
+    try:
+        name = spelling(normalise(address))
+    except ValueError as err:
+        raise Problem("invalid", f"the target is {err}") from None
+    return f"ip:{name}" if action_type is ActionType.RATE_LIMIT else name
+
+
+def _longest(actions: list[Action], action_type: ActionType) -> list[Action]:
+    """Return one action for each target: the one that lasts longest is the effective one."""
+    best: dict[str, Action] = {}
+    for action in actions:
+        if action.action_type is action_type:
+            present = best.get(action.target)
+            if present is None or _end(action) > _end(present):
+                best[action.target] = action
+    return list(best.values())
+
+
+def _end(action: Action) -> float:
+    return math.inf if action.expiration is None else action.expiration
+
+
+def _why_none(actions: list[Action], action_type: ActionType, wanted: str) -> str:
+    network = normalise(wanted.removeprefix("ip:"))
+    for action in actions:
+        if action.action_type is action_type:
+            wider = normalise(action.target.removeprefix("ip:"))
+            if wider.version == network.version and network.subnet_of(wider):  # type: ignore[arg-type]
+                return f"{wanted} lies inside {action.target}; end that one to let it go on"
+    return f"no {action_type} on {wanted} is in force"
+
+
+def _token_row(token: Token) -> dict[str, object]:
+    return {
+        "id": token.id,
+        "name": token.name,
+        "role": token.role.value,
+        "max_severity": token.max_severity.value,
+        "may_cause_actions": token.may_cause_actions,
+        "created_at": iso(token.created_at),
+        "expires_at": None if token.expires_at is None else iso(token.expires_at),
+        "source_cidr": token.source_cidr,
+        "revoked_at": None if token.revoked_at is None else iso(token.revoked_at),
+    }
+
+
+def _cidr(text: str) -> str:
+    try:
+        return str(normalise(text))
+    except ValueError as err:
+        raise Problem("invalid", f"source_cidr is {err}") from None
+
+
+def _microseconds(duration: str) -> Micros:
+    try:
+        return round(parse_duration(duration) * 1_000_000)
+    except ValueError:
+        raise Problem("invalid", "expires is a duration such as 90d, 12h or 30m") from None
+
+
+def _time(text: str | None, name: str) -> Micros | None:
+    try:
+        return None if text is None else micros_of_iso(text)
+    except ValueError:
+        raise Problem("invalid", f"{name} is a time such as 2026-01-31T12:00:00Z") from None
+
+
+def _number(cursor: str | None) -> int | None:
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):  # noqa: PLR2004 - fits 64 bits
+        raise Problem("invalid", "cursor is not one that this list gave")
+    return int(cursor)
+
+
+def _place(cursor: str | None) -> tuple[Micros, str] | None:
+    if cursor is None:
+        return None
+    last, _, row_id = cursor.partition(".")
+    number = _number(last)
+    assert number is not None
+    return number, row_id
+
+
+def _next(found: list[Any], limit: int) -> str | None:
+    return f"{found[-1].last}.{found[-1].id}" if len(found) == limit else None

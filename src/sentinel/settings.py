@@ -1,0 +1,160 @@
+"""
+Settings are read once, here, and handed down as values: flag > environment > TOML file > default.
+
+Environment names are `SENTINEL_` plus the upper-case key; lists are comma separated. The TOML file has the same keys in
+lower case at top level. An unknown key stops the start with the nearest name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from sentinel.errors import ConfigError
+
+__all__ = ["Settings", "load_settings", "parse_duration"]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything a service needs to know to start; each field is a setting of the same name."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes a free port; the one taken is in the data folder's `service.json`."""
+    data_dir: Path = Path("data")
+    rules_dir: tuple[str, ...] = ("default",)
+    """Folders with Sigma rules; `default` names the shipped ones."""
+    policy_file: Path | None = None
+    """None = the shipped policy."""
+    allow_list: tuple[str, ...] = ()
+    """Addresses and networks that are never blocked."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Peers whose X-Forwarded-For is believed; they are never blocked."""
+    lateness: float = 3600.0
+    """Seconds after which an arriving event is late: stored and counted, not correlated."""
+    queue_limit: int = 100_000
+    """Accepted but unprocessed events beyond which new ones are refused with 429."""
+    log_retention_days: int = 30
+
+    @property
+    def token_file(self) -> Path:
+        """Where the first admin token lies."""
+        return self.data_dir / "token"
+
+    @property
+    def database_path(self) -> Path:
+        """The SQLite file of the embedded store."""
+        return self.data_dir / "sentinel.db"
+
+
+def parse_duration(text: str) -> float:
+    """Return `90s`, `15m`, `1h`, `7d` or a plain number of seconds as seconds; `ValueError` otherwise."""
+    if match := _DURATION.fullmatch(text.strip()):
+        return float(match[1]) * _UNIT_SECONDS[match[2]]
+    seconds = float(text)
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("a duration is a number of seconds from 0, or a number with ms, s, m, h, d or w")
+    return seconds
+
+
+def _names(value: object) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        raise TypeError("expected a list, or text with commas")
+    return tuple(part.strip() for part in map(str, parts) if part.strip())
+
+
+def _networks(value: object) -> tuple[str, ...]:
+    return tuple(str(ip_network(part, strict=False)) for part in _names(value))
+
+
+def _port(value: object) -> int:
+    port = int(str(value))
+    if not 0 <= port <= 65_535:  # noqa: PLR2004 - the range of TCP ports
+        raise ValueError("a port is a number from 0 to 65535")
+    return port
+
+
+def _positive(value: object) -> int:
+    number = int(str(value))
+    if number < 1:
+        raise ValueError("expected a whole number from 1")
+    return number
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "host": str,
+    "port": _port,
+    "data_dir": Path,
+    "rules_dir": _names,
+    "policy_file": Path,
+    "allow_list": _networks,
+    "trusted_proxies": _networks,
+    "lateness": lambda value: parse_duration(str(value)),
+    "queue_limit": _positive,
+    "log_retention_days": _positive,
+}
+
+
+def load_settings(
+    flags: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] = os.environ,  # noqa: TID251 - the one place that reads it
+) -> Settings:
+    """
+    Return the settings from flags, environment and the TOML file named by `SENTINEL_CONFIG` (or `./sentinel.toml`).
+
+    Args:
+        flags: Values given on the command line; None means not given.
+        environ: The process environment.
+
+    Raises:
+        ConfigError: An unknown key or a value that can't be read; names the place.
+    """
+    values: dict[str, object] = {}
+    named = environ.get("SENTINEL_CONFIG")
+    path = Path(named or "sentinel.toml")
+    if named or path.is_file():
+        values |= _from_toml(path)
+    for key, read in _READERS.items():
+        if text := environ.get(f"SENTINEL_{key.upper()}"):
+            values[key] = _read(read, text, f"environment variable SENTINEL_{key.upper()}")
+    for key, value in (flags or {}).items():
+        if value not in (None, [], ()):
+            values[key] = _read(_READERS[key], value, f"--{key.replace('_', '-')}")
+    return Settings(**values)  # type: ignore[arg-type]  # _READERS gives each field its type
+
+
+def _from_toml(path: Path) -> dict[str, object]:
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise ConfigError(f"can't be read: {err.strerror}", where=str(path)) from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise ConfigError(f"is not valid TOML: {err}", where=str(path)) from err
+    known = [field.name for field in fields(Settings)]
+    values: dict[str, object] = {}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+            raise ConfigError(f"unknown setting {key!r}{hint}", where=str(path))
+        values[key] = _read(_READERS[key], value, f"{path}: {key}")
+    return values
+
+
+def _read(read: Callable[[Any], Any], value: object, where: str) -> object:
+    try:
+        return read(value)
+    except (ValueError, TypeError) as err:
+        raise ConfigError(str(err), where=where) from err

@@ -1,0 +1,26 @@
+"""What must outlive the process: events, signals, incidents, actions, tokens, the audit trail."""
+
+from sentinel.storage.sql import Store
+from sentinel.storage.values import (
+    SYSTEM,
+    Accepted,
+    Action,
+    AuditEntry,
+    Outcome,
+    Pending,
+    StoreFull,
+    StoreLost,
+)
+
+__all__ = [
+    "SYSTEM",
+    "Accepted",
+    "Action",
+    "AuditEntry",
+    "Outcome",
+    "Pending",
+    "Store",
+    "StoreFull",
+    "StoreLost",
+    "Token",
+]

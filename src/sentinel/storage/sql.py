@@ -1,0 +1,685 @@
+"""
+The store on SQLite: what a 202 promises is kept here.
+
+Durability. The file runs in WAL mode with `synchronous=FULL`, so a commit returns after fsync. Three things follow from how
+SQLite treats errors (docs/adr/0003-what-202-means.md):
+
+- SQLite ignores errors of its automatic checkpoints, a failed fsync of the database file among them. Automatic checkpoints
+  are off and ours are explicit, so no error goes unseen.
+- After a failed fsync the page cache looks committed although the disk may not be. `StoreLost` is raised and every later write
+  refused; the process must stop. The next start moves the whole log into the database file with an fsync of its own
+  before anything is read, so what looks committed then is.
+- Room running out (SQLITE_FULL, or a write error that a probe in the same folder explains) only rolls back: `StoreFull`.
+
+One connection writes, under a lock; readers use their own, and see only what was committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Row, Select, and_, create_engine, event, func, insert, or_, select, text, update
+from sqlalchemy.dialects.sqlite import insert as upsert_into
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from sentinel.access import Token
+from sentinel.model import (
+    ActionStatus,
+    ActionType,
+    Event,
+    EventType,
+    Incident,
+    IncidentStatus,
+    Micros,
+    Role,
+    Severity,
+    Signal,
+    StoredEvent,
+    SubjectType,
+    ThreatType,
+)
+from sentinel.storage import tables
+from sentinel.storage.values import SYSTEM, Accepted, Action, AuditEntry, Outcome, Pending, StoreFull, StoreLost
+
+__all__ = ["Store"]
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LOST = {"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
+_IN_CHUNK = 500  # SQLite's default limit of bound values is far above; short statements stay in its cache
+_CHECKPOINT_ROWS = 20_000
+_CHECKPOINT_COMMITS = 400
+
+_encode = msgspec.json.Encoder().encode
+_decode_event = msgspec.json.Decoder(Event).decode
+_severity = {severity.value: severity for severity in Severity}
+
+
+class Store:
+    """One data folder's SQLite file. Made by `open`; `close` at the end."""
+
+    def __init__(self, path: Path, engine: AsyncEngine, writer: AsyncConnection) -> None:
+        self._path = path
+        self._engine = engine
+        self._writer = writer
+        self._lock = asyncio.Lock()
+        self._lost: StoreLost | None = None
+        self._rows_since_checkpoint = 0
+        self._commits_since_checkpoint = 0
+        self.full = False
+        """Whether the last write found no room."""
+        self.accepted_seq = 0
+        self.processed_seq = 0
+        self.change_seq = 0
+
+    @classmethod
+    async def open(cls, path: Path) -> Store:
+        """Return the store in `path`, made or migrated to the present schema, with everything in its log made durable."""
+        await asyncio.to_thread(_prepare, path)
+        engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4)
+        event.listen(engine.sync_engine, "connect", _set_pragmas)
+        store = cls(path, engine, await engine.connect())
+        mode = await store._writer.scalar(text("PRAGMA synchronous"))
+        await store._writer.rollback()
+        assert mode == _SYNCHRONOUS_FULL, "202 means fsynced: SQLite must run with synchronous=FULL"
+        store.accepted_seq = await store._number(select(func.max(tables.events.c.seq)))
+        store.change_seq = await store._number(select(func.max(tables.actions.c.change_seq)))
+        store.processed_seq = await store._number(
+            select(tables.positions.c.value).where(tables.positions.c.name == "processed")
+        )
+        return store
+
+    async def close(self) -> None:
+        """Move the log into the database file and let go of it."""
+        async with self._lock:
+            try:
+                if self._lost is None:
+                    await self._checkpoint("TRUNCATE")
+            except StoreFull:
+                pass  # the log stays; the next start moves it
+            finally:
+                await self._writer.close()
+                await self._engine.dispose()
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    async def accept(self, offered: Sequence[Pending]) -> Accepted:
+        """
+        Make events durable in one transaction.
+
+        Args:
+            offered: In the order in which they were received; the first of equal ids wins, also against stored ones.
+
+        Raises:
+            StoreFull: No room; nothing was written.
+            StoreLost: A write failed; the process must stop.
+        """
+        async with self._write(rows=len(offered)) as connection:
+            known = await self._content_hashes(connection, [item.event.event_id for item in offered])
+            fresh: list[Pending] = []
+            duplicates: set[int] = set()
+            conflicts: set[int] = set()
+            for position, item in enumerate(offered):
+                earlier = known.get(item.event.event_id)
+                if earlier is None:
+                    known[item.event.event_id] = item.content_hash
+                    fresh.append(item)
+                else:
+                    duplicates.add(position)
+                    if earlier != item.content_hash:
+                        conflicts.add(position)
+            first = self.accepted_seq + 1
+            if fresh:
+                rows = [_event_row(first + n, item) for n, item in enumerate(fresh)]
+                await connection.exec_driver_sql(_INSERT_EVENT, rows)
+        self.accepted_seq += len(fresh)
+        stored = [
+            StoredEvent(
+                first + n,
+                item.at,
+                item.received_at,
+                item.late,
+                item.event,
+                item.max_severity,
+                item.may_act,
+                item.effects,
+                item.origin,
+            )
+            for n, item in enumerate(fresh)
+        ]
+        return Accepted(stored, frozenset(duplicates), frozenset(conflicts))
+
+    async def events_after(self, seq: int, limit: int) -> list[StoredEvent]:
+        """Return up to `limit` events accepted after `seq`, in order of acceptance."""
+        query = select(*_STORED).where(tables.events.c.seq > seq).order_by(tables.events.c.seq).limit(limit)
+        return [_stored(row) for row in await self._all(query)]
+
+    async def history(
+        self, start: Micros, end: Micros, upto: int, chunk: int = 2000
+    ) -> AsyncIterator[list[StoredEvent]]:
+        """Yield, in chunks, the events that are not late, with start <= at < end and seq <= upto."""
+        e = tables.events.c
+        after = 0
+        while True:
+            query = select(*_STORED).where(e.at >= start, e.at < end, e.seq > after, e.seq <= upto, e.late.is_(False))
+            rows = await self._all(query.order_by(e.seq).limit(chunk))
+            if not rows:
+                return
+            yield [_stored(row) for row in rows]
+            after = rows[-1].seq
+
+    async def list_events(
+        self,
+        limit: int,
+        before: int | None = None,
+        since: Micros | None = None,
+        until: Micros | None = None,
+        **equal: str | None,
+    ) -> list[StoredEvent]:
+        """Return up to `limit` events, newest acceptance first, below seq `before`, filtered by time and equal fields."""
+        e = tables.events.c
+        query = select(*_STORED).order_by(e.seq.desc()).limit(limit)
+        if before is not None:
+            query = query.where(e.seq < before)
+        if since is not None:
+            query = query.where(e.at >= since)
+        if until is not None:
+            query = query.where(e.at < until)
+        for name, value in equal.items():
+            if value is not None:
+                query = query.where(e[name] == value)
+        return [_stored(row) for row in await self._all(query)]
+
+    async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
+        """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
+        e = tables.events.c
+        found = (
+            select(e.user_id)
+            .where(e.success.is_(True), e.ip_address == address, e.at >= start, e.at <= end, e.user_id.is_not(None))
+            .distinct()
+            .limit(enough)
+        )
+        return await self._number(select(func.count()).select_from(found.subquery()))
+
+    # --- signals and incidents -----------------------------------------------------------------------------------------
+
+    async def apply(self, outcome: Outcome) -> list[Action]:
+        """
+        Write what processing a batch led to, and the position reached, in one transaction.
+
+        Returns:
+            The actions as stored, with their change_seq.
+
+        Raises:
+            StoreFull, StoreLost: as `accept`.
+        """
+        change_seq = self.change_seq
+        numbered: list[Action] = []
+        async with self._write(rows=len(outcome.signals)) as connection:
+            for signal in outcome.signals:
+                await connection.execute(_upsert_signal(signal, outcome.incident_of.get(signal.id)))
+            for incident in outcome.incidents:
+                await self._replace_incident(connection, incident)
+            for action in outcome.actions:
+                if action.effective:
+                    change_seq += 1
+                    action = msgspec.structs.replace(action, change_seq=change_seq)  # noqa: PLW2901 - now numbered
+                numbered.append(action)
+                await connection.execute(_upsert(tables.actions, _action_row(action), key="id"))
+            if outcome.audit:
+                await connection.execute(insert(tables.audit), [_audit_row(entry) for entry in outcome.audit])
+            if outcome.dead:
+                rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
+                await connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
+            if outcome.position > self.processed_seq:
+                row = {"name": "processed", "value": outcome.position}
+                await connection.execute(_upsert(tables.positions, row, key="name"))
+        self.processed_seq = max(self.processed_seq, outcome.position)
+        self.change_seq = change_seq
+        return numbered
+
+    async def signals_by_id(self, ids: Iterable[str]) -> list[Signal]:
+        """Return the signals with these ids, earliest first."""
+        found: list[Signal] = []
+        for chunk in _chunks(list(ids)):
+            query = select(tables.signals).where(tables.signals.c.id.in_(chunk))
+            found += [_signal(row) for row in await self._all(query)]
+        return sorted(found, key=lambda signal: (signal.first, signal.id))
+
+    async def signals_of(self, subject: str, subject_type: SubjectType) -> list[tuple[Signal, str | None]]:
+        """Return a subject's signals, earliest first, each with the incident that it is in."""
+        s = tables.signals.c
+        query = select(tables.signals).where(s.subject == subject, s.subject_type == subject_type.value)
+        return [(_signal(row), row.incident_id) for row in await self._all(query.order_by(s.first, s.id))]
+
+    async def list_signals(self, limit: int, before: tuple[Micros, str] | None = None) -> list[Signal]:
+        """Return up to `limit` signals, the latest first, below the (last, id) of `before`."""
+        return [_signal(row) for row in await self._all(_newest(tables.signals, limit, before))]
+
+    async def list_incidents(self, limit: int, before: tuple[Micros, str] | None = None) -> list[Incident]:
+        """Return up to `limit` incidents, the latest first, below the (last, id) of `before`."""
+        return [_incident(row) for row in await self._all(_newest(tables.incidents, limit, before))]
+
+    async def incidents_of(self, subject: str, subject_type: SubjectType) -> list[Incident]:
+        """Return a subject's incidents, earliest first."""
+        i = tables.incidents.c
+        query = select(tables.incidents).where(i.subject == subject, i.subject_type == subject_type.value)
+        return [_incident(row) for row in await self._all(query.order_by(i.first, i.id))]
+
+    # --- actions -------------------------------------------------------------------------------------------------------
+
+    async def actions_since(self, change_seq: int) -> list[Action]:
+        """Return the effective actions changed after `change_seq`, in order of change."""
+        a = tables.actions.c
+        query = select(tables.actions).where(a.change_seq > change_seq).order_by(a.change_seq)
+        return [_action(row) for row in await self._all(query)]
+
+    async def actions_in_force(self, now: Micros) -> list[Action]:
+        """Return the effective actions in force at `now`, the latest change last."""
+        a = tables.actions.c
+        query = select(tables.actions).where(
+            a.status == ActionStatus.ACTIVE.value,
+            a.effective.is_(True),
+            or_(a.expiration.is_(None), a.expiration > now),
+        )
+        return [_action(row) for row in await self._all(query.order_by(a.change_seq))]
+
+    async def actions_run_out(self, now: Micros) -> list[Action]:
+        """Return the actions that are still called active although their time is over."""
+        a = tables.actions.c
+        query = select(tables.actions).where(a.status == ActionStatus.ACTIVE.value, a.expiration <= now)
+        return [_action(row) for row in await self._all(query)]
+
+    async def list_actions(self, limit: int = 10_000) -> list[Action]:
+        """Return actions in every state, newest first."""
+        query = select(tables.actions).order_by(tables.actions.c.created_at.desc(), tables.actions.c.id).limit(limit)
+        return [_action(row) for row in await self._all(query)]
+
+    async def automatic_blocks(self, targets: Iterable[str]) -> list[Action]:
+        """Return the automatic address blocks on these targets that nobody has ended, effective or not."""
+        a = tables.actions.c
+        found: list[Action] = []
+        for chunk in _chunks(list(targets)):
+            query = select(tables.actions).where(
+                a.target.in_(chunk),
+                a.action_type == ActionType.IP_BLOCK.value,
+                a.status == ActionStatus.ACTIVE.value,
+                a.auto_created.is_(True),
+            )
+            found += [_action(row) for row in await self._all(query)]
+        return found
+
+    async def action_by_key(self, key: str) -> Action | None:
+        """Return the action of a decision key."""
+        rows = await self._all(select(tables.actions).where(tables.actions.c.decision_key == key))
+        return _action(rows[0]) if rows else None
+
+    async def actions_by_id(self, ids: Iterable[str]) -> list[Action]:
+        """Return the actions with these ids, oldest first."""
+        found: list[Action] = []
+        for chunk in _chunks(list(ids)):
+            query = select(tables.actions).where(tables.actions.c.id.in_(chunk))
+            found += [_action(row) for row in await self._all(query)]
+        return sorted(found, key=lambda action: (action.created_at, action.id))
+
+    async def undone_since(self, targets: Sequence[str], since: Micros) -> list[Action]:
+        """Return the actions on any of these targets that a person undid after `since`."""
+        a = tables.actions.c
+        query = select(tables.actions).where(
+            a.target.in_(targets), a.status == ActionStatus.REVOKED.value, a.revoked_at > since, a.revoked_by != SYSTEM
+        )
+        return [_action(row) for row in await self._all(query)]
+
+    # --- tokens, audit, health -----------------------------------------------------------------------------------------
+
+    async def tokens(self) -> list[Token]:
+        """Return every token, revoked ones too."""
+        return [_token(row) for row in await self._all(select(tables.tokens).order_by(tables.tokens.c.created_at))]
+
+    async def save_token(self, token: Token, entry: AuditEntry) -> None:
+        """Write a token, new or changed, with its audit entry."""
+        async with self._write(rows=1) as connection:
+            await connection.execute(_upsert(tables.tokens, _token_row(token), key="id"))
+            await connection.execute(insert(tables.audit), [_audit_row(entry)])
+
+    async def list_audit(self, limit: int, before: int | None = None) -> list[tuple[int, AuditEntry]]:
+        """Return up to `limit` audit entries with their sequence, newest first, below seq `before`."""
+        a = tables.audit.c
+        query = select(tables.audit).order_by(a.seq.desc()).limit(limit)
+        if before is not None:
+            query = query.where(a.seq < before)
+        return [
+            (
+                row.seq,
+                AuditEntry(at=row.at, actor=row.actor, operation=row.operation, target=row.target, details=row.details),
+            )
+            for row in await self._all(query)
+        ]
+
+    async def probe(self) -> None:
+        """Write one row durably: raises as `accept` does, and clears `full` when there is room again."""
+        async with self._write(rows=1) as connection:
+            await connection.execute(
+                text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+            )
+
+    # --- inside --------------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _write(self, *, rows: int) -> AsyncIterator[AsyncConnection]:
+        async with self._lock:
+            if self._lost:
+                raise self._lost
+            try:
+                async with self._writer.begin():
+                    yield self._writer
+            except DBAPIError as err:
+                raise self._judge(err) from err
+            self.full = False
+            await self._checkpoint_when_due(rows)
+
+    async def _checkpoint_when_due(self, rows: int) -> None:
+        self._rows_since_checkpoint += rows
+        self._commits_since_checkpoint += 1
+        if self._rows_since_checkpoint < _CHECKPOINT_ROWS and self._commits_since_checkpoint < _CHECKPOINT_COMMITS:
+            return
+        self._rows_since_checkpoint = self._commits_since_checkpoint = 0
+        try:
+            await self._checkpoint("PASSIVE")
+        except StoreFull:
+            pass  # what was committed is safe in the log; `full` is set, and the next one tries again
+
+    async def _checkpoint(self, mode: str) -> None:
+        try:
+            await self._writer.execute(text(f"PRAGMA wal_checkpoint({mode})"))
+            await self._writer.rollback()
+        except DBAPIError as err:
+            raise self._judge(err) from err
+
+    def _judge(self, err: DBAPIError) -> StoreFull | StoreLost | DBAPIError:
+        """Tell room running out, which heals, from a disk that can't be trusted any more."""
+        name = getattr(err.orig, "sqlite_errorname", "")
+        if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and name not in _LOST and self._no_room()):
+            self.full = True
+            return StoreFull()
+        if name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            self._lost = StoreLost(f"writing to the store failed ({name}); the process stops, start it again")
+            return self._lost
+        return err
+
+    def _no_room(self) -> bool:
+        """Ask the file system itself: SQLite reports EDQUOT and EFBIG as plain write errors."""
+        log = self._path.with_name(self._path.name + "-wal")
+        probe = self._path.with_name("room.probe")
+        try:
+            offset = max(log.stat().st_size, self._path.stat().st_size)
+            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.pwrite(descriptor, bytes(65_536), offset)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+                probe.unlink()
+        except OSError as err:
+            return err.errno in _NO_ROOM
+        return False
+
+    async def _content_hashes(self, connection: AsyncConnection, ids: list[str]) -> dict[str, bytes]:
+        known: dict[str, bytes] = {}
+        e = tables.events.c
+        for chunk in _chunks(ids):
+            rows = await connection.execute(select(e.event_id, e.content_hash).where(e.event_id.in_(chunk)))
+            known.update((row.event_id, row.content_hash) for row in rows)
+        return known
+
+    async def _replace_incident(self, connection: AsyncConnection, incident: Incident) -> None:
+        """Write an incident; those whose signals it has taken over are gone, as one component has one incident."""
+        s, i, a = tables.signals.c, tables.incidents.c, tables.actions.c
+        for chunk in _chunks(list(incident.signals)):
+            await connection.execute(update(tables.signals).where(s.id.in_(chunk)).values(incident_id=incident.id))
+            await connection.execute(
+                update(tables.actions).where(a.signal_id.in_(chunk)).values(incident_id=incident.id)
+            )
+        held = select(s.incident_id).where(
+            s.subject == incident.subject, s.subject_type == incident.subject_type.value, s.incident_id.is_not(None)
+        )
+        row = msgspec.to_builtins(incident)
+        statement = upsert_into(tables.incidents).values(row)
+        await connection.execute(
+            statement.on_conflict_do_update(  # the status is people's
+                index_elements=["id"],
+                set_={name: statement.excluded[name] for name in row if name not in {"id", "status"}},
+            )
+        )
+        await connection.execute(
+            tables.incidents.delete().where(
+                i.subject == incident.subject, i.subject_type == incident.subject_type.value, i.id.not_in(held)
+            )
+        )
+
+    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        async with self._engine.connect() as connection:
+            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return rows
+
+    async def _number(self, query: Select[Any]) -> int:
+        async with self._engine.connect() as connection:
+            return int(await connection.scalar(query) or 0)
+
+
+_SYNCHRONOUS_FULL = 2
+
+
+def _set_pragmas(connection: Any, _record: object = None) -> None:
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "wal_autocheckpoint=0",
+        "busy_timeout=10000",
+        "cache_size=-32768",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _prepare(path: Path) -> None:
+    """Make what the log holds durable before anything reads it, then bring the schema up to date."""
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", _set_pragmas)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        command.upgrade(config, "head")
+    engine.dispose()
+    path.chmod(0o600)
+
+
+def _chunks(items: list[str]) -> Iterable[list[str]]:
+    return (items[n : n + _IN_CHUNK] for n in range(0, len(items), _IN_CHUNK))
+
+
+def _newest(table: Any, limit: int, before: tuple[Micros, str] | None) -> Select[Any]:
+    c = table.c
+    query = select(table).order_by(c.last.desc(), c.id.desc()).limit(limit)
+    if before is not None:
+        last, row_id = before
+        query = query.where(or_(c.last < last, and_(c.last == last, c.id < row_id)))
+    return query
+
+
+def _upsert(table: Any, row: dict[str, Any], *, key: str) -> Any:
+    statement = upsert_into(table).values(row)
+    return statement.on_conflict_do_update(
+        index_elements=[key], set_={name: statement.excluded[name] for name in row if name != key}
+    )
+
+
+def _upsert_signal(signal: Signal, incident_id: str | None) -> Any:
+    """Only ever widen: another order of the same events must end in the same row."""
+    s = tables.signals.c
+    row = {**msgspec.to_builtins(signal), "incident_id": incident_id}
+    statement = upsert_into(tables.signals).values(row)
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={
+            "first": func.min(s.first, new.first),
+            "last": func.max(s.last, new.last),
+            "count": func.max(s.count, new["count"]),
+            "severity": new.severity,
+            "may_act": or_(s.may_act, new.may_act),
+            "incident_id": func.coalesce(new.incident_id, s.incident_id),
+        },
+    )
+
+
+_COLUMNS = [column.name for column in tables.events.columns]
+_INSERT_EVENT = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names of our own columns
+_STORED = [
+    tables.events.c[name]
+    for name in ("seq", "at", "received_at", "late", "body", "max_severity", "may_act", "effects", "origin")
+]
+
+
+def _event_row(seq: int, item: Pending) -> tuple[Any, ...]:
+    event_ = item.event
+    success = event_.details.get("success") if event_.event_type is EventType.AUTHENTICATION else None
+    return (
+        seq,
+        event_.event_id,
+        item.at,
+        item.received_at,
+        item.late,
+        event_.event_type.value,
+        event_.severity.value,
+        event_.user_id,
+        event_.ip_address,
+        success if isinstance(success, bool) else None,
+        item.content_hash,
+        item.origin,
+        item.max_severity.value,
+        item.may_act,
+        item.effects,
+        _encode(event_),
+    )
+
+
+def _stored(row: Row[Any]) -> StoredEvent:
+    return StoredEvent(
+        row.seq,
+        row.at,
+        row.received_at,
+        bool(row.late),
+        _decode_event(row.body),
+        _severity[row.max_severity],
+        bool(row.may_act),
+        bool(row.effects),
+        row.origin,
+    )
+
+
+def _signal(row: Row[Any]) -> Signal:
+    return Signal(
+        id=row.id,
+        rule=row.rule,
+        rule_hash=row.rule_hash,
+        title=row.title,
+        subject=row.subject,
+        subject_type=SubjectType(row.subject_type),
+        group=row.group,
+        severity=_severity[row.severity],
+        threat_type=ThreatType(row.threat_type) if row.threat_type else None,
+        confidence=row.confidence,
+        bucket=row.bucket,
+        first=row.first,
+        last=row.last,
+        count=row._mapping["count"],  # `count` is a method of rows  # noqa: SLF001
+        may_act=row.may_act,
+    )
+
+
+def _incident(row: Row[Any]) -> Incident:
+    return Incident(
+        id=row.id,
+        subject=row.subject,
+        subject_type=SubjectType(row.subject_type),
+        severity=_severity[row.severity],
+        confidence=row.confidence,
+        status=IncidentStatus(row.status),
+        first=row.first,
+        last=row.last,
+        signals=tuple(row.signals),
+        threat_types=tuple(ThreatType(name) for name in row.threat_types),
+    )
+
+
+def _action_row(action: Action) -> dict[str, Any]:
+    row: dict[str, Any] = msgspec.to_builtins(action)
+    row["decision_key"] = row.pop("key")
+    row["auto_created"] = row.pop("auto")
+    return row
+
+
+def _action(row: Row[Any]) -> Action:
+    return Action(
+        id=row.id,
+        key=row.decision_key,
+        action_type=ActionType(row.action_type),
+        target=row.target,
+        reason=row.reason,
+        evidence=row.evidence,
+        severity=_severity[row.severity],
+        status=ActionStatus(row.status),
+        created_at=row.created_at,
+        expiration=row.expiration,
+        auto=row.auto_created,
+        created_by=row.created_by,
+        rule=row.rule,
+        signal_id=row.signal_id,
+        incident_id=row.incident_id,
+        decided_at=row.decided_at,
+        effective=row.effective,
+        change_seq=row.change_seq,
+        revoked_at=row.revoked_at,
+        revoked_by=row.revoked_by,
+    )
+
+
+def _audit_row(entry: AuditEntry) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in entry.__struct_fields__}
+
+
+def _token_row(token: Token) -> dict[str, Any]:
+    return {
+        **{name: getattr(token, name) for name in token.__struct_fields__},
+        "role": token.role.value,
+        "max_severity": token.max_severity.value,
+    }
+
+
+def _token(row: Row[Any]) -> Token:
+    return Token(
+        id=row.id,
+        name=row.name,
+        role=Role(row.role),
+        hash=row.hash,
+        max_severity=_severity[row.max_severity],
+        may_cause_actions=row.may_cause_actions,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        source_cidr=row.source_cidr,
+        revoked_at=row.revoked_at,
+    )

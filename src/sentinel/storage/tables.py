@@ -1,0 +1,159 @@
+"""
+The tables. Times are integer microseconds UTC; JSON columns hold canonical text.
+
+`security_actions` is the contract's SecurityAction with ours beside it; the contract's other three tables come with the
+events that fill them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+__all__ = ["actions", "audit", "dead_letters", "events", "incidents", "metadata", "positions", "signals", "tokens"]
+
+metadata = MetaData()
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("event_id", String(128), nullable=False, unique=True),
+    Column("at", BigInteger, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("late", Boolean, nullable=False),
+    Column("event_type", String(32), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("user_id", String(256)),
+    Column("ip_address", String(45)),
+    Column("success", Boolean),
+    Column("content_hash", LargeBinary(16), nullable=False),
+    Column("origin", String(64), nullable=False),
+    Column("max_severity", String(8), nullable=False),
+    Column("may_act", Boolean, nullable=False),
+    Column("effects", Boolean, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("events_at", "at"),
+    # Who logged in from an address lately: asked before every automatic block (decisions, D3).
+    Index("events_success", "ip_address", "at", "user_id", sqlite_where=Column("success") == True),  # noqa: E712
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("rule", String(256), nullable=False),
+    Column("rule_hash", String(64), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("subject_type", String(16), nullable=False),
+    Column("group", JSON, nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("threat_type", String(32)),
+    Column("confidence", Float, nullable=False),
+    Column("bucket", BigInteger, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("may_act", Boolean, nullable=False),
+    Column("incident_id", String(32)),
+    Index("signals_subject", "subject", "subject_type", "first"),
+    Index("signals_last", "last"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("subject_type", String(16), nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("confidence", Float, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("signals", JSON, nullable=False),
+    Column("threat_types", JSON, nullable=False),
+    Index("incidents_last", "last"),
+    Index("incidents_subject", "subject", "subject_type", "first"),
+)
+
+actions = Table(
+    "security_actions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("decision_key", String(64), nullable=False, unique=True),
+    Column("action_type", String(32), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("status", String(8), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expiration", BigInteger),
+    Column("revoked_at", BigInteger),
+    Column("revoked_by", String(256)),
+    Column("auto_created", Boolean, nullable=False),
+    Column("created_by", String(256), nullable=False),
+    Column("rule", String(256)),
+    Column("signal_id", String(32)),
+    Column("incident_id", String(32)),
+    Column("decided_at", BigInteger),
+    Column("effective", Boolean, nullable=False),
+    Column("change_seq", BigInteger, nullable=False),
+    Index("actions_change", "change_seq"),
+    Index("actions_target", "target", "action_type"),
+    Index("actions_status", "status", "expiration"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("hash", LargeBinary(32), nullable=False, unique=True),
+    Column("max_severity", String(8), nullable=False),
+    Column("may_cause_actions", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("source_cidr", String(64)),
+    Column("revoked_at", BigInteger),
+)
+
+audit = Table(
+    "audit_trail",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", String(256), nullable=False),
+    Column("operation", String(64), nullable=False),
+    Column("target", Text, nullable=False),
+    Column("details", JSON, nullable=False),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+)
+
+positions = Table(
+    "positions",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)

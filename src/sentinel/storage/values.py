@@ -1,0 +1,116 @@
+"""What goes into the store and comes out of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from sentinel.errors import OutsideError
+from sentinel.model import (
+    ActionStatus,
+    ActionType,
+    Event,
+    Incident,
+    Micros,
+    Severity,
+    Signal,
+    StoredEvent,
+)
+
+__all__ = ["SYSTEM", "Accepted", "Action", "AuditEntry", "Outcome", "Pending", "StoreFull", "StoreLost"]
+
+SYSTEM = "sentinel"
+"""Who did it, when no person did."""
+
+
+class StoreFull(OutsideError):
+    """No room (ENOSPC, EDQUOT, EFBIG): nothing was written; the same call works once there is room."""
+
+    def __init__(self) -> None:
+        super().__init__("the store has no room left; free disk space in the data folder", retryable=True)
+
+
+class StoreLost(OutsideError):
+    """A write or fsync failed: what the disk holds is unknown, so the process must stop and start again."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, retryable=False)
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """An event on its way to durable acceptance, with the rights of who sent it."""
+
+    event: Event
+    at: Micros
+    received_at: Micros
+    late: bool
+    content_hash: bytes
+    origin: str
+    """Id of the token that sent it, or of the import."""
+    max_severity: Severity
+    may_act: bool
+    effects: bool
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What one transaction of acceptance did."""
+
+    events: list[StoredEvent]
+    """The new ones, in order of acceptance."""
+    duplicates: frozenset[int]
+    """Positions in what was offered whose event id was there before."""
+    conflicts: frozenset[int]
+    """Those of the duplicates that had other content; the first one stays."""
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of security_actions: a decision and what became of it."""
+
+    id: str
+    key: str
+    action_type: ActionType
+    target: str
+    reason: str
+    evidence: dict[str, Any]
+    severity: Severity
+    status: ActionStatus
+    created_at: Micros
+    expiration: Micros | None
+    auto: bool
+    created_by: str
+    rule: str | None = None
+    signal_id: str | None = None
+    incident_id: str | None = None
+    decided_at: Micros | None = None
+    """In event time, for automatic ones."""
+    effective: bool = True
+    change_seq: int = 0
+    """Gapless over all changes of effective actions; 0 while it never took effect."""
+    revoked_at: Micros | None = None
+    revoked_by: str | None = None
+
+
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """Who did what to what, when."""
+
+    at: Micros
+    actor: str
+    operation: str
+    target: str
+    details: dict[str, Any] = {}
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What processing a batch changes, written in one transaction with the position that it brings processing to."""
+
+    position: int
+    signals: list[Signal] = []
+    incidents: list[Incident] = []
+    incident_of: dict[str, str] = {}
+    """Signal id -> incident id."""
+    actions: list[Action] = []
+    """New or changed; `change_seq` is given by the store."""
+    audit: list[AuditEntry] = []
+    dead: list[tuple[int, str]] = []
+    """(event seq, reason) of events that no rule could judge."""
