@@ -1,8 +1,8 @@
 """
 Start the command line, after making sure that `sentinel` is ours.
 
-Other distributions install a package of the same name (docs/adr/0001). If one of them comes first on the path, our code is
-never reached, so the check lives in a module whose name nobody else uses.
+Other distributions install a package of the same name (docs/adr/0001). If one of them comes first on the path, our
+code is never reached, so the check lives in a module whose name nobody else uses.
 """
 
 from __future__ import annotations
@@ -30,5 +30,9 @@ def main() -> int:
 def _told(foreign: object) -> str:
     others = sorted({name for name in packages_distributions().get("sentinel", ()) if name != _OURS})
     place = getattr(foreign, "__file__", None) or "an unknown place"
-    remedy = f"uninstall it (pip uninstall {' '.join(others)}) and reinstall {_OURS}" if others else "move it out of the path"
+    remedy = (
+        f"uninstall it (pip uninstall {' '.join(others)}) and reinstall {_OURS}"
+        if others
+        else "move it out of the path"
+    )
     return f"sentinel: another package named `sentinel` ({place}) hides Sentinel ({_OURS}): {remedy}\n"

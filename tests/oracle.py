@@ -1,4 +1,4 @@
-"""The judge of every way to compute signals: sort everything, apply the definition. Slow, and short enough to be believed."""
+"""The judge of every way to compute signals: sort everything, apply the definition. Slow, and easy to believe."""
 
 from __future__ import annotations
 

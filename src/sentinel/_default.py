@@ -50,7 +50,8 @@ def scan(prompt: str, response: str | None = None, *, engines: Iterable[str] | N
 
 async def ascan(prompt: str, response: str | None = None, *, engines: Iterable[str] | None = None) -> ScanResult:
     """Return what `scan` returns, without holding up the event loop for long texts."""
-    if len(prompt) + len(response or "") <= _INLINE_CHARS:
+    texts = [text for text in (prompt, response) if isinstance(text, str)]
+    if sum(map(len, texts)) <= _INLINE_CHARS:
         return scan(prompt, response, engines=engines)
     return await asyncio.to_thread(scan, prompt, response, engines=engines)
 

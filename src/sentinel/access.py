@@ -1,9 +1,9 @@
 """
 Tokens: who may do what.
 
-A token is `sntl_<role>_<32 random letters and digits><6 of checksum>`: 190 random bits, and junk is told from a real one
-without a look at the store. Only its SHA-256 is kept. A look-up goes by that hash, so no comparison of secrets can be
-timed.
+A token is `sntl_<role>_<32 random letters and digits><6 of checksum>`: 190 random bits, and junk is told from a real
+one without a look at the store. Only its SHA-256 is kept. A look-up goes by that hash, so no comparison of secrets can
+be timed.
 """
 
 from __future__ import annotations

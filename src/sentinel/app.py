@@ -1,15 +1,14 @@
 """
-The composition root: settings become a running monitor. The only place where things are put together, and where the clock
-is read.
+The composition root: settings become a running monitor.
+
+The only place where things are put together, and where the clock is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import secrets
 import sys
 import time
 import uuid
@@ -21,6 +20,7 @@ from typing import IO, Literal
 import msgspec
 
 from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
+from sentinel.datafolder import lock, own_secret, write_secret
 from sentinel.detection import Engine, RuleSet, parse_rules, shipped_rules
 from sentinel.errors import ConfigError, OutsideError
 from sentinel.model import Micros, Role, Severity
@@ -31,16 +31,12 @@ from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Store
 from sentinel.stream import Board, Intake, Worker
 
-__all__ = ["DataFolderBusy", "EX_IOERR", "Monitor", "read_rules"]
+__all__ = ["EX_IOERR", "Monitor", "read_rules"]
 
 EX_IOERR = 74
 """Exit code after a failed write or fsync (sysexits.h)."""
 _CHECK_SECONDS = 2.0
 _OVERALL = Literal["healthy", "degraded", "critical", "offline"]
-
-
-class DataFolderBusy(ConfigError):
-    """Another process works on this data folder."""
 
 
 def _wall_clock() -> Micros:
@@ -51,7 +47,14 @@ class Monitor:
     """A running monitor on one data folder. Made by `open`; `close` at the end."""
 
     def __init__(
-        self, settings: Settings, store: Store, rules: RuleSet, policy: Policy, lock: IO[str], clock: Callable[[], Micros]
+        self,
+        settings: Settings,
+        store: Store,
+        *,
+        rules: RuleSet,
+        policy: Policy,
+        held: IO[str],
+        clock: Callable[[], Micros],
     ) -> None:
         self.settings = settings
         self.store = store
@@ -60,7 +63,7 @@ class Monitor:
         self.metrics = Metrics()
         self.log = open_log(settings.data_dir / "logs" / "api.log", retention_days=settings.log_retention_days)
         self.scan_log = open_log(settings.data_dir / "logs" / "scan.log", retention_days=settings.log_retention_days)
-        self.pseudonym_key = _secret_bytes(settings.data_dir / "pseudonym.key")
+        self.pseudonym_key = own_secret(settings.data_dir / "pseudonym.key")
         self.scanner = Scanner()
         self.rails = _rails(settings)
         self.tokens = TokenBook()
@@ -81,7 +84,7 @@ class Monitor:
             store, clock=clock, queue_limit=settings.queue_limit, worker=self.worker, on_lost=self._stop_at_once
         )
         self.metrics.watch_queue(lambda: self.intake.depth)
-        self._lock = lock
+        self._held = held
         self._checks: asyncio.Task[None] | None = None
         self._told_status: _OVERALL = "healthy"
 
@@ -94,15 +97,15 @@ class Monitor:
             DataFolderBusy: Another process has the data folder.
             ConfigError: Rules, policy or folder can't be used; names the place.
         """
-        lock = _lock(settings.data_dir)
+        held = lock(settings.data_dir)
         try:
             rules = read_rules(settings.rules_dir)
             policy = _read_policy(settings.policy_file)
             store = await Store.open(settings.database_path)
         except BaseException:
-            lock.close()
+            held.close()
             raise
-        monitor = cls(settings, store, rules, policy, lock, clock)
+        monitor = cls(settings, store, rules=rules, policy=policy, held=held, clock=clock)
         await monitor._start()
         return monitor
 
@@ -115,7 +118,9 @@ class Monitor:
         self.intake.start()
         self._checks = asyncio.create_task(self._check_forever(), name="checks")
         for refusal in self.rules.refused:
-            self.log.warning("rule refused", file=refusal.file, line=refusal.line, rule=refusal.rule, reason=refusal.reason)
+            self.log.warning(
+                "rule refused", file=refusal.file, line=refusal.line, rule=refusal.rule, reason=refusal.reason
+            )
         self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
 
     async def close(self) -> None:
@@ -128,7 +133,7 @@ class Monitor:
             await asyncio.gather(self._checks, return_exceptions=True)
         await self.store.close()
         self.log.info("Security monitoring services stopped.")
-        self._lock.close()
+        self._held.close()
 
     def _stop_at_once(self, err: BaseException) -> None:
         """
@@ -143,7 +148,7 @@ class Monitor:
         sys.stderr.flush()
         os._exit(EX_IOERR)
 
-    # --- health --------------------------------------------------------------------------------------------------------
+    # --- health
 
     def health(self) -> dict[str, object]:
         """Return the overall status and each component's (the contract's shape, without details)."""
@@ -160,7 +165,10 @@ class Monitor:
             overall = "critical"
         elif "degraded" in components.values():
             overall = "degraded"
-        return {"overall_status": overall, "components": {name: {"status": status} for name, status in components.items()}}
+        return {
+            "overall_status": overall,
+            "components": {name: {"status": status} for name, status in components.items()},
+        }
 
     def ready(self) -> str | None:
         """Return None when events are taken and judged, else why not."""
@@ -184,7 +192,7 @@ class Monitor:
                 (self.log.info if status == "healthy" else self.log.error)(f"Security monitoring status: {status}")
             await asyncio.sleep(_CHECK_SECONDS)
 
-    # --- tokens --------------------------------------------------------------------------------------------------------
+    # --- tokens
 
     async def create_token(
         self,
@@ -235,7 +243,7 @@ class Monitor:
             raise ConfigError("holds no token; delete the file and start again to get a new one", where=str(path))
         if text is None:
             text = mint(Role.ADMIN)
-            _write_secret(path, f"{text}\n".encode())
+            write_secret(path, f"{text}\n".encode())
         if token_hash(text) not in {token.hash for token in self.tokens.list()}:
             await self.create_token(Role.ADMIN, by=SYSTEM, name="first admin", secret=text)
 
@@ -277,35 +285,3 @@ def _rails(settings: Settings) -> GuardRails:
         trusted_proxies=tuple(map(ip_network, settings.trusted_proxies)),
         own_addresses=own,
     )
-
-
-def _lock(folder: Path) -> IO[str]:
-    """Take the data folder for this process; the kernel lets go of it however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (folder / "lock").open("a", encoding="ascii")
-    except OSError as err:
-        raise ConfigError(f"the data folder can't be used: {err.strerror}", where=str(folder)) from err
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise DataFolderBusy("another Sentinel works on this data folder", where=str(folder)) from None
-    return lock
-
-
-def _secret_bytes(path: Path) -> bytes:
-    if not path.exists():
-        _write_secret(path, secrets.token_bytes(32))
-    return path.read_bytes()
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

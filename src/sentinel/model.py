@@ -1,8 +1,8 @@
 """
 The nouns that every room shares: frozen values, no behaviour beyond what their fields imply.
 
-Times inside Sentinel are integers: microseconds since 1970-01-01 UTC (`at`, `first`, `last`). They turn into RFC 3339 text
-with a `Z` only at the edge, by `iso`.
+Times inside Sentinel are integers: microseconds since 1970-01-01 UTC (`at`, `first`, `last`). They turn into RFC 3339
+text with a `Z` only at the edge, by `iso`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def iso(at: Micros) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-class Severity(str, enum.Enum):
+class Severity(str, enum.Enum):  # noqa: UP042 - a StrEnum prints its value; ours prints its name
     """How bad it is. The value (and JSON) is lower case, `str()` is upper case: `HIGH`."""
 
     INFO = "info"
@@ -87,7 +87,7 @@ class Severity(str, enum.Enum):
 _SEVERITY_RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
-# --- scanning ------------------------------------------------------------------------------------------------------
+# --- scanning
 
 
 class ScanThreat(enum.StrEnum):
@@ -98,7 +98,7 @@ class ScanThreat(enum.StrEnum):
     EXTRACTION = "extraction"
     INDIRECT_INJECTION = "indirect_injection"
     PII = "pii"
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105 - the name of a threat
     EXFILTRATION = "exfiltration"
     TOOL_ABUSE = "tool_abuse"
     OBFUSCATION = "obfuscation"
@@ -153,7 +153,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
     """Engines that broke or ran out of time; a scan with one is never silently safe."""
 
 
-# --- events --------------------------------------------------------------------------------------------------------
+# --- events
 
 
 class EventType(enum.StrEnum):
@@ -213,7 +213,7 @@ class StoredEvent(msgspec.Struct, frozen=True):
     """Id of the token or of the import that it came by."""
 
 
-# --- detection -----------------------------------------------------------------------------------------------------
+# --- detection
 
 
 class ThreatType(enum.StrEnum):
@@ -297,7 +297,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     status: IncidentStatus = IncidentStatus.OPEN
 
 
-# --- response ------------------------------------------------------------------------------------------------------
+# --- response
 
 
 class ActionType(enum.StrEnum):
@@ -339,7 +339,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     evidence: dict[str, Any] = {}
 
 
-# --- access --------------------------------------------------------------------------------------------------------
+# --- access
 
 
 class Role(enum.StrEnum):

@@ -17,7 +17,7 @@ def run() -> int:
     except SentinelError as err:
         sys.stderr.write(f"sentinel: {err}\n")
         return 2
-    except Exception as err:
+    except Exception as err:  # noqa: BLE001 - the parser's own errors can only be told by what they can do
         return _usage(err)
     return result if isinstance(result, int) else 0
 

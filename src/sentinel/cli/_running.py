@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 
 from sentinel.app import Monitor
-from sentinel.cli._service import service_file
+from sentinel.datafolder import publish_address, withdraw_address
 from sentinel.server import create_app
 from sentinel.settings import Settings
 
@@ -23,9 +20,16 @@ _DRAIN_SECONDS = 5
 
 
 class _Server(uvicorn.Server):
-    """Uvicorn's server, which lets those who wait for news go before it waits for them."""
+    """Uvicorn's server, which says when it answers, and lets those who wait for news go before it waits for them."""
 
-    monitor: Monitor
+    def __init__(self, config: uvicorn.Config, monitor: Monitor) -> None:
+        super().__init__(config)
+        self.monitor = monitor
+        self.answering = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.answering.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self.monitor.board.close()
@@ -45,7 +49,6 @@ async def run_service(settings: Settings, listener: socket.socket, greet: Callab
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     monitor = await Monitor.open(settings)
-    address = service_file(settings)
     try:
         config = uvicorn.Config(
             create_app(monitor),
@@ -58,18 +61,16 @@ async def run_service(settings: Settings, listener: socket.socket, greet: Callab
             timeout_graceful_shutdown=_DRAIN_SECONDS,
             backlog=2048,
         )
-        server = _Server(config)
-        server.monitor = monitor
+        server = _Server(config, monitor)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.005)
+        await asyncio.wait({serving, asyncio.create_task(server.answering.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             url = _url(listener)
-            _publish(address, url)
+            publish_address(settings.data_dir, url)
             greet(settings, url)
         await serving
     finally:
-        address.unlink(missing_ok=True)
+        withdraw_address(settings.data_dir)
         await monitor.close()
 
 
@@ -77,10 +78,3 @@ def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what to dial, not what to bind
     return f"http://[{local}]:{port}" if ":" in local else f"http://{local}:{port}"
-
-
-def _publish(address: Path, url: str) -> None:
-    """Write the file that commands look into; a half-written one is never seen."""
-    part = address.with_suffix(".part")
-    part.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
-    part.replace(address)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,14 +11,17 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import httpx
 import typer
+from rich.console import Console
 
+from sentinel.datafolder import DataFolderBusy, lock, service_address
 from sentinel.errors import ConfigError
 from sentinel.settings import Settings, load_settings
 
-__all__ = ["DataDir", "ask", "fail", "on_service", "service_file"]
+__all__ = ["DataDir", "ask", "console", "fail", "on_service"]
 
 _S = "/api/v1/security"
 _STARTING_SECONDS = 5.0
+_PIPE_COLUMNS = 240
 T = TypeVar("T")
 
 DataDir = Annotated[
@@ -34,17 +36,18 @@ def fail(message: str, code: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def service_file(settings: Settings) -> Path:
-    """Return the file that says where a running service listens."""
-    return settings.data_dir / "service.json"
+def console(*, stderr: bool = False) -> Console:
+    """Return where people read; into a file or a pipe lines are long rather than cut."""
+    target = Console(stderr=stderr)
+    return target if target.is_terminal else Console(stderr=stderr, width=_PIPE_COLUMNS)
 
 
 def on_service(work: Callable[[httpx.AsyncClient, bool], Awaitable[T]], flags: dict[str, object]) -> T:
     """
     Run `work(client, is_running)` against the monitor of a data folder.
 
-    A service that runs is asked through its API. Without one, the same application is opened here, so that every command
-    does the same thing either way.
+    A service that runs is asked through its API. Without one, the same application is opened here, so that every
+    command does the same thing either way.
     """
     settings = load_settings(flags)
 
@@ -61,17 +64,19 @@ def on_service(work: Callable[[httpx.AsyncClient, bool], Awaitable[T]], flags: d
 @asynccontextmanager
 async def _connect(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, bool]]:
     try:
-        from sentinel.app import DataFolderBusy, Monitor  # noqa: PLC0415 - the server extra, and slow to import
-        from sentinel.server import create_app  # noqa: PLC0415
-    except ModuleNotFoundError as err:
-        raise ConfigError(f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]") from err
-    try:
-        monitor = await Monitor.open(settings)
+        lock(settings.data_dir).close()
     except DataFolderBusy as busy:
-        url = await _address(settings, busy)
-        async with _client(settings, base_url=url) as client:
+        async with _client(settings, base_url=await _address(settings, busy)) as client:
             yield client, True
         return
+    try:
+        from sentinel.app import Monitor  # noqa: PLC0415 - the server extra, and slow to import
+        from sentinel.server import create_app  # noqa: PLC0415
+    except ModuleNotFoundError as err:
+        raise ConfigError(
+            f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]"
+        ) from err
+    monitor = await Monitor.open(settings)
     try:
         transport = httpx.ASGITransport(app=create_app(monitor))
         async with _client(settings, base_url="http://in-process", transport=transport) as client:
@@ -90,10 +95,9 @@ def _client(settings: Settings, **options: Any) -> httpx.AsyncClient:
 async def _address(settings: Settings, busy: Exception) -> str:
     """Return where the running service listens; it may be starting just now."""
     for _ in range(round(_STARTING_SECONDS / 0.1)):
-        try:
-            return str(json.loads(service_file(settings).read_text(encoding="utf-8"))["url"])
-        except (OSError, ValueError, KeyError):
-            await asyncio.sleep(0.1)
+        if url := service_address(settings.data_dir):
+            return url
+        await asyncio.sleep(0.1)
     raise busy
 
 

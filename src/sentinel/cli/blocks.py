@@ -8,10 +8,9 @@ from urllib.parse import quote
 
 import httpx
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-from sentinel.cli._service import DataDir, ask, on_service
+from sentinel.cli._service import DataDir, ask, console, on_service
 
 __all__ = ["app"]
 
@@ -37,12 +36,14 @@ def list_blocks(
         typer.echo(json.dumps(shown))
         return
     rows = [row for name in _LISTS.values() for row in shown[name]]
-    table = Table("action", "target", "severity", "status", "until", "enforced by", "reason")
+    table = Table(
+        "action", Column("target", no_wrap=True), "status", Column("until", no_wrap=True), "enforced by", "why"
+    )
     for row in rows:
         where = ", ".join(row["enforced_by"]) or "[red]nothing enforces this yet[/red]"
         until = row["expiration"] or "revoked"
-        table.add_row(row["action_type"], row["target"], row["severity"], row["status"], until, where, row["reason"])
-    Console().print(table if rows else "nothing is in force")
+        table.add_row(row["action_type"], row["target"], row["status"], until, where, row["reason"])
+    console().print(table if rows else "nothing is in force")
 
 
 async def _listed(client: httpx.AsyncClient, everything: bool) -> dict[str, Any]:

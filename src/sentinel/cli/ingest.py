@@ -17,11 +17,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 import typer
-from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sentinel.cli._service import DataDir, ask, fail, on_service
+from sentinel.cli._service import DataDir, ask, console, fail, on_service
 from sentinel.errors import ConfigError
 from sentinel.ingest.events import encode
 from sentinel.ingest.sshd import Reader
@@ -41,7 +40,7 @@ class Format(StrEnum):
     SSHD = "sshd"
 
 
-def ingest(
+def ingest(  # noqa: PLR0917 - typer makes an option of each
     file: Annotated[str, typer.Argument(help="The log, or - for standard input.")],
     log_format: Annotated[Format, typer.Option("--format", help="What kind of log it is.")],
     act: Annotated[bool, typer.Option("--act", help="Let what is decided take effect, from now on.")] = False,
@@ -59,8 +58,8 @@ def ingest(
     """
     Read a log, keep its events, and tell what they led to.
 
-    Taking the same log again changes nothing: each line is one event, known by what it says. Without --act decisions are
-    computed and shown, and none takes effect.
+    Taking the same log again changes nothing: each line is one event, known by what it says. Without --act decisions
+    are computed and shown, and none takes effect.
 
     Example: sentinel ingest /var/log/auth.log --format sshd --act
     """
@@ -74,7 +73,9 @@ def ingest(
             stream.seek(0)
         reader = Reader(tz=zone, year=year, now=now)
         summary = on_service(
-            lambda client, running: _send(client, reader, stream, act=act, lateness=late, refuse=running and bool(rules)),
+            lambda client, running: _send(
+                client, reader, stream, act=act, lateness=late, refuse=running and bool(rules)
+            ),
             {"data_dir": data_dir, "rules_dir": rules},
         )
     summary = {
@@ -98,7 +99,7 @@ def ingest(
 
 def _opened(file: str) -> TextIO:
     if file == "-":
-        return open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)  # noqa: PTH123 - a descriptor
+        return open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)
     try:
         return Path(file).open(encoding="utf-8", errors="replace", newline="\n")
     except OSError as err:
@@ -162,15 +163,13 @@ async def _patiently(client: httpx.AsyncClient, path: str, body: bytes) -> Any:
 
 
 def _progress() -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"), TimeElapsedColumn(), console=console, disable=not console.is_terminal
-    )
+    talk = console(stderr=True)
+    return Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=talk, disable=not talk.is_terminal)
 
 
 def _show(summary: dict[str, Any], *, act: bool) -> None:
-    console = Console()
-    console.print(
+    out = console()
+    out.print(
         f"{summary['lines']:,} lines, {summary['events']:,} new events, {summary['duplicates']:,} known before, "
         f"{summary['rejected']:,} rejected, {summary['unknown_lines']:,} lines not understood; {summary['seconds']} s"
     )
@@ -178,10 +177,12 @@ def _show(summary: dict[str, Any], *, act: bool) -> None:
     for row in summary["signals"]:
         times = (row["first"], row["last"], str(row["count"]))
         signals.add_row(row["subject"], row["severity"], row["threat_type"] or "", row["title"], *times)
-    decisions = Table("action", "on", "until", "why", title="Decisions" if act else "Decisions, not in effect (no --act)")
+    decisions = Table(
+        "action", "on", "until", "why", title="Decisions" if act else "Decisions, not in effect (no --act)"
+    )
     for row in summary["decisions"]:
         decisions.add_row(row["action"], row["value"], row["expires"] or "revoked", row["reason"])
     if summary["signals"]:
-        console.print(signals)
+        out.print(signals)
     if summary["decisions"]:
-        console.print(decisions)
+        out.print(decisions)

@@ -28,7 +28,9 @@ class Output(StrEnum):
 def scan(
     text: Annotated[str, typer.Argument(help="A text, the path of a file that holds one, or - for standard input.")],
     response: Annotated[str | None, typer.Option(help="What the model answered; judged as output.")] = None,
-    engine: Annotated[list[str] | None, typer.Option("--engine", "-e", help="Only this engine; may be repeated.")] = None,
+    engine: Annotated[
+        list[str] | None, typer.Option("--engine", "-e", help="Only this engine; may be repeated.")
+    ] = None,
     output: Annotated[Output, typer.Option("--format", "-f", help="How the verdict is written.")] = Output.TEXT,
 ) -> None:
     """

@@ -18,7 +18,9 @@ __all__ = ["serve"]
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")
+    ] = None,
     data_dir: DataDir = None,
     rules: Annotated[
         list[str] | None, typer.Option("--rules", help="Folder with Sigma rules, or `default`; may be repeated.")
@@ -27,8 +29,8 @@ def serve(
     """
     Start the service with everything inside one process: API, detection, response, store.
 
-    Flags win over environment variables (SENTINEL_PORT, SENTINEL_DATA_DIR, SENTINEL_ALLOW_LIST, ...), and those over the
-    TOML file named by SENTINEL_CONFIG or ./sentinel.toml.
+    Flags win over environment variables (SENTINEL_PORT, SENTINEL_DATA_DIR, SENTINEL_ALLOW_LIST, ...), and those over
+    the TOML file named by SENTINEL_CONFIG or ./sentinel.toml.
 
     Example: sentinel serve --port 8000 --data-dir /var/lib/sentinel
     """
@@ -38,7 +40,9 @@ def serve(
 
         from sentinel.cli._running import run_service  # noqa: PLC0415
     except ModuleNotFoundError as err:
-        raise ConfigError(f"`serve` needs the server extra ({err.name} is missing): install sentinel-ai[server]") from err
+        raise ConfigError(
+            f"`serve` needs the server extra ({err.name} is missing): install sentinel-ai[server]"
+        ) from err
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run_service(settings, _listen(settings), _greet))
 
@@ -48,7 +52,9 @@ def _listen(settings: Settings) -> socket.socket:
     try:
         return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     except OSError as err:
-        raise ConfigError(f"{err.strerror}; choose another with --port", where=f"{settings.host}:{settings.port}") from err
+        raise ConfigError(
+            f"{err.strerror}; choose another with --port", where=f"{settings.host}:{settings.port}"
+        ) from err
 
 
 def _greet(settings: Settings, url: str) -> None:

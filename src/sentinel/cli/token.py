@@ -7,10 +7,9 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from sentinel.cli._service import DataDir, ask, on_service
+from sentinel.cli._service import DataDir, ask, console, on_service
 from sentinel.model import Role, Severity
 
 __all__ = ["app"]
@@ -21,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 
 
 @app.command()
-def create(
+def create(  # noqa: PLR0917 - typer makes an option of each
     role: Annotated[Role, typer.Option(help="What it may do.")],
     name: Annotated[str, typer.Option(help="Whom or what it is for.")] = "",
     may_cause_actions: Annotated[
@@ -72,11 +71,13 @@ def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         acts = "yes" if item["may_cause_actions"] else "no"
         times = (item["created_at"], item["expires_at"] or "never", item["revoked_at"] or "")
         table.add_row(item["id"], item["name"], item["role"], acts, item["max_severity"], *times)
-    Console().print(table)
+    console().print(table)
 
 
 @app.command()
-def revoke(token_id: Annotated[str, typer.Argument(help="As `token list` shows it.")], data_dir: DataDir = None) -> None:
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="As `token list` shows it.")], data_dir: DataDir = None
+) -> None:
     """
     End a token at once.
 

@@ -8,13 +8,15 @@ between. A restart, an eviction, an import of old events and a changed rule are 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
+
+import msgspec
 
 from sentinel.detection.rule import Base, Group, LogSource, Rule, RuleSet, sources_of
 from sentinel.detection.sigma.fields import subject_type
 from sentinel.detection.window import Shape, Window
-from sentinel.model import Event, Micros, Severity, Signal, StoredEvent, SubjectType
+from sentinel.model import Event, EventType, Micros, Severity, Signal, StoredEvent, SubjectType
 
 __all__ = ["Engine"]
 
@@ -23,7 +25,7 @@ _REPLAYED_AT_ONCE = 10_000
 _SEVERITIES = tuple(Severity)
 
 
-class _Track:
+class _Track(msgspec.Struct, gc=False, eq=False):
     """
     One group of one rule.
 
@@ -32,24 +34,21 @@ class _Track:
     two are one window until the first event that may not act.
     """
 
-    __slots__ = ("acting", "counter", "everything", "group")
-
-    def __init__(self, counter: _Counter, group: Group) -> None:
-        self.counter = counter
-        self.group = group
-        self.acting = self.everything = Window(counter.shape)
+    rule: Rule
+    group: Group
+    acting: Window
+    everything: Window
 
     def __len__(self) -> int:
         return len(self.everything) + (len(self.acting) if self.acting is not self.everything else 0)
 
-    def insert(self, event: StoredEvent) -> None:
-        """Take in a matching event."""
-        rank = event.max_severity.rank
+    def insert(self, event: StoredEvent, rank: int) -> None:
+        """Take in a matching event whose source may reach the severity `rank`."""
         if event.may_act:
             if self.acting is not self.everything:
                 self.acting.insert(event.at, event.event.event_id, rank)
         elif self.acting is self.everything:
-            self.everything = self.acting.copy()
+            self.everything = self.acting.twin()
         self.everything.insert(event.at, event.event.event_id, rank)
 
     def judge(self, times: Sequence[Micros]) -> set[int]:
@@ -57,8 +56,9 @@ class _Track:
         if self.acting is not self.everything:
             self.acting.judge(times)
         found = self.everything.judge(times)
-        buckets, suppress = self.everything.buckets, self.counter.shape.suppress
-        return found | {number for at in times if buckets[number := at // suppress].first is not None}
+        buckets, suppress = self.everything.buckets, self.rule.suppress
+        found.update(number for at in times if buckets[number := at // suppress].first is not None)
+        return found
 
     def forget(self, number: int) -> None:
         """Drop what lies before this bucket."""
@@ -68,7 +68,7 @@ class _Track:
 
     def signal(self, number: int) -> Signal:
         """Return the present state of the signal in this bucket."""
-        rule, bucket = self.counter.rule, self.everything.buckets[number]
+        rule, bucket = self.rule, self.everything.buckets[number]
         acting = self.acting.buckets.get(number)
         assert bucket.first is not None, "only buckets with a trigger are asked for"
         return Signal(
@@ -91,29 +91,27 @@ class _Track:
 
 
 class _Counter:
-    """The groups of one rule. `since`: all events from then on are in, and none before it."""
+    """One rule, with the groups that have events. `since`: all events from then on are in, and none before it."""
 
     __slots__ = ("rule", "shape", "since", "tracks")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.shape = Shape(rule)
+        self.shape = Shape(rule.threshold, rule.timespan, rule.suppress, rule.cell)
         self.since = _NOTHING_YET
         self.tracks: dict[Group, _Track] = {}
 
-    def track(self, event: Event) -> _Track | None:
-        """Return where a matching event counts; None if it lacks a field to group by."""
-        group = self.rule.group(event)
-        if group is None:
-            return None
+    def track(self, group: Group) -> _Track:
+        """Return where the events of a group are kept."""
         track = self.tracks.get(group)
         if track is None:
-            track = self.tracks[group] = _Track(self, group)
+            window = Window(self.shape)
+            track = self.tracks[group] = _Track(self.rule, group, acting=window, everything=window)
         return track
 
     def needs(self, at: Micros) -> Micros:
         """Return from where on events are needed to judge one at this time: its whole bucket, and T before that."""
-        return at // self.shape.suppress * self.shape.suppress - self.shape.timespan
+        return at // self.rule.suppress * self.rule.suppress - self.rule.timespan
 
     def forget(self, before: Micros) -> None:
         """
@@ -121,41 +119,70 @@ class _Counter:
 
         A bucket goes with all of its cells, or `count` would meet its events again in a replay.
         """
-        number = before // self.shape.suppress
-        self.since = max(self.since, number * self.shape.suppress)
+        number = before // self.rule.suppress
+        start = number * self.rule.suppress
+        self.since = max(self.since, start)
+        self.tracks = {group: track for group, track in self.tracks.items() if track.everything.entries[-1][0] >= start}
         for track in self.tracks.values():
-            track.forget(number)
-        self.tracks = {group: track for group, track in self.tracks.items() if len(track)}
+            if track.everything.entries[0][0] < start:
+                track.forget(number)
+
+
+class _Family:
+    """Rules that count the same events by the same fields: a match and a group are worked out once for all of them."""
+
+    __slots__ = ("counters", "group")
+
+    def __init__(self, counters: Sequence[_Counter]) -> None:
+        self.counters = counters
+        self.group = counters[0].rule.group
+
+
+_Plan = Sequence[tuple[Base, Sequence[_Family]]]
+"""Detections to ask, and who counts an event that matches."""
 
 
 class _Index:
-    """Finds the counters that an event counts for, without asking rules for other log sources."""
+    """Finds the families that an event counts for, without asking rules for other log sources."""
 
     def __init__(self, counters: Iterable[_Counter]) -> None:
-        users: dict[Base, list[_Counter]] = {}
-        for counter in counters:
-            for base in counter.rule.bases:
-                users.setdefault(base, []).append(counter)
-        self._by_source: dict[LogSource, list[tuple[Base, list[_Counter]]]] = {}
-        for base, using in users.items():
-            self._by_source.setdefault(base.logsource, []).append((base, using))
+        self._by_source: dict[LogSource, list[tuple[Base, list[_Family]]]] = {}
+        for base, families in _users(counters).items():
+            self._by_source.setdefault(base.logsource, []).append((base, families))
         # Which parts rules name, so that a few look-ups find all log sources that fit an event.
         self._masks = {tuple(part is not None for part in source) for source in self._by_source}
+        services = {service for _, _, service in self._by_source}
+        self._own: dict[tuple[str | None, str | None], _Plan] = {
+            (kind, service): self._plan(("sentinel", kind, service))
+            for kind in EventType
+            for service in services | {None}
+        }
 
-    def find(self, event: Event) -> set[_Counter]:
-        """Return each counter once, also when the event matches two of its detections."""
-        found: set[_Counter] = set()
-        for source in sources_of(event):
-            for product, category, service in self._masks:
-                wanted = (
-                    source[0] if product else None,
-                    source[1] if category else None,
-                    source[2] if service else None,
-                )
-                for base, users in self._by_source.get(wanted, ()):
-                    if base.asks(event):
-                        found.update(users)
-        return found
+    def find(self, event: Event) -> Collection[_Family]:
+        """Return each family once, also when the event matches two of its detections."""
+        own, *foreign = sources_of(event)
+        plan = self._own.get(own[1:]) or self._own[event.event_type, None]
+        found = [families for base, families in plan if base.asks(event)]
+        for source in foreign:
+            found += [families for base, families in self._plan(source) if base.asks(event)]
+        return found[0] if len(found) == 1 else {family for families in found for family in families}
+
+    def _plan(self, source: LogSource) -> _Plan:
+        product, category, service = source
+        wanted = {(product if p else None, category if c else None, service if s else None) for p, c, s in self._masks}
+        return [entry for key in wanted for entry in self._by_source.get(key, ())]
+
+
+def _users(counters: Iterable[_Counter]) -> dict[Base, list[_Family]]:
+    alike: dict[object, list[_Counter]] = {}
+    for counter in counters:
+        rule = counter.rule
+        alike.setdefault((rule.bases, rule.plain, tuple(name for name, _ in rule.group_by)), []).append(counter)
+    users: dict[Base, list[_Family]] = {}
+    for family in map(_Family, alike.values()):
+        for base in family.counters[0].rule.bases:
+            users.setdefault(base, []).append(family)
+    return users
 
 
 class Engine:
@@ -229,26 +256,28 @@ class Engine:
         self.retained = sum(len(track) for counter in self._counters for track in counter.tracks.values())
 
     def _insert(self, events: Iterable[StoredEvent], *, replayed: bool) -> dict[_Track, list[Micros]]:
+        """Take in events; returns the times of those that each group got."""
         touched: dict[_Track, list[Micros]] = {}
-        for event, counter in self._counted(events):
-            if replayed and event.at >= counter.since:
+        for event in events:
+            if event.late:
                 continue
-            track = counter.track(event.event)
-            if track is None:
-                continue
-            if track not in touched:
-                touched[track] = []
-                self.retained -= len(track)
-            touched[track].append(event.at)
-            track.insert(event)
+            rank = event.max_severity.rank
+            for track in self._tracks(event, replayed=replayed):
+                if track not in touched:
+                    touched[track] = []
+                    self.retained -= len(track)
+                touched[track].append(event.at)
+                track.insert(event, rank)
         self.retained += sum(map(len, touched))
         return touched
 
-    def _counted(self, events: Iterable[StoredEvent]) -> Iterator[tuple[StoredEvent, _Counter]]:
-        for event in events:
-            if not event.late:
-                for counter in self._index.find(event.event):
-                    yield event, counter
+    def _tracks(self, event: StoredEvent, *, replayed: bool) -> Iterator[_Track]:
+        for family in self._index.find(event.event):
+            group = family.group(event.event)
+            if group is not None:
+                for counter in family.counters:
+                    if not replayed or event.at < counter.since:
+                        yield counter.track(group)
 
 
 def _signal_id(rule_hash: str, group: Group, bucket: int) -> str:

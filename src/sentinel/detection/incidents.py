@@ -17,8 +17,8 @@ def incidents_of(signals: Iterable[Signal], gap: Micros = INCIDENT_GAP) -> list[
     """
     Return the incidents that one subject's signals form, earliest first.
 
-    Two signals are neighbours when the time between them is at most `gap`; an incident is a connected component. It is a
-    function of the set of signals alone, its id included, so the order in which they came can't matter.
+    Two signals are neighbours when the time between them is at most `gap`; an incident is a connected component. It is
+    a function of the set of signals alone, its id included, so the order in which they came can't matter.
 
     Args:
         signals: All about one subject, any order.

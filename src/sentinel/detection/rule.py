@@ -131,7 +131,7 @@ def sources_of(event: Event) -> list[LogSource]:
     says in `details.logsource` what it was there, and meets the rules for both.
     """
     service = event.service_name
-    own: LogSource = ("sentinel", event.event_type.value, service.lower() if service else None)
+    own: LogSource = ("sentinel", event.event_type, service.lower() if service else None)
     foreign = event.details.get("logsource")
     if not isinstance(foreign, dict):
         return [own]

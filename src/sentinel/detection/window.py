@@ -23,62 +23,53 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
+from copy import copy
 
-from sentinel.detection.rule import Rule
+import msgspec
+
 from sentinel.model import Micros
 
 __all__ = ["Bucket", "Shape", "Window"]
 
 
-class Shape:
+# One or more for every group: they are in no reference cycle, and keeping them from the garbage collector takes pauses
+# of half a second out of a service with a hundred thousand groups.
+
+
+class Shape(msgspec.Struct, frozen=True):
     """The numbers of a rule that its windows need at hand."""
 
-    __slots__ = ("cell", "suppress", "threshold", "timespan")
-
-    def __init__(self, rule: Rule) -> None:
-        self.threshold = rule.threshold
-        self.timespan = rule.timespan
-        self.suppress = rule.suppress
-        self.cell = rule.cell
+    threshold: int
+    timespan: Micros
+    suppress: Micros
+    cell: Micros
 
 
-class Bucket:
+class Bucket(msgspec.Struct, gc=False):
     """What is known of one bucket; `first` is None as long as no event in it triggers."""
 
-    __slots__ = ("count", "first", "last", "rank")
-
-    def __init__(self) -> None:
-        self.first: Micros | None = None
-        self.last: Micros = 0
-        self.count = 0
-        self.rank = 0
-
-    def copy(self) -> Bucket:
-        """Return an equal bucket that changes on its own."""
-        twin = Bucket()
-        twin.first, twin.last, twin.count, twin.rank = self.first, self.last, self.count, self.rank
-        return twin
+    first: Micros | None = None
+    last: Micros = 0
+    count: int = 0
+    rank: int = 0
+    """Of the highest severity that a source of its events may reach."""
 
 
-class Window:
+class Window(msgspec.Struct, gc=False, eq=False):
     """The matching events of one group, as far as the definition can ever ask for them."""
 
-    __slots__ = ("_entries", "buckets", "shape")
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        self.buckets: dict[int, Bucket] = {}
-        self._entries: list[tuple[Micros, str]] = []
+    shape: Shape
+    buckets: dict[int, Bucket] = {}
+    entries: list[tuple[Micros, str]] = []
+    """(at, event id), ascending."""
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
-    def copy(self) -> Window:
+    def twin(self) -> Window:
         """Return an equal window that changes on its own."""
-        twin = Window(self.shape)
-        twin.buckets = {number: bucket.copy() for number, bucket in self.buckets.items()}
-        twin._entries = self._entries.copy()
-        return twin
+        buckets = {number: copy(bucket) for number, bucket in self.buckets.items()}
+        return Window(self.shape, buckets, self.entries.copy())
 
     def insert(self, at: Micros, event_id: str, rank: int) -> None:
         """
@@ -88,7 +79,7 @@ class Window:
         one and would add to `count`, and to nothing else: triggers and severity are minima and maxima. The store
         removes duplicates before, and `count` only informs.
         """
-        entry, entries = (at, event_id), self._entries
+        entry, entries = (at, event_id), self.entries
         if not entries or entry > entries[-1]:
             entries.append(entry)
         else:
@@ -107,7 +98,7 @@ class Window:
 
     def _trim(self, at: Micros) -> None:
         """Keep the first N and the last N entries of the cell that `at` lies in; at most one is too many."""
-        entries, kept, cell = self._entries, self.shape.threshold, self.shape.cell
+        entries, kept, cell = self.entries, self.shape.threshold, self.shape.cell
         start = at - at % cell
         first = bisect_left(entries, (start,))
         beyond = first + 2 * kept
@@ -124,9 +115,9 @@ class Window:
         Returns:
             The buckets in which such an event triggers.
         """
-        entries, timespan, back = self._entries, self.shape.timespan, self.shape.threshold - 1
+        entries, timespan, back = self.entries, self.shape.timespan, self.shape.threshold - 1
         found: set[int] = set()
-        place = 0
+        place = back
         for at in sorted(times):
             place = max(place, bisect_left(entries, (at,)))
             while place < len(entries) and entries[place][0] < at + timespan:
@@ -149,6 +140,6 @@ class Window:
 
     def forget(self, number: int) -> None:
         """Drop every bucket before this one, with its events."""
-        del self._entries[: bisect_left(self._entries, (number * self.shape.suppress,))]
+        del self.entries[: bisect_left(self.entries, (number * self.shape.suppress,))]
         for old in [bucket for bucket in self.buckets if bucket < number]:
             del self.buckets[old]

@@ -185,7 +185,7 @@ class _Chores:
             self._saved_seq = seq
 
 
-# --- the wire ------------------------------------------------------------------------------------------------------
+# --- the wire
 
 
 class _Item(msgspec.Struct, frozen=True):

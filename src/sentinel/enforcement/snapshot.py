@@ -255,7 +255,7 @@ class _PrefixTable:
         return fresh, key
 
 
-# --- the file ------------------------------------------------------------------------------------------------------
+# --- the file
 
 
 class _Saved(msgspec.Struct, frozen=True, array_like=True):

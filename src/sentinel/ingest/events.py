@@ -132,7 +132,7 @@ _MARK = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{},])', re.D
 _BYTE = re.compile(r"\(byte (\d+)\)\Z")
 
 
-# --- bodies --------------------------------------------------------------------------------------------------------
+# --- bodies
 
 
 def parse_json(body: bytes, new_id: Callable[[], str]) -> Parsed:
@@ -238,7 +238,7 @@ def _not_json(body: bytes, error: Exception) -> RejectedEvent:
     return RejectedEvent(f"the body is not JSON: line {line}, column {column}")
 
 
-# --- one element ---------------------------------------------------------------------------------------------------
+# --- one element
 
 
 def _event(raw: bytes, new_id: Callable[[], str]) -> Event:
@@ -365,7 +365,7 @@ def _address(text: str) -> str | None:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-# --- stored form ---------------------------------------------------------------------------------------------------
+# --- stored form
 
 
 def encode(event: Event) -> bytes:

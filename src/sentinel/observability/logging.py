@@ -1,8 +1,8 @@
 """
 Log lines: JSON, one a line, with `timestamp` (UTC, Z), `level` and `event` first.
 
-Never a scanned text, never a token; people appear as pseudonyms (a keyed hash), so lines about one person can be joined but
-not read.
+Never a scanned text, never a token; people appear as pseudonyms (a keyed hash), so lines about one person can be
+joined but not read.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def open_log(path: Path, *, retention_days: int) -> Log:
     handler.namer = lambda name: f"{name}.gz"
     handler.rotator = _compress
     handler.setFormatter(logging.Formatter("%(message)s"))
-    target = logging.Logger(f"sentinel.{path.stem}")  # not in the tree of loggers: nothing else writes here
+    # Not in the tree of loggers: what an application configures there must not reach this file, nor this file there.
+    target = logging.Logger(f"sentinel.{path.stem}")  # noqa: LOG001
     target.addHandler(handler)
     path.chmod(0o600)
     log: Log = structlog.wrap_logger(

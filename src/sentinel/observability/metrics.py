@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from sentinel.model import ActionStatus, ActionType, ScanResult, ScanThreat, Severity, ThreatType
 
@@ -31,27 +31,47 @@ class Metrics:
         self._latency = Histogram(
             "sentinel_scan_latency_seconds", "Wall time of a scan.", buckets=_FINE, registry=registry
         )
-        self._risk = Histogram("sentinel_risk_score", "Risk given to scanned texts.", buckets=_TENTHS, registry=registry)
+        self._risk = Histogram(
+            "sentinel_risk_score", "Risk given to scanned texts.", buckets=_TENTHS, registry=registry
+        )
         self._blocked = Counter("sentinel_threats_blocked", "Scans whose text was not safe.", registry=registry)
         self.scan_errors = Counter("sentinel_scan_errors", "Scans that raised an error.", registry=registry)
         self.scan_events_lost = Counter(
-            "sentinel_scan_events_unstored", "Scan verdicts given although their event could not be stored.", registry=registry
+            "sentinel_scan_events_unstored",
+            "Scan verdicts given although their event could not be stored.",
+            registry=registry,
         )
-        self.events = Counter("security_events", "Events offered, by what became of them.", ["result"], registry=registry)
-        self.dropped = Counter("security_events_dropped", "Accepted events that were lost: always 0.", registry=registry)
+        self.events = Counter(
+            "security_events", "Events offered, by what became of them.", ["result"], registry=registry
+        )
+        self.dropped = Counter(
+            "security_events_dropped", "Accepted events that were lost: always 0.", registry=registry
+        )
         self.dead_letters = Counter("security_dead_letters", "Events that no rule could judge.", registry=registry)
         self.threats = Counter(
-            "security_threat_detections", "Signals, counted once.", ["threat_type", "severity", "source"], registry=registry
+            "security_threat_detections",
+            "Signals, counted once.",
+            ["threat_type", "severity", "source"],
+            registry=registry,
         )
         self.actions = Counter(
-            "security_response_actions", "Changes of state of actions.", ["action_type", "status", "auto"], registry=registry
+            "security_response_actions",
+            "Changes of state of actions.",
+            ["action_type", "status", "auto"],
+            registry=registry,
         )
         self.refused = Counter(
-            "security_actions_refused", "Automatic actions that a guard rail or an undo stopped.", ["action_type"], registry=registry
+            "security_actions_refused",
+            "Automatic actions that a guard rail or an undo stopped.",
+            ["action_type"],
+            registry=registry,
         )
         self.bad_tokens = Counter("security_api_refused", "Requests refused by status.", ["status"], registry=registry)
         self.decision_seconds = Histogram(
-            "security_event_to_decision_seconds", "From durable acceptance to judged.", buckets=_REACTION, registry=registry
+            "security_event_to_decision_seconds",
+            "From durable acceptance to judged.",
+            buckets=_REACTION,
+            registry=registry,
         )
         self.enforced_seconds = Histogram(
             "security_decision_to_enforced_seconds",

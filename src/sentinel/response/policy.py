@@ -93,7 +93,7 @@ class Declined(msgspec.Struct, frozen=True):
     """What a rule of the policy asked for, when an undo or a guard rail prevented it."""
 
 
-# --- deciding ------------------------------------------------------------------------------------------------------
+# --- deciding
 
 
 def decide(
@@ -197,7 +197,7 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
-# --- reading -------------------------------------------------------------------------------------------------------
+# --- reading
 
 
 def default_policy() -> Policy:

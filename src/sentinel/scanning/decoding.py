@@ -1,6 +1,8 @@
 """
-Readings that undo an encoding. Each costs time linear in the text and fails quietly: what doesn't decode to readable
-text isn't a text in that encoding, and there is nothing to read.
+Readings that undo an encoding.
+
+Each costs time linear in the text and fails quietly: what doesn't decode to readable text isn't in that encoding,
+and there is nothing to read.
 """
 
 from __future__ import annotations
@@ -64,13 +66,9 @@ def escapes(source: View) -> View:
 
 def comments(source: View) -> View:
     """Return the bodies of HTML comments (`<!-- -->`) and of markdown's (`[//]: # ()`), which readers don't see."""
-    found = (
-        Edit(*match.span(group), match[group])
-        for match in _COMMENT.finditer(source.text)
-        for group in (1, 2)
-        if match[group]
-    )
-    return excerpted("comments", source, found)
+    matches = ((match, 1 if match[1] is not None else 2) for match in _COMMENT.finditer(source.text))
+    bodies = (Edit(match.start(group), match.end(group), match[group]) for match, group in matches)
+    return excerpted("comments", source, bodies)
 
 
 def hex_decoded(source: View) -> View:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from importlib import resources
 
 import re2
 
@@ -16,59 +17,9 @@ from sentinel.scanning.view import Edit, View, edited, translated
 
 __all__ = ["leet", "normalised", "unsplit"]
 
-# Letters of other scripts that readers (and models) take for ASCII ones. Our own pick from what Unicode's confusables
-# (UTS #39) hold: the ones that look the same in common fonts.
-_LOOK_ALIKES = {
-    "a": "аɑα",
-    "b": "Ьʙ",
-    "c": "сϲᴄ",
-    "d": "ԁɗᴅ",
-    "e": "еєɛᴇ",
-    "f": "ғꜰϝ",
-    "g": "ɡɢԍ",
-    "h": "һհʜ",
-    "i": "іıɪιɩ",
-    "j": "јʝᴊϳ",
-    "k": "кκᴋ",
-    "l": "ӏʟǀ",
-    "m": "мᴍ",
-    "n": "пոɴη",
-    "o": "оοօσᴏ",
-    "p": "рρᴘ",
-    "q": "ԛգ",
-    "r": "гʀᴦ",
-    "s": "ѕꜱ",
-    "t": "тτᴛ",
-    "u": "υսᴜ",
-    "v": "νѵᴠ",
-    "w": "ԝѡᴡω",
-    "x": "хχ",
-    "y": "уүʏγ",
-    "z": "ᴢʐ",
-    "A": "АΑ",
-    "B": "ВΒ",
-    "C": "СϹ",
-    "E": "ЕΕ",
-    "H": "НΗ",
-    "I": "ІΙӀ",
-    "J": "ЈͿ",
-    "K": "КΚ",
-    "M": "МΜ",
-    "N": "Ν",
-    "O": "ОΟՕ",
-    "P": "РΡ",
-    "S": "ЅՏ",
-    "T": "ТΤ",
-    "U": "Ս",
-    "V": "Ѵ",
-    "W": "Ԝ",
-    "X": "ХΧ",
-    "Y": "УΥҮ",
-    "Z": "Ζ",
-    "'": "‘’ʼ",  # noqa: RUF001 - the look-alikes are the point
-    '"': "“”„",
-    "-": "‐‑‒–—−",  # noqa: RUF001 - the look-alikes are the point
-}
+# One line for each ASCII character, then those that readers (and models) take for it: our own pick from what Unicode's
+# confusables (UTS #39) hold, the ones that look the same in common fonts.
+_LOOK_ALIKES = resources.files("sentinel.scanning").joinpath("look_alikes.txt").read_text(encoding="utf-8")
 
 # Blocks in which a character's compatibility decomposition may be one ASCII letter, perhaps with marks on it: accented
 # Latin, Greek, Cyrillic, letter-like and circled, full-width, mathematical, squared.
@@ -93,6 +44,8 @@ _INVISIBLE = (
     "\u0300-\u034e\u0350-\u036f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"  # combining marks
 )
 _REWRITTEN = re.compile(f"[{_INVISIBLE}]+|[\U000e0020-\U000e007e]+|[\ufb00-\ufb06]")
+# RE2 passes over plain text fifty times faster than `re` looks for what to rewrite in it.
+_SUSPECT = re2.compile(r"[\x00-\x08\x0e-\x1f\x7f]|[^\x00-\x7f]")
 _TAG_OFFSET = 0xE0000
 
 
@@ -103,7 +56,8 @@ def _plain(char: str) -> str:
 
 
 def _folding_table() -> dict[int, str]:
-    look_alike = {other: letter for letter, others in _LOOK_ALIKES.items() for other in others}
+    lines = (line.split() for line in _LOOK_ALIKES.splitlines())
+    look_alike = {other: letter for letter, *others in lines for other in others}
     table = {code: _plain(chr(code)) for first, end in _COMPATIBLE_BLOCKS for code in range(first, end)}
     lettered = {first + i: chr(ord("A") + i) for first in _LETTERED_BLOCKS for i in range(26)}
     folded = {code: look_alike.get(char, char) for code, char in table.items()} | lettered
@@ -121,8 +75,10 @@ def normalised(source: View) -> View:
 
     Compatibility forms and look-alikes become the letters that they resemble; zero-width characters, bidirectional and
     other controls, variation selectors and combining marks go; Unicode tag characters, which no font shows and models
-    read, become the text that they spell.
+    read, become the text that they spell. Plain text is returned as it is.
     """
+    if not _SUSPECT.search(source.text):
+        return source
     edits = (Edit(match.start(), match.end(), _rewritten(match[0])) for match in _REWRITTEN.finditer(source.text))
     view = edited("normalised", source, edits)
     # One character for one: the runs stay right.
@@ -149,22 +105,16 @@ def leet(source: View) -> Iterator[View]:
 
 _SPLIT = re2.compile("|".join(rf"\b\w(?:{separator}\w)+\b" for separator in (r"\.", " ", "-", "_", r"\*", r"\|", "/")))
 
-# Letters all set apart by one space lose their word boundaries; the words that attacks are made of bring them back.
-_WORDS = re2.compile(
-    "(?i)"
-    + "|".join(
-        sorted(
-            "ignore disregard forget override bypass reveal repeat print show display output pretend act imagine you "
-            "your are is now the this that what all any every everything previous prior earlier above before initial "
-            "instructions instruction rules rule guidelines guideline directions restrictions restriction limits "
-            "system prompt prompts message configuration safety content filters and me my to as if have has had no "
-            "without with an ai dan assistant model evil unrestricted new answer follow help tell word for do of in "
-            "line below developer mode from".split(),
-            key=len,
-            reverse=True,
-        )
-    )
-)
+_ATTACK_WORDS = """
+ignore disregard forget override bypass reveal repeat print show display output pretend act imagine you your are is now
+the this that what all any every everything previous prior earlier above before initial instructions instruction rules
+rule guidelines guideline directions restrictions restriction limits system prompt prompts message configuration safety
+content filters and me my to as if have has had no without with an ai dan assistant model evil unrestricted new answer
+follow help tell word for do of in line below developer mode from
+"""
+# Letters all set apart by one space lose their word boundaries; the words that attacks are made of bring them back,
+# the longest first.
+_WORDS = re2.compile(f"(?i){'|'.join(sorted(_ATTACK_WORDS.split(), key=len, reverse=True))}")
 _LONG_WORD = 15
 """English words of attacks are shorter ("configuration" has 13 letters); a longer run is several words."""
 

@@ -46,8 +46,10 @@ def judge(findings: Collection[Finding], *, failed: bool, on_error: OnError) -> 
     score = max(risk(blamed), floor)
     if score >= THRESHOLD:
         strongest = max(blamed, key=lambda finding: (finding.confidence, finding.severity.rank), default=None)
-        return Verdict(score, False, strongest and strongest.threat, ScanAction.BLOCK)
-    return Verdict(score, True, None, ScanAction.FLAG if findings or failed else ScanAction.ALLOW)
+        threat = strongest.threat if strongest else None
+        return Verdict(score, is_safe=False, threat_type=threat, action=ScanAction.BLOCK)
+    action = ScanAction.FLAG if findings or failed else ScanAction.ALLOW
+    return Verdict(score, is_safe=True, threat_type=None, action=action)
 
 
 def risk(findings: Iterable[Finding]) -> float:

@@ -1,9 +1,9 @@
 """
 One input as the engines see it: the text, its other readings, and where rules hold in them.
 
-Attacks come encoded, and no judgement of the encoded form is worth much: so each text is also read with disguises undone
-and encodings decoded. A trigger, cheap and found for all readings in one pass, decides whether a reading is worth making;
-readings of readings are made too, within bounds. Encoding alone is no attack: it is what the reading says that counts.
+Attacks come encoded, and no judgement of the encoded form is worth much: so each text is also read with disguises
+undone and encodings decoded. A trigger, cheap and looked for in one pass, decides whether a reading is worth
+making; readings of readings are made too, within bounds. Encoding alone is no attack: what the reading says counts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ __all__ = ["Source", "Text", "read"]
 Source = Literal["prompt", "response"]
 
 _MAX_DEPTH = 3
-_MAX_VIEWS = 24
+_MAX_VIEWS = 32
+_LAST = ("leet", "leet_l")
+"""Readings that aren't read further: digits are gone from them, and with them every encoding."""
 _MAX_GROWTH = 12
 """All readings together are at most so many times as long as the text."""
 _SPARE_CHARS = 65_536
@@ -123,7 +125,7 @@ def _views(text: str) -> tuple[tuple[View, ...], bool]:
 
 
 def _read_further(view: View) -> Iterator[View]:
-    if view.depth == _MAX_DEPTH:
+    if view.depth == _MAX_DEPTH or view.name.endswith(_LAST):
         return
     for index in sorted(_TRIGGERS.Match(view.text) or ()):
         yield from _READINGS[index].views(view)

@@ -5,7 +5,7 @@ Theory of operation. A view is a list of runs, sorted by their place in the view
 from `starts[i]` up to the next run and stands for the source's characters from `lows[i]` to `highs[i]`. When both sides
 are equally long the run is a copy and maps character by character (backwards if `highs[i] < lows[i]`); otherwise
 something was decoded and each of its characters stands for the whole source run. What was removed needs no run at all.
-The three columns are machine integers, so that a text full of edits costs 24 bytes an edit and one without costs nothing.
+The three columns are machine integers, so that a text full of edits costs 24 bytes an edit.
 """
 
 from __future__ import annotations

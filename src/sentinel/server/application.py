@@ -21,7 +21,11 @@ __all__ = ["create_app"]
 def create_app(monitor: Monitor) -> Authorize:
     """Return the ASGI application of a running monitor; opening and closing the monitor is the caller's."""
     api = FastAPI(
-        title="Sentinel", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
+        title="Sentinel",
+        version="1",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
         redirect_slashes=False,
     )
     build_routes(api, monitor, Imports(monitor))
@@ -37,7 +41,8 @@ def create_app(monitor: Monitor) -> Authorize:
         except Problem as problem:
             await problem.send(send)
         except Exception as err:  # noqa: BLE001 - the one place where an unforeseen error becomes an answer
-            monitor.log.error("request failed", path=scope.get("path"), error=type(err).__name__)
+            # No traceback: it could carry what was sent.
+            monitor.log.error("request failed", path=scope.get("path"), error=type(err).__name__)  # noqa: TRY400
             await Problem("internal", "something failed inside; the service's log says what").send(send)
 
     return Authorize(dispatch, monitor)

@@ -1,8 +1,8 @@
 """
 Who may call what: one table, and one ASGI wrapper around the whole application that obeys it.
 
-The answer to a missing token or a wrong role is the same whether or not the thing asked for exists, and comes before the
-body is read. A route that is not in the table can't be called; a test walks the real routing table for that.
+The answer to a missing token or a wrong role is the same whether or not the thing asked for exists, and comes before
+the body is read. A route that is not in the table can't be called; a test walks the real routing table for that.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
 def _pattern(template: str) -> re.Pattern[str]:
     parts = re.split(r"(\{[^}]+\})", template)
     return re.compile(
-        "".join((".+" if part.endswith(":path}") else "[^/]+") if part[:1] == "{" else re.escape(part) for part in parts)
+        "".join(
+            (".+" if part.endswith(":path}") else "[^/]+") if part[:1] == "{" else re.escape(part) for part in parts
+        )
     )
 
 
@@ -101,7 +103,9 @@ class Authorize:
 
     def _check(self, scope: Scope) -> Token | None:
         if f"={PREFIX}" in unquote(scope["query_string"].decode("latin-1")):
-            raise Problem("token_in_url", "a token belongs in the Authorization header, never in the URL: revoke it now")
+            raise Problem(
+                "token_in_url", "a token belongs in the Authorization header, never in the URL: revoke it now"
+            )
         roles = _roles("GET" if scope["method"] == "HEAD" else scope["method"], scope["path"])
         text = _bearer(scope)
         if text is None and roles == _ANYONE:

@@ -1,8 +1,8 @@
 """
 The hot routes, as plain ASGI: events in, texts to scan.
 
-A framework's handling of one request costs more than judging it (measured: 4,000 requests/s against a microsecond an event),
-so these read the body and answer by themselves.
+A framework's handling of one request costs more than judging it (measured: 4,000 requests/s against a microsecond an
+event), so these read the body and answer by themselves.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, 
 from sentinel.storage import StoreFull
 from sentinel.stream import Overloaded, Receipt, Source
 
-__all__ = ["Hot", "parse_events", "receipt_body", "read_body", "sent_events"]
+__all__ = ["Hot", "parse_events", "read_body", "receipt_body", "sent_events"]
 
 _MAX_BODY = 10 * 1024 * 1024
 _NDJSON = {"application/x-ndjson", "application/jsonl", "application/ndjson"}
@@ -87,7 +87,9 @@ def parse_events(body: bytes, media_type: str) -> Parsed:
     except TooManyEvents as err:
         raise Problem("too_large", f"{err} (at most {MAX_EVENTS})") from None
     except RejectedEvent as err:
-        raise Problem("invalid", str(err), members={"accepted": 0, "duplicates": 0, "late": 0, "rejected": []}) from None
+        raise Problem(
+            "invalid", str(err), members={"accepted": 0, "duplicates": 0, "late": 0, "rejected": []}
+        ) from None
 
 
 def receipt_body(receipt: Receipt, rejected: list[Rejected]) -> dict[str, object]:
@@ -244,5 +246,3 @@ def _scan_request(body: bytes, media_type: str) -> _ScanRequest:
     except msgspec.DecodeError:
         raise Problem("malformed", "the body is not JSON in UTF-8") from None
     return request
-
-

@@ -93,7 +93,9 @@ class Imports:
     def _run(self, import_id: str) -> _Run:
         run = self._runs.get(import_id)
         if run is None:
-            raise Problem("not_found", "no such import; after a restart begin it again: what is known is not taken twice")
+            raise Problem(
+                "not_found", "no such import; after a restart begin it again: what is known is not taken twice"
+            )
         run.used_at = self._monitor.clock()
         return run
 

@@ -32,7 +32,7 @@ _CODES = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457's word
+class Problem(Exception):
     """A request that is refused; `kind` is a row of the table above."""
 
     def __init__(
@@ -64,7 +64,11 @@ json_bytes = msgspec.json.Encoder().encode
 
 
 async def respond(
-    send: Send, status: int, body: bytes, content_type: str = "application/json", headers: Mapping[str, str] | None = None
+    send: Send,
+    status: int,
+    body: bytes,
+    content_type: str = "application/json",
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     """Send one whole answer."""
     raw = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]

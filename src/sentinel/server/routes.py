@@ -67,6 +67,7 @@ def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     _add_health(api, monitor)
     _add_lists(api, monitor)
     _add_actions(api, monitor)
+    _add_orders(api, monitor)
     _add_tokens(api, monitor)
     _add_imports(api, imports)
 
@@ -97,7 +98,7 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
     store = monitor.store
 
     @api.get(f"{_S}/events")
-    async def events(  # each filter is a query parameter of its own
+    async def events(  # noqa: PLR0917 - each filter is a query parameter of its own
         limit: Limit = 50,
         cursor: str | None = None,
         since: str | None = None,
@@ -153,12 +154,9 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
     def show(action: Action) -> dict[str, object]:
         return shown(action, board.enforced_by(action))
 
-    async def in_force() -> list[Action]:
-        return await store.actions_in_force(monitor.clock())
-
     @api.get(f"{_S}/active-blocks")
     async def active_blocks() -> Response:
-        actions = await in_force()
+        actions = await store.actions_in_force(monitor.clock())
         blocks = [show(action) for action in _longest(actions, ActionType.IP_BLOCK)]
         limits = [show(action) for action in _longest(actions, ActionType.RATE_LIMIT)]
         return _json(
@@ -191,24 +189,30 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
     ) -> Response:
         return _json(await board.changes(since, wait=wait, node=node))
 
+
+def _add_orders(api: FastAPI, monitor: Monitor) -> None:
     @api.post(f"{_S}/manual-action")
     async def manual_action(order: ManualAction, request: Request) -> Response:
         action = _ordered(order, monitor, token_of(request.scope))
-        same = [a for a in await in_force() if (a.action_type, a.target) == (action.action_type, action.target)]
-        # The longer of two expiries wins, and there is one row (decisions, D4).
-        present = next((a for a in same if a.expiration is None), None) or max(
-            same, key=lambda a: a.expiration or 0, default=None
-        )
-        if present is not None:
-            ends = None if None in (present.expiration, action.expiration) else max(present.expiration, action.expiration)  # type: ignore[type-var]
-            action = msgspec.structs.replace(present, expiration=ends)
+        in_force = await monitor.store.actions_in_force(monitor.clock())
+        same = [a for a in in_force if (a.action_type, a.target) == (action.action_type, action.target)]
+        if same:  # one row, and the longer of two expiries wins (decisions, D4)
+            present = max(same, key=_end)
+            longer = max(present, action, key=_end)
+            action = msgspec.structs.replace(present, expiration=longer.expiration)
         stored = await monitor.worker.create(action, by=token_of(request.scope).id)
-        return _json({"success": True, "message": f"{stored.action_type} on {stored.target} is in force", "action": show(stored)})
+        return _json(
+            {
+                "success": True,
+                "message": f"{stored.action_type} on {stored.target} is in force",
+                "action": shown(stored),
+            }
+        )
 
     @api.delete(f"{_S}/action/{{action_type}}/{{target:path}}")
     async def end_action(action_type: ActionType, target: str, request: Request) -> Response:
         wanted = _target(action_type, target)
-        actions = await in_force()
+        actions = await monitor.store.actions_in_force(monitor.clock())
         mine = [a for a in actions if a.action_type is action_type and a.target == wanted]
         if not mine:
             raise Problem("not_found", _why_none(actions, action_type, wanted))
@@ -262,7 +266,7 @@ def _add_imports(api: FastAPI, imports: Imports) -> None:
         return _json(await imports.finish(import_id))
 
 
-# --- reading and writing values --------------------------------------------------------------------------------------
+# --- reading and writing values
 
 
 def _ordered(order: ManualAction, monitor: Monitor, token: Token) -> Action:

@@ -1,15 +1,16 @@
 """
 The store on SQLite: what a 202 promises is kept here.
 
-Durability. The file runs in WAL mode with `synchronous=FULL`, so a commit returns after fsync. Three things follow from how
-SQLite treats errors (docs/adr/0003-what-202-means.md):
+Durability. The file runs in WAL mode with `synchronous=FULL`, so a commit returns after fsync. Three things follow
+from how SQLite treats errors (docs/adr/0003-what-202-means.md):
 
-- SQLite ignores errors of its automatic checkpoints, a failed fsync of the database file among them. Automatic checkpoints
-  are off and ours are explicit, so no error goes unseen.
-- After a failed fsync the page cache looks committed although the disk may not be. `StoreLost` is raised and every later write
-  refused; the process must stop. The next start moves the whole log into the database file with an fsync of its own
-  before anything is read, so what looks committed then is.
-- Room running out (SQLITE_FULL, or a write error that a probe in the same folder explains) only rolls back: `StoreFull`.
+- SQLite ignores errors of its automatic checkpoints, a failed fsync of the database file among them. Automatic
+  checkpoints are off and ours are explicit, so no error goes unseen.
+- After a failed fsync the page cache looks committed although the disk may not be. `StoreLost` is raised and every
+  later write refused; the process must stop. The next start moves the whole log into the database file with an fsync
+  of its own before anything is read, so what looks committed then is.
+- Room running out (SQLITE_FULL, or a write error that a probe in the same folder explains) only rolls back:
+  `StoreFull`.
 
 One connection writes, under a lock; readers use their own, and see only what was committed.
 """
@@ -17,6 +18,7 @@ One connection writes, under a lock; readers use their own, and see only what wa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -83,7 +85,7 @@ class Store:
 
     @classmethod
     async def open(cls, path: Path) -> Store:
-        """Return the store in `path`, made or migrated to the present schema, with everything in its log made durable."""
+        """Return the store in `path`, made or migrated to the present schema, its log made durable."""
         await asyncio.to_thread(_prepare, path)
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4)
         event.listen(engine.sync_engine, "connect", _set_pragmas)
@@ -110,7 +112,7 @@ class Store:
                 await self._writer.close()
                 await self._engine.dispose()
 
-    # --- events ------------------------------------------------------------------------------------------------------
+    # --- events
 
     async def accept(self, offered: Sequence[Pending]) -> Accepted:
         """
@@ -185,7 +187,7 @@ class Store:
         until: Micros | None = None,
         **equal: str | None,
     ) -> list[StoredEvent]:
-        """Return up to `limit` events, newest acceptance first, below seq `before`, filtered by time and equal fields."""
+        """Return up to `limit` events, newest first, accepted before seq `before`, by time and equal fields."""
         e = tables.events.c
         query = select(*_STORED).order_by(e.seq.desc()).limit(limit)
         if before is not None:
@@ -210,7 +212,7 @@ class Store:
         )
         return await self._number(select(func.count()).select_from(found.subquery()))
 
-    # --- signals and incidents -----------------------------------------------------------------------------------------
+    # --- signals and incidents
 
     async def apply(self, outcome: Outcome) -> list[Action]:
         """
@@ -275,7 +277,7 @@ class Store:
         query = select(tables.incidents).where(i.subject == subject, i.subject_type == subject_type.value)
         return [_incident(row) for row in await self._all(query.order_by(i.first, i.id))]
 
-    # --- actions -------------------------------------------------------------------------------------------------------
+    # --- actions
 
     async def actions_since(self, change_seq: int) -> list[Action]:
         """Return the effective actions changed after `change_seq`, in order of change."""
@@ -339,7 +341,7 @@ class Store:
         )
         return [_action(row) for row in await self._all(query)]
 
-    # --- tokens, audit, health -----------------------------------------------------------------------------------------
+    # --- tokens, audit, health
 
     async def tokens(self) -> list[Token]:
         """Return every token, revoked ones too."""
@@ -372,7 +374,7 @@ class Store:
                 text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
             )
 
-    # --- inside --------------------------------------------------------------------------------------------------------
+    # --- inside
 
     @asynccontextmanager
     async def _write(self, *, rows: int) -> AsyncIterator[AsyncConnection]:
@@ -393,10 +395,10 @@ class Store:
         if self._rows_since_checkpoint < _CHECKPOINT_ROWS and self._commits_since_checkpoint < _CHECKPOINT_COMMITS:
             return
         self._rows_since_checkpoint = self._commits_since_checkpoint = 0
-        try:
+        with contextlib.suppress(
+            StoreFull
+        ):  # what was committed is safe in the log; `full` says it, and it is tried again
             await self._checkpoint("PASSIVE")
-        except StoreFull:
-            pass  # what was committed is safe in the log; `full` is set, and the next one tries again
 
     async def _checkpoint(self, mode: str) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Events from acceptance to outcome: `Intake` makes them durable, `Worker` judges them, `Board` shows what is in force."""
+"""From acceptance to outcome: `Intake` makes events durable, `Worker` judges them, `Board` shows what holds."""
 
 from sentinel.stream.board import Board
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source

@@ -2,7 +2,8 @@
 What is in force now, and who enforces it.
 
 Enforcement points ask for changes since the sequence they have; the question waits until there is something newer. The
-`since` of a question is also its answer to "where is this enforced": a node that asks for what follows 17 has applied 17.
+`since` of a question is also its answer to "where is this enforced": a node that asks for what follows 17 has applied
+17.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 The way in: offered events become durable, or are refused with a reason.
 
-Group commit: while one transaction is being fsynced, the next one gathers whoever waits. There is no timer; a lone request
-is written at once.
+Group commit: while one transaction is being fsynced, the next one gathers whoever waits. There is no timer; a lone
+request is written at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from sentinel.errors import OutsideError
 from sentinel.ingest.events import Rejected, content_hash
 from sentinel.model import Event, Micros, Severity, StoredEvent, micros
-from sentinel.storage import Pending, Store
+from sentinel.storage import Pending, Store, StoreFull
 from sentinel.stream.worker import Worker
 
 __all__ = ["Intake", "Overloaded", "Receipt", "Source"]
@@ -140,16 +140,11 @@ class Intake:
                 size += len(group[-1].pending)
             try:
                 await self._commit(group)
-            except OutsideError as err:
+            except StoreFull as err:
                 for waiting in group:
                     if not waiting.done.done():
                         waiting.done.set_exception(err)
-                if not err.retryable:
-                    self._on_lost(err)
-            except Exception as err:  # the reason is unknown: tell every sender, and stop rather than hang them
-                for waiting in group:
-                    if not waiting.done.done():
-                        waiting.done.set_exception(err)
+            except Exception as err:  # noqa: BLE001 - lost, or unknown: nobody may be told that events are safe
                 self._on_lost(err)
             finally:
                 self._offered -= size

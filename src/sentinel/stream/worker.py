@@ -1,9 +1,9 @@
 """
 The worker: accepted events -> signals -> incidents -> decisions -> store -> board, in order of acceptance.
 
-Everything it writes is an upsert by an id that the events alone determine, so judging the same events again after a crash
-changes nothing. The position is written with the outcome; where there is none, it is written now and then, because a
-restart that repeats some events costs time, not truth.
+Everything it writes is an upsert by an id that the events alone determine, so judging the same events again after a
+crash changes nothing. The position is written with the outcome; where there is none, it is written now and then,
+because a restart that repeats some events costs time, not truth.
 
 The engine's windows are a cache over the event store: before a batch is judged, `_warm` replays what its windows reach
 back to. A restart, an eviction and an import of old logs are the same case.
@@ -46,7 +46,7 @@ _POSITION_EVERY = 5_000  # events without an outcome after which the position is
 _FORGET_EVERY: Micros = 60 * 1_000_000
 _RETAINED_LIMIT = 2_000_000  # window entries; beyond it old ones go, and come back from the store when needed
 _RETRY_SECONDS = 1.0
-_DECLINED_KEPT = 10_000  # signals for which "declined" has been said
+_SETTLED_KEPT = 100_000  # signals, as they were when the policy was asked about them
 
 
 class Touched(msgspec.Struct):
@@ -88,14 +88,15 @@ class Worker:
         self._moved = asyncio.Condition()
         self._written = self.position = store.processed_seq
         self._forgot_at: Micros = 0
-        self._declined: dict[str, None] = {}
+        self._settled: dict[tuple[object, ...], None] = {}
+        self._settling: list[tuple[object, ...]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.followed: dict[str, Touched] = {}
         """Origins (imports) for which what they touch is kept."""
         self.failing: str | None = None
         """Why the last batch could not be written, while it can't."""
 
-    # --- running -------------------------------------------------------------------------------------------------------
+    # --- running
 
     def start(self) -> None:
         """Begin to judge accepted events and to end actions whose time is over."""
@@ -173,10 +174,11 @@ class Worker:
             return await self._store.events_after(self.position, _BATCH)
         return []
 
-    # --- judging -------------------------------------------------------------------------------------------------------
+    # --- judging
 
     async def _judge(self, batch: Sequence[StoredEvent]) -> Outcome:
         outcome = Outcome(position=batch[-1].seq)
+        self._settling.clear()
         timely = [event for event in batch if not event.late]
         if timely:
             await self._warm(timely, batch[0].seq - 1)
@@ -209,7 +211,9 @@ class Worker:
             if len(events) == 1:
                 outcome.dead.append((events[0].seq, type(err).__name__))
                 self._metrics.dead_letters.inc()
-                self._log.error("event can't be judged, kept as a dead letter", seq=events[0].seq, error=type(err).__name__)
+                self._log.error(
+                    "event can't be judged, kept as a dead letter", seq=events[0].seq, error=type(err).__name__
+                )
                 return []
         by_id: dict[str, Signal] = {}
         for event in events:
@@ -238,6 +242,14 @@ class Worker:
                     await self._decide(signal, incident, nth, effects, outcome)
 
     async def _decide(self, signal: Signal, incident: Incident, earlier: int, effects: bool, outcome: Outcome) -> None:
+        question = (signal.id, signal.severity, signal.may_act, effects)
+        if question in self._settled:
+            return  # an attack goes on: more of the same events change nothing that the policy looks at
+        self._settling.append(question)
+        await self._consult(signal, incident, earlier, effects, outcome)
+
+    async def _consult(self, signal: Signal, incident: Incident, earlier: int, effects: bool, outcome: Outcome) -> None:
+        """Ask the policy about a signal and do what it says."""
         facts = Facts(users_behind=await self._users_behind(signal), earlier_incidents=earlier)
         decision = decide(incident, signal, facts, self._policy, self._rails)
         now = self._clock()
@@ -294,15 +306,14 @@ class Worker:
         )
 
     def _decline(self, declined: Declined, signal: Signal, now: Micros, outcome: Outcome) -> None:
-        """Say once per signal that a rule of the policy would have acted and what stopped it."""
-        if declined.stopped is None or signal.id in self._declined:
+        """Say that a rule of the policy would have acted and what stopped it."""
+        if declined.stopped is None:
             return
-        self._declined[signal.id] = None
-        if len(self._declined) > _DECLINED_KEPT:
-            del self._declined[next(iter(self._declined))]
         details = {"signal": signal.id, "reason": declined.reason}
         operation = f"{declined.stopped}.refused"
-        outcome.audit.append(AuditEntry(at=now, actor=SYSTEM, operation=operation, target=signal.subject, details=details))
+        outcome.audit.append(
+            AuditEntry(at=now, actor=SYSTEM, operation=operation, target=signal.subject, details=details)
+        )
         self._metrics.refused.labels(action_type=declined.stopped).inc()
 
     async def _users_behind(self, signal: Signal) -> int:
@@ -327,8 +338,12 @@ class Worker:
         if not addresses:
             return
         blocks = {action.id: action for action in await self._store.automatic_blocks(addresses)}
-        blocks |= {a.id: a for a in outcome.actions if a.auto and a.target in addresses and a.status is ActionStatus.ACTIVE}
-        signals = {signal.id: signal for signal in await self._store.signals_by_id(a.signal_id or "" for a in blocks.values())}
+        blocks |= {
+            a.id: a for a in outcome.actions if a.auto and a.target in addresses and a.status is ActionStatus.ACTIVE
+        }
+        signals = {
+            signal.id: signal for signal in await self._store.signals_by_id(a.signal_id or "" for a in blocks.values())
+        }
         signals |= {signal.id: signal for signal in outcome.signals}
         now = self._clock()
         for action in blocks.values():
@@ -339,12 +354,18 @@ class Worker:
             outcome.actions.append(ended(action, ActionStatus.REVOKED, now, SYSTEM))
             details = {"action": action.id, "reason": "several people log in from this address"}
             outcome.audit.append(
-                AuditEntry(at=now, actor=SYSTEM, operation=f"{action.action_type}.revoke", target=action.target, details=details)
+                AuditEntry(
+                    at=now,
+                    actor=SYSTEM,
+                    operation=f"{action.action_type}.revoke",
+                    target=action.target,
+                    details=details,
+                )
             )
             incidents = incidents_of([signal])
-            await self._decide(signal, incidents[0], 0, action.effective, outcome)
+            await self._consult(signal, incidents[0], 0, action.effective, outcome)
 
-    # --- writing -------------------------------------------------------------------------------------------------------
+    # --- writing
 
     async def _write(self, outcome: Outcome) -> Outcome:
         empty = not (outcome.signals or outcome.actions or outcome.audit or outcome.dead)
@@ -352,13 +373,18 @@ class Worker:
             return outcome
         actions = await self._store.apply(outcome)
         self._written = outcome.position
+        self._settled.update(dict.fromkeys(self._settling))
+        while len(self._settled) > _SETTLED_KEPT:
+            del self._settled[next(iter(self._settled))]
         await self._board.publish(actions)
         self._tell(actions)
         return outcome
 
     def _announce(self, signal: Signal) -> None:
         threat = signal.threat_type.value if signal.threat_type else "unnamed"
-        self._log.warning(f"THREAT DETECTED: {threat} - {signal.title}", signal=signal.id, severity=signal.severity.value)
+        self._log.warning(
+            f"THREAT DETECTED: {threat} - {signal.title}", signal=signal.id, severity=signal.severity.value
+        )
         self._metrics.threats.labels(threat_type=threat, severity=signal.severity.value, source="rule").inc()
 
     def _tell(self, actions: Iterable[Action]) -> None:
@@ -370,7 +396,9 @@ class Worker:
             if action.status is ActionStatus.ACTIVE:
                 self._log.warning(f"Security action {action.action_type} executed on {action.target}", action=action.id)
             else:
-                self._log.info(f"Security action {action.action_type} on {action.target} {action.status}", action=action.id)
+                self._log.info(
+                    f"Security action {action.action_type} on {action.target} {action.status}", action=action.id
+                )
 
     def _observe(self, batch: Sequence[StoredEvent]) -> None:
         now = self._clock()
@@ -389,7 +417,7 @@ class Worker:
             if horizon > self._engine.warm_from:
                 self._engine.forget(horizon)
 
-    # --- actions that time or people end -------------------------------------------------------------------------------
+    # --- actions that time or people end
 
     async def revoke(self, actions: Sequence[Action], by: str) -> list[Action]:
         """End actions at a person's word; returns them as stored."""

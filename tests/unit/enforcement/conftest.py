@@ -18,7 +18,7 @@ class Service:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.items: list[dict[str, Any]] = []
-        self.first_seq = 0
+        self.says_complete = True
         self.broken: tuple[int, bytes] | None = None
         self.token = TOKEN
         self.asked: list[dict[str, str]] = []
@@ -27,7 +27,7 @@ class Service:
 
     @property
     def seq(self) -> int:
-        return max([self.first_seq, *(item["seq"] for item in self.items)])
+        return max([0, *(item["seq"] for item in self.items)])
 
     def publish(self, block_id: str, target: str, **changes: Any) -> None:
         """Add a change; whoever waits is told at once."""
@@ -55,11 +55,10 @@ class Service:
     def answer(self, since: int, wait: float) -> dict[str, Any]:
         with self.changed:
             self.changed.wait_for(lambda: self.seq != since, timeout=wait)
-            complete = since == 0
             return {
                 "seq": self.seq,
-                "complete": complete,
-                "items": [item for item in self.items if complete or item["seq"] > since],
+                "complete": self.says_complete and since == 0,
+                "items": [item for item in self.items if item["seq"] > since],
             }
 
 

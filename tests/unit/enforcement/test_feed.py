@@ -145,8 +145,12 @@ def test_a_token_file_may_change_while_it_runs(
     assert feed.wait_until_heard(10)
 
 
-def test_a_service_that_starts_afresh_replaces_the_list(service: Any, follow: Follow, eventually: Eventually) -> None:
+@pytest.mark.parametrize("says_complete", [True, False])
+def test_a_service_that_starts_afresh_replaces_the_list(
+    service: Any, follow: Follow, eventually: Eventually, says_complete: bool
+) -> None:
     """Numbers that go back mean another history: the old blocks are not mixed into it."""
+    service.says_complete = says_complete
     for n in range(5):
         service.publish(f"b{n}", f"203.0.113.{n}")
     _, snapshot = follow()
@@ -162,6 +166,7 @@ def test_the_snapshot_is_saved_and_a_restart_goes_on_from_it(
     """What was in force is on the disk, at the latest when the feed stops."""
     path = tmp_path / "snapshot"
     feed, _ = follow(snapshot_path=path)
+    feed.wait_until_heard(10)
     service.publish("b1", "203.0.113.9")
     service.publish("b2", "203.0.113.10")
     eventually(lambda: len(service.asked) and service.asked[-1]["since"] == "2")

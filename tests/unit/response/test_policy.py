@@ -119,6 +119,11 @@ def test_protected_networks_are_never_targets() -> None:
     assert "allow-list" in answer.reason
 
 
+def test_the_limits_of_the_policy_belong_to_it() -> None:
+    """Exactly the least severity and the least confidence are enough."""
+    assert decided(signal(severity=Severity.HIGH, confidence=0.8)).target == "203.0.113.9"
+
+
 def test_an_undo_holds() -> None:
     """What somebody undid today is not done again by the next event."""
     assert "undo" in declined(SIGNAL, Facts(held=True)).reason

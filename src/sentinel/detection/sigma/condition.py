@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from sentinel.detection.sigma.document import Map
-from sentinel.detection.sigma.values import Predicate, field_predicate
+from sentinel.detection.sigma.values import Predicate, all_of, any_of, field_predicate
 from sentinel.errors import RuleError
-from sentinel.model import Event
 
 __all__ = ["detection_predicate"]
 
@@ -35,7 +34,7 @@ def detection_predicate(detection: Map) -> Predicate:
     conditions = detection["condition"]
     texts = conditions if isinstance(conditions, list) else [conditions]
     try:
-        return _any([_Condition(text, selections).predicate() for text in texts])
+        return any_of([_Condition(text, selections).predicate() for text in texts])
     except RuleError as err:
         raise detection.error("condition", err.reason) from err
 
@@ -48,9 +47,11 @@ _MISPLACED = {
 
 def _selection(parent: Map, name: str, content: Any) -> Predicate:
     if isinstance(content, Map) and content:
-        return _all([_entry(content, key, value) for key, value in content.items()])
+        return all_of([_entry(content, key, value) for key, value in content.items()])
+    if isinstance(content, list) and any(isinstance(each, list) for each in content):
+        raise parent.error(name, f"{name}: a list of lists has no meaning")
     if isinstance(content, list) and any(isinstance(each, Map) for each in content):
-        return _any([_selection(parent, name, each) for each in content])
+        return any_of([_selection(parent, name, each) for each in content])
     return _entry(parent, name, content, key="")
 
 
@@ -59,26 +60,6 @@ def _entry(at: Map, place: str, value: Any, key: str | None = None) -> Predicate
         return field_predicate(place if key is None else key, value)
     except RuleError as err:
         raise at.error(place, f"{place}: {err.reason}") from err
-
-
-def _any(predicates: Sequence[Predicate]) -> Predicate:
-    if len(predicates) == 1:
-        return predicates[0]
-
-    def matches(event: Event) -> bool:
-        return any(predicate(event) for predicate in predicates)
-
-    return matches
-
-
-def _all(predicates: Sequence[Predicate]) -> Predicate:
-    if len(predicates) == 1:
-        return predicates[0]
-
-    def matches(event: Event) -> bool:
-        return all(predicate(event) for predicate in predicates)
-
-    return matches
 
 
 class _Condition:
@@ -119,13 +100,13 @@ class _Condition:
         parts = [self._both()]
         while self._take("or"):
             parts.append(self._both())
-        return _any(parts)
+        return any_of(parts)
 
     def _both(self) -> Predicate:
         parts = [self._one()]
         while self._take("and"):
             parts.append(self._one())
-        return _all(parts)
+        return all_of(parts)
 
     def _one(self) -> Predicate:
         if self._take("not"):
@@ -159,4 +140,4 @@ class _Condition:
         found = [p for name, p in self._selections.items() if fnmatchcase(name, wanted) and not name.startswith("_")]
         if not found:
             raise RuleError(f"'{quantity} of {pattern}' names no selection")
-        return _any(found) if quantity == "1" else _all(found)
+        return any_of(found) if quantity == "1" else all_of(found)

@@ -59,7 +59,7 @@ def _parse(text: str, offset: int) -> Map | LocatedError | None:
     except yaml.MarkedYAMLError as err:
         line = err.problem_mark.line if err.problem_mark else 0
         return LocatedError(f"not YAML: {err.problem}", offset + line + 1)
-    except (yaml.YAMLError, RecursionError) as err:
+    except (yaml.YAMLError, RecursionError, ValueError) as err:  # too deep, a number too long
         return LocatedError(f"not YAML: {type(err).__name__}", offset + 1)
     finally:
         loader.dispose()

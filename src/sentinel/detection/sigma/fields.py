@@ -11,7 +11,7 @@ import enum
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from ipaddress import IPv6Network
+from ipaddress import IPv6Address
 from operator import attrgetter
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ _SUBJECTS = {
     "tool_name": SubjectType.TOOL,
 }
 _NUMBER = re.compile(r"[-+]?[0-9]{1,300}(\.[0-9]{1,300})?")
-_SUBSCRIBER_PREFIX = 64  # what one IPv6 subscriber commonly holds: RFC 6177
+_SUBSCRIBER_BITS = 64  # what one IPv6 subscriber commonly holds: RFC 6177
 _LARGEST_BITS = 1024  # beyond it an integer has no float, and Python refuses to spell it at some length
 _TEXT_FIELDS = ("user_id", "session_id", "service_name", "ip_address", "user_agent", "correlation_id")
 
@@ -80,9 +80,10 @@ def _ip_network(event: Event) -> Any:
     if address is None or ":" not in address:
         return ABSENT
     try:
-        return str(IPv6Network((address, _SUBSCRIBER_PREFIX), strict=False))
+        network = int(IPv6Address(address)) >> _SUBSCRIBER_BITS << _SUBSCRIBER_BITS
     except ValueError:  # not an address after all: it belongs to no network
         return ABSENT
+    return f"{IPv6Address(network)}/{128 - _SUBSCRIBER_BITS}"
 
 
 def strings(event: Event) -> list[str]:

@@ -258,7 +258,7 @@ def _threshold(correlation: Map) -> int:
     return bound + (key == "gt")
 
 
-# --- parts of a document ---------------------------------------------------------------------------------------------
+# --- parts of a document
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -362,7 +362,7 @@ def _ours(source: Mapping[str, str]) -> bool:
     return source.get("product", "sentinel").lower() == "sentinel" and category in set(EventType)
 
 
-# --- hashes ----------------------------------------------------------------------------------------------------------
+# --- hashes
 
 
 def _content_hash(content: Map, referred: Collection[str]) -> str:

@@ -21,7 +21,7 @@ from sentinel.detection.sigma.fields import ABSENT, getter, number, strings, tex
 from sentinel.errors import RuleError
 from sentinel.model import Event
 
-__all__ = ["Predicate", "field_predicate"]
+__all__ = ["Predicate", "all_of", "any_of", "field_predicate"]
 
 Predicate = Callable[[Event], bool]
 Test = Callable[[object], bool]
@@ -72,8 +72,10 @@ def field_predicate(key: str, value: Any) -> Predicate:
     if asked.operator == "exists":
         return _exists(name, value)
     values = _values(value)
-    tests = [_any(_tests(asked, values))] if "all" not in asked.flags else _tests(asked, values)
-    return _over_field(name, tests, negated="neq" in asked.flags)
+    tests = _tests(asked, values)
+    if "all" in asked.flags:
+        return all_of([_over_field(name, test, negated=False) for test in tests])
+    return _over_field(name, _any(tests), negated="neq" in asked.flags)
 
 
 def _asked(modifiers: Sequence[str]) -> _Asked:
@@ -96,6 +98,28 @@ def _values(value: Any) -> list[Any]:
     return values
 
 
+def any_of(predicates: Sequence[Predicate]) -> Predicate:
+    """Return whether one of them holds."""
+    if len(predicates) == 1:
+        return predicates[0]
+
+    def matches(event: Event) -> bool:
+        return any(predicate(event) for predicate in predicates)
+
+    return matches
+
+
+def all_of(predicates: Sequence[Predicate]) -> Predicate:
+    """Return whether all of them hold."""
+    if len(predicates) == 1:
+        return predicates[0]
+
+    def matches(event: Event) -> bool:
+        return all(predicate(event) for predicate in predicates)
+
+    return matches
+
+
 def _exists(name: str, wanted: Any) -> Predicate:
     if not isinstance(wanted, bool):
         raise RuleError("'exists' takes true or false")
@@ -103,14 +127,14 @@ def _exists(name: str, wanted: Any) -> Predicate:
     return lambda event: (get(event) is not ABSENT) is wanted
 
 
-def _over_field(name: str, tests: Sequence[Test], *, negated: bool) -> Predicate:
+def _over_field(name: str, test: Test, *, negated: bool) -> Predicate:
     get = getter(name)
 
     def matches(event: Event) -> bool:
         value = get(event)
-        elements = value if isinstance(value, list) else (value,)
-        # Every test must hold for some element; `neq` asks that it holds for none, so it is true where there is none.
-        return all(any(map(test, elements)) for test in tests) is not negated
+        # `neq` asks that the test holds for no element, so it is true where there is none.
+        holds = any(map(test, value)) if isinstance(value, list) else test(value)
+        return holds is not negated
 
     return matches
 
@@ -129,7 +153,7 @@ def _keywords(asked: _Asked, value: Any) -> Predicate:
     return matches
 
 
-# --- tests of one scalar -------------------------------------------------------------------------------------------
+# --- tests of one scalar
 
 
 def _tests(asked: _Asked, values: Sequence[Any]) -> list[Test]:
@@ -165,9 +189,13 @@ def _textual(operator: str, value: Any, *, cased: bool) -> Test:
 def _of_text(test: Callable[[str], bool], *, cased: bool) -> Test:
     def holds(value: object) -> bool:
         found = text(value)
-        return found is not None and test(found if cased else found.lower())
+        return found is not None and test(found)
 
-    return holds
+    def holds_in_lower_case(value: object) -> bool:
+        found = text(value)
+        return found is not None and test(found.lower())
+
+    return holds if cased else holds_in_lower_case
 
 
 class _Literal(str):
@@ -195,7 +223,7 @@ def _shape_test(shape: list[str]) -> Callable[[str], bool]:
     kinds = "".join("x" if isinstance(piece, _Literal) else piece for piece in shape)
     simple: dict[str, Callable[[str], bool]] = {
         "": lambda found: not found,
-        "x": lambda found: found == literal,
+        "x": str(literal).__eq__,
         "x*": lambda found: found.startswith(literal),
         "*x": lambda found: found.endswith(literal),
         "*x*": lambda found: literal in found,

@@ -1,8 +1,8 @@
 """
 Engines: each examines one text and yields findings.
 
-Adding an engine is adding one module here whose `__all__` names one class that fits `Engine`. Engines that are nothing but
-their rules stand in `scanning/rules/<id>.yaml` and yield the findings of their hits.
+Adding an engine is adding one module here whose `__all__` names one class that fits `Engine`. Its rules stand
+in `scanning/rules/<id>.yaml`; one that is nothing but its rules returns `rule_findings`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,9 @@ __all__ = ["Secret"]
 # A secret in base64 or behind %-signs is as secret; one that appears by turning letters round is chance.
 _CHANCE = frozenset({"rot13", "reversed", "leet", "leet_l", "split"})
 _PLACEHOLDER = re.compile(
-    r"example|placeholder|randomstring|\b(?:your|my|test)[_-]|:\w*(?:pass(?:word|wd)?|pwd|secret|token)@|-(?:token|value)@|[_-]here|change.?me|dummy|redacted|x{4}|\*{4}|\.{3}|<|\$\{|1234567890",
+    r"example|placeholder|randomstring|changeme|change_me|dummy|redacted|1234567890"
+    r"|\b(?:your|my|test)[_-]|[_-]here|-(?:token|value)@|:\w*(?:pass(?:word|wd)?|pwd|secret|token)@"
+    r"|x{4}|\*{4}|\.{3}|<|\$\{",
     re.IGNORECASE,
 )
 _LEAST_BITS_PER_CHARACTER = 3.0

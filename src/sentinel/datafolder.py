@@ -1,0 +1,90 @@
+"""
+What lies in a data folder beside the store, and who may work on it.
+
+One process at a time: the kernel's file lock ends with the process, however that ends. The one that serves writes
+`service.json`, so that commands find it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import IO
+
+from sentinel.errors import ConfigError
+
+__all__ = [
+    "DataFolderBusy",
+    "lock",
+    "own_secret",
+    "publish_address",
+    "service_address",
+    "withdraw_address",
+    "write_secret",
+]
+
+
+class DataFolderBusy(ConfigError):
+    """Another process works on this data folder."""
+
+
+def lock(folder: Path) -> IO[str]:
+    """
+    Take a data folder for this process, making it if need be; closing what is returned lets go of it.
+
+    Raises:
+        DataFolderBusy: Another process has it.
+        ConfigError: It can't be made or used.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = (folder / "lock").open("a", encoding="ascii")
+    except OSError as err:
+        raise ConfigError(f"the data folder can't be used: {err.strerror}", where=str(folder)) from err
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise DataFolderBusy("another Sentinel works on this data folder", where=str(folder)) from None
+    return file
+
+
+def publish_address(folder: Path, url: str) -> None:
+    """Say where the service of this folder listens; a half-written file is never seen."""
+    part = folder / "service.json.part"
+    part.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+    part.replace(folder / "service.json")
+
+
+def withdraw_address(folder: Path) -> None:
+    """Say that no service listens any more."""
+    (folder / "service.json").unlink(missing_ok=True)
+
+
+def service_address(folder: Path) -> str | None:
+    """Return where the service of this folder listens; only meaningful while another process holds the lock."""
+    try:
+        return str(json.loads((folder / "service.json").read_text(encoding="utf-8"))["url"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def own_secret(path: Path) -> bytes:
+    """Return the 32 random bytes in a file, made at the first call."""
+    if not path.exists():
+        write_secret(path, secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,1 @@
+"""The whole application over HTTP, in process; nothing is patched."""

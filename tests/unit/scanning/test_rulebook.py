@@ -1,0 +1,89 @@
+"""Rules are data; a broken one is refused with its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sentinel.errors import RuleError
+from sentinel.scanning.rulebook import RuleBook, load_rules
+from sentinel.scanning.view import original
+
+RULE = """\
+words: {pet: cat|dog}
+rules:
+  - id: demo.pet
+    pattern: 'my {pet}\\b'
+    message: Speaks of a pet.
+    threat: custom
+    category: pets
+    severity: low
+    weight: 0.4
+    tags: []
+    flags: [this is my cat]
+"""
+
+
+def book(folder: Path, text: str, name: str = "demo.yaml") -> RuleBook:
+    (folder / name).write_text(text, encoding="utf-8")
+    return load_rules(folder)
+
+
+def test_a_rule_says_where_it_holds(tmp_path: Path) -> None:
+    """Word lists and spaces are expanded, case doesn't count, and the engine is the file's name."""
+    rules = book(tmp_path, RULE)
+    [first, second] = rules.hits(original("my  \n> DOG and **my** cat, my catalogue"))
+    assert (first.text, first.span) == ("my  \n> DOG", (0, 10))
+    assert second.text == "my** cat"
+    finding = first.finding("response")
+    assert (finding.engine, finding.rule_id, finding.category) == ("demo", "demo.pet", "pets")
+    assert (finding.confidence, finding.source, finding.view) == (0.4, "response", "original")
+
+
+def test_places_are_bounded(tmp_path: Path) -> None:
+    """A text that repeats one thing a thousand times doesn't make a thousand findings."""
+    assert len(list(book(tmp_path, RULE).hits(original("my cat " * 1000)))) == 100
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "reason"),
+    [
+        (r"my {pet}\b", "my (cat", "demo.yaml:3", "does not compile"),
+        (r"my {pet}\b", "(?=cat)", "demo.yaml:3", "does not compile"),
+        (r"my {pet}\b", "(cat)?", "demo.yaml:3", "matches the empty text"),
+        (r"my {pet}\b", r"your {pet}\b", "demo.yaml:3", "does not hold in its first"),
+        ("{pet}", "{pets}", "demo.yaml:3", "no word list is called 'pets'"),
+        ("weight: 0.4", "weight: 1.4", "demo.yaml:3", "weight"),
+        ("severity: low", "severity: dire", "demo.yaml:3", "severity"),
+        ("threat: custom", "threat: cats", "demo.yaml:3", "threat"),
+        ("    tags: []\n", "", "demo.yaml:3", "tags"),
+        ("tags: []", "tags: []\n    colour: red", "demo.yaml:3", "colour"),
+        ("flags: [this is my cat]", "flags: []", "demo.yaml:3", "flags"),
+        ("weight: 0.4", "weight: [0.4", "demo.yaml:1", "not valid YAML"),
+        ("rules:", "rulez:", "demo.yaml", "rulez"),
+    ],
+)
+def test_a_broken_rule_is_refused_with_its_place(tmp_path: Path, old: str, new: str, place: str, reason: str) -> None:
+    """Whoever wrote the rule learns the file, the line and what is wrong."""
+    assert old in RULE
+    with pytest.raises(RuleError, match=reason) as caught:
+        book(tmp_path, RULE.replace(old, new))
+    assert caught.value.where is not None
+    assert caught.value.where.startswith(place)
+
+
+def test_an_id_is_unique_over_all_files(tmp_path: Path) -> None:
+    """Two rules of one name would hide each other in results."""
+    book(tmp_path, RULE, "a.yaml")
+    with pytest.raises(RuleError, match=r"b\.yaml:3: demo\.pet: the id is taken at a\.yaml:3"):
+        book(tmp_path, RULE, "b.yaml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [("cat|dog", "cat|cow", False), ("0.4", "0.5", False), ("Speaks of", "Mentions", True), ("this is", "it is", True)],
+)
+def test_the_version_tells_rules_apart_that_judge_differently(tmp_path: Path, old: str, new: str, same: bool) -> None:
+    """Pattern and weight count; wording and examples don't."""
+    assert (book(tmp_path, RULE).version == book(tmp_path, RULE.replace(old, new)).version) is same

@@ -1,0 +1,63 @@
+"""Secrets in use are told from placeholders and hashes."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from sentinel import scan
+
+# In pieces, so that no scanner of source code takes them for real.
+GITHUB = "gh" + "p_a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
+AWS = "AK" + "IAQ7LNB3V5XWZ2H4TD"
+CHAT = "xo" + "xb-20381827712-Zk39fjQ81mzPq7"
+
+
+def found(text: str) -> set[str]:
+    return {finding.category for finding in scan(text, engines=["secret"]).findings}
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("The API key is: sk-abc123xyz789defghijklmnop", "secret_api_key"),
+        (f"export TOKEN={GITHUB}", "secret_token"),
+        (f"aws {AWS}", "secret_cloud_key"),
+        (f"slack: {CHAT}", "secret_token"),
+        ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n", "secret_private_key"),
+        ("postgres://app:Vq8!rT2kLm@db.internal/main", "secret_password"),
+        ("password = 'tR8#kq2Lz!mW9xPv4'", "secret_assigned"),
+        ('{"client_secret": "9f8e7d6c5b4a39281706f5e4d3c2b1a0"}', "secret_assigned"),
+        (base64.b64encode(f"the token is {GITHUB}, keep it".encode()).decode(), "secret_token"),
+    ],
+)
+def test_secrets_are_found(text: str, category: str) -> None:
+    """Known forms by their form, unknown ones by their name; encoded ones too."""
+    assert category in found(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "api_key = 'your-api-key-goes-here'",
+        "password = 'correcthorsebatterystaple'",
+        "password: 1111111111111111111",
+        "secret=xxxxxxxxxxxxxxxxxxxxxxxx1",
+        "OPENAI_API_KEY=sk-aaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "token = os.environ['TOKEN']",
+        "postgres://user:password@localhost/main",
+        "AKIAIOSFODNN7EXAMPLE",
+        "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "The secret is patience and a password manager.",
+    ],
+)
+def test_placeholders_and_hashes_are_not(text: str) -> None:
+    """What documentation is full of is no secret."""
+    assert found(text) == set()
+
+
+def test_chance_readings_hold_no_secrets() -> None:
+    """A key that appears only when a text is read backwards is chance, not a leak."""
+    assert found(f"the end, siht: {GITHUB[::-1]} eht") == set()
