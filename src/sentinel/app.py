@@ -29,7 +29,7 @@ from sentinel.response import GuardRails, Network, Policy, default_policy, parse
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Store
-from sentinel.stream import Board, Intake, Worker
+from sentinel.stream import Board, Intake, Responder, Worker
 
 __all__ = ["EX_IOERR", "Monitor", "read_rules"]
 
@@ -72,8 +72,7 @@ class Monitor:
             store,
             self.board,
             Engine(rules),
-            policy,
-            self.rails,
+            Responder(store, policy, self.rails, clock),
             clock=clock,
             lateness=round(settings.lateness * 1_000_000),
             metrics=self.metrics,

@@ -134,7 +134,7 @@ def test_engine_agrees_with_oracle(chunk: int) -> None:
 
 
 def test_repetition_changes_nothing_but_count() -> None:
-    """Events delivered again, straight past the store, leave ids, times and rights alone; see `Window.insert` for `count`."""
+    """Events delivered again, past the store, leave ids, times and rights alone; see `Window.insert` for `count`."""
     for seed in range(200):
         dice = random.Random(seed)
         events = some_events(dice)

@@ -198,7 +198,7 @@ class Engine:
         self._index = _Index(self._counters)
         self.warm_from: Micros = _NOTHING_YET
         self.retained = 0
-        self.reach: Micros = max((rule.timespan + rule.suppress for rule in rules.rules), default=0)
+        self.reach: Micros = max((rule.timespan + rule.suppress for rule in rules.rules if rule.emits), default=0)
         """How far before an event its judgement can reach: the widest T + S."""
 
     def needs(self, events: Sequence[StoredEvent]) -> Micros:

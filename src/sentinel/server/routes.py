@@ -194,13 +194,7 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
     @api.post(f"{_S}/manual-action")
     async def manual_action(order: ManualAction, request: Request) -> Response:
         action = _ordered(order, monitor, token_of(request.scope))
-        in_force = await monitor.store.actions_in_force(monitor.clock())
-        same = [a for a in in_force if (a.action_type, a.target) == (action.action_type, action.target)]
-        if same:  # one row, and the longer of two expiries wins (decisions, D4)
-            present = max(same, key=_end)
-            longer = max(present, action, key=_end)
-            action = msgspec.structs.replace(present, expiration=longer.expiration)
-        stored = await monitor.worker.create(action, by=token_of(request.scope).id)
+        stored = await monitor.worker.order(action, by=token_of(request.scope).id)
         return _json(
             {
                 "success": True,
@@ -212,11 +206,9 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
     @api.delete(f"{_S}/action/{{action_type}}/{{target:path}}")
     async def end_action(action_type: ActionType, target: str, request: Request) -> Response:
         wanted = _target(action_type, target)
-        actions = await monitor.store.actions_in_force(monitor.clock())
-        mine = [a for a in actions if a.action_type is action_type and a.target == wanted]
-        if not mine:
+        if not await monitor.worker.end(action_type, wanted, by=token_of(request.scope).id):
+            actions = await monitor.store.actions_in_force(monitor.clock())
             raise Problem("not_found", _why_none(actions, action_type, wanted))
-        await monitor.worker.revoke(mine, by=token_of(request.scope).id)
         return _json({"success": True, "message": f"{action_type} on {wanted} has ended"})
 
 
@@ -314,13 +306,9 @@ def _longest(actions: list[Action], action_type: ActionType) -> list[Action]:
     for action in actions:
         if action.action_type is action_type:
             present = best.get(action.target)
-            if present is None or _end(action) > _end(present):
+            if present is None or action.ends() > present.ends():
                 best[action.target] = action
     return list(best.values())
-
-
-def _end(action: Action) -> float:
-    return math.inf if action.expiration is None else action.expiration
 
 
 def _why_none(actions: list[Action], action_type: ActionType, wanted: str) -> str:

@@ -24,12 +24,26 @@ import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Row, Select, and_, create_engine, event, func, insert, or_, select, text, update
+from sqlalchemy import (
+    Row,
+    Select,
+    and_,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as upsert_into
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -54,6 +68,8 @@ from sentinel.storage import tables
 from sentinel.storage.values import SYSTEM, Accepted, Action, AuditEntry, Outcome, Pending, StoreFull, StoreLost
 
 __all__ = ["Store"]
+
+T = TypeVar("T")
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LOST = {"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
@@ -227,10 +243,17 @@ class Store:
         change_seq = self.change_seq
         numbered: list[Action] = []
         async with self._write(rows=len(outcome.signals)) as connection:
-            for signal in outcome.signals:
-                await connection.execute(_upsert_signal(signal, outcome.incident_of.get(signal.id)))
-            for incident in outcome.incidents:
-                await self._replace_incident(connection, incident)
+            if outcome.signals:
+                await connection.execute(_UPSERT_SIGNAL, list(map(msgspec.to_builtins, outcome.signals)))
+            if outcome.incidents:
+                await connection.execute(_UPSERT_INCIDENT, list(map(msgspec.to_builtins, outcome.incidents)))
+            if outcome.incident_of:
+                moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
+                await connection.execute(_MOVE_SIGNAL, moved)
+                await connection.execute(_MOVE_ACTION, moved)
+            if outcome.incidents_gone:
+                gone = tables.incidents.c.id.in_(outcome.incidents_gone)
+                await connection.execute(tables.incidents.delete().where(gone))
             for action in outcome.actions:
                 if action.effective:
                     change_seq += 1
@@ -257,11 +280,18 @@ class Store:
             found += [_signal(row) for row in await self._all(query)]
         return sorted(found, key=lambda signal: (signal.first, signal.id))
 
-    async def signals_of(self, subject: str, subject_type: SubjectType) -> list[tuple[Signal, str | None]]:
-        """Return a subject's signals, earliest first, each with the incident that it is in."""
+    async def signals_of(
+        self, subjects: Iterable[tuple[str, SubjectType]]
+    ) -> dict[tuple[str, SubjectType], list[tuple[Signal, str | None]]]:
+        """Return by subject its signals, earliest first, each with the id of the incident that it is in."""
         s = tables.signals.c
-        query = select(tables.signals).where(s.subject == subject, s.subject_type == subject_type.value)
-        return [(_signal(row), row.incident_id) for row in await self._all(query.order_by(s.first, s.id))]
+        found: dict[tuple[str, SubjectType], list[tuple[Signal, str | None]]] = {}
+        for chunk in _chunks([(subject, kind.value) for subject, kind in subjects]):
+            query = select(tables.signals).where(tuple_(s.subject, s.subject_type).in_(chunk)).order_by(s.first, s.id)
+            for row in await self._all(query):
+                key = (row.subject, SubjectType(row.subject_type))
+                found.setdefault(key, []).append((_signal(row), row.incident_id))
+        return found
 
     async def list_signals(self, limit: int, before: tuple[Micros, str] | None = None) -> list[Signal]:
         """Return up to `limit` signals, the latest first, below the (last, id) of `before`."""
@@ -270,12 +300,6 @@ class Store:
     async def list_incidents(self, limit: int, before: tuple[Micros, str] | None = None) -> list[Incident]:
         """Return up to `limit` incidents, the latest first, below the (last, id) of `before`."""
         return [_incident(row) for row in await self._all(_newest(tables.incidents, limit, before))]
-
-    async def incidents_of(self, subject: str, subject_type: SubjectType) -> list[Incident]:
-        """Return a subject's incidents, earliest first."""
-        i = tables.incidents.c
-        query = select(tables.incidents).where(i.subject == subject, i.subject_type == subject_type.value)
-        return [_incident(row) for row in await self._all(query.order_by(i.first, i.id))]
 
     # --- actions
 
@@ -296,9 +320,11 @@ class Store:
         return [_action(row) for row in await self._all(query.order_by(a.change_seq))]
 
     async def actions_run_out(self, now: Micros) -> list[Action]:
-        """Return the actions that are still called active although their time is over."""
+        """Return the effective actions that are still called active although their time is over."""
         a = tables.actions.c
-        query = select(tables.actions).where(a.status == ActionStatus.ACTIVE.value, a.expiration <= now)
+        query = select(tables.actions).where(
+            a.status == ActionStatus.ACTIVE.value, a.expiration <= now, a.effective.is_(True)
+        )
         return [_action(row) for row in await self._all(query)]
 
     async def list_actions(self, limit: int = 10_000) -> list[Action]:
@@ -320,10 +346,13 @@ class Store:
             found += [_action(row) for row in await self._all(query)]
         return found
 
-    async def action_by_key(self, key: str) -> Action | None:
-        """Return the action of a decision key."""
-        rows = await self._all(select(tables.actions).where(tables.actions.c.decision_key == key))
-        return _action(rows[0]) if rows else None
+    async def actions_by_key(self, keys: Iterable[str]) -> list[Action]:
+        """Return the actions of these decision keys."""
+        found: list[Action] = []
+        for chunk in _chunks(list(keys)):
+            query = select(tables.actions).where(tables.actions.c.decision_key.in_(chunk))
+            found += [_action(row) for row in await self._all(query)]
+        return found
 
     async def actions_by_id(self, ids: Iterable[str]) -> list[Action]:
         """Return the actions with these ids, oldest first."""
@@ -333,11 +362,11 @@ class Store:
             found += [_action(row) for row in await self._all(query)]
         return sorted(found, key=lambda action: (action.created_at, action.id))
 
-    async def undone_since(self, targets: Sequence[str], since: Micros) -> list[Action]:
-        """Return the actions on any of these targets that a person undid after `since`."""
+    async def undone_since(self, since: Micros) -> list[Action]:
+        """Return the actions that a person undid after `since`."""
         a = tables.actions.c
         query = select(tables.actions).where(
-            a.target.in_(targets), a.status == ActionStatus.REVOKED.value, a.revoked_at > since, a.revoked_by != SYSTEM
+            a.status == ActionStatus.REVOKED.value, a.revoked_at > since, a.revoked_by != SYSTEM
         )
         return [_action(row) for row in await self._all(query)]
 
@@ -443,31 +472,6 @@ class Store:
             known.update((row.event_id, row.content_hash) for row in rows)
         return known
 
-    async def _replace_incident(self, connection: AsyncConnection, incident: Incident) -> None:
-        """Write an incident; those whose signals it has taken over are gone, as one component has one incident."""
-        s, i, a = tables.signals.c, tables.incidents.c, tables.actions.c
-        for chunk in _chunks(list(incident.signals)):
-            await connection.execute(update(tables.signals).where(s.id.in_(chunk)).values(incident_id=incident.id))
-            await connection.execute(
-                update(tables.actions).where(a.signal_id.in_(chunk)).values(incident_id=incident.id)
-            )
-        held = select(s.incident_id).where(
-            s.subject == incident.subject, s.subject_type == incident.subject_type.value, s.incident_id.is_not(None)
-        )
-        row = msgspec.to_builtins(incident)
-        statement = upsert_into(tables.incidents).values(row)
-        await connection.execute(
-            statement.on_conflict_do_update(  # the status is people's
-                index_elements=["id"],
-                set_={name: statement.excluded[name] for name in row if name not in {"id", "status"}},
-            )
-        )
-        await connection.execute(
-            tables.incidents.delete().where(
-                i.subject == incident.subject, i.subject_type == incident.subject_type.value, i.id.not_in(held)
-            )
-        )
-
     async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
         async with self._engine.connect() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
@@ -509,7 +513,7 @@ def _prepare(path: Path) -> None:
     path.chmod(0o600)
 
 
-def _chunks(items: list[str]) -> Iterable[list[str]]:
+def _chunks(items: list[T]) -> Iterable[list[T]]:
     return (items[n : n + _IN_CHUNK] for n in range(0, len(items), _IN_CHUNK))
 
 
@@ -529,11 +533,10 @@ def _upsert(table: Any, row: dict[str, Any], *, key: str) -> Any:
     )
 
 
-def _upsert_signal(signal: Signal, incident_id: str | None) -> Any:
+def _signal_upsert() -> Any:
     """Only ever widen: another order of the same events must end in the same row."""
     s = tables.signals.c
-    row = {**msgspec.to_builtins(signal), "incident_id": incident_id}
-    statement = upsert_into(tables.signals).values(row)
+    statement = upsert_into(tables.signals).values({name: bindparam(name) for name in Signal.__struct_fields__})
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=["id"],
@@ -543,10 +546,24 @@ def _upsert_signal(signal: Signal, incident_id: str | None) -> Any:
             "count": func.max(s.count, new["count"]),
             "severity": new.severity,
             "may_act": or_(s.may_act, new.may_act),
-            "incident_id": func.coalesce(new.incident_id, s.incident_id),
         },
     )
 
+
+def _incident_upsert() -> Any:
+    statement = upsert_into(tables.incidents).values({name: bindparam(name) for name in Incident.__struct_fields__})
+    ours = [name for name in Incident.__struct_fields__ if name not in {"id", "status"}]  # the status is people's
+    return statement.on_conflict_do_update(
+        index_elements=["id"], set_={name: statement.excluded[name] for name in ours}
+    )
+
+
+_UPSERT_SIGNAL = _signal_upsert()
+_UPSERT_INCIDENT = _incident_upsert()
+_MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
+_MOVE_ACTION = (
+    update(tables.actions).where(tables.actions.c.signal_id == bindparam("of")).values(incident_id=bindparam("to"))
+)
 
 _COLUMNS = [column.name for column in tables.events.columns]
 _INSERT_EVENT = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names of our own columns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -90,6 +91,10 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     revoked_at: Micros | None = None
     revoked_by: str | None = None
 
+    def ends(self) -> float:
+        """When it ends by itself, in microseconds; infinite when it does not."""
+        return math.inf if self.expiration is None else self.expiration
+
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Who did what to what, when."""
@@ -106,11 +111,22 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     position: int
     signals: list[Signal] = []
+    """Created or changed."""
+    new_signals: list[Signal] = []
+    """Those of `signals` that the store does not have."""
     incidents: list[Incident] = []
     incident_of: dict[str, str] = {}
-    """Signal id -> incident id."""
+    """Signal id -> incident id, where that is not what the store has."""
+    incidents_gone: list[str] = []
+    """Ids of incidents whose signals are all in others now."""
     actions: list[Action] = []
     """New or changed; `change_seq` is given by the store."""
+    refused: list[ActionType] = []
+    """Actions that the policy wanted and a guard rail or an undo stopped."""
     audit: list[AuditEntry] = []
     dead: list[tuple[int, str]] = []
     """(event seq, reason) of events that no rule could judge."""
+
+    def put(self, action: Action) -> None:
+        """Add an action, in place of what was to be written of it before."""
+        self.actions = [*(other for other in self.actions if other.id != action.id), action]

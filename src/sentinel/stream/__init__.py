@@ -2,6 +2,7 @@
 
 from sentinel.stream.board import Board
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source
+from sentinel.stream.respond import Responder
 from sentinel.stream.worker import Worker
 
-__all__ = ["Board", "Intake", "Overloaded", "Receipt", "Source", "Worker"]
+__all__ = ["Board", "Intake", "Overloaded", "Receipt", "Responder", "Source", "Worker"]

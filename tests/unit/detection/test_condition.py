@@ -33,6 +33,8 @@ def detection(text: str) -> Map:
         ("a and b", "ab", True),
         ("a or b", "b", True),
         ("a OR b", "b", True),
+        ("a or b or x_one", "x", True),
+        ("a and b and x_one", "ab", False),
         ("not a", "", True),
         ("not not a", "a", True),
         ("a or b and x_one", "a", True),

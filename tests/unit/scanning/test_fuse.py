@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from sentinel.model import Finding, ScanAction, ScanThreat, Severity
@@ -43,6 +45,12 @@ def finding(
 def test_categories_add_up_and_repetition_does_not(findings: list[Finding], expected: float) -> None:
     """The same thing said often weighs no more; different things weigh more together."""
     assert risk(findings) == pytest.approx(expected)
+
+
+def test_rounding_does_not_show_the_order() -> None:
+    """The product of the same doubts is the same number, bit for bit, in any order."""
+    found = [finding(0.1), finding(0.2, "b"), finding(0.2, "c")]
+    assert len({risk(order) for order in permutations(found)}) == 1
 
 
 @pytest.mark.parametrize(

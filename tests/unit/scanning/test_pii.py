@@ -45,6 +45,7 @@ def test_personal_data_are_found(text: str, category: str) -> None:
         "Version 10.20.30 of 2024-10-01 at 12:34:56.789",
         "The address 192.168.100.200 and port 8080",
         "ISBN 978-3-16-148410-0",
+        "read eht number 7654-321-555 backwards",
     ],
 )
 def test_look_alikes_are_not(text: str) -> None:

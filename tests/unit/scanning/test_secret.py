@@ -43,6 +43,7 @@ def test_secrets_are_found(text: str, category: str) -> None:
         "api_key = 'your-api-key-goes-here'",
         "password = 'correcthorsebatterystaple'",
         "password: 1111111111111111111",
+        "client secret: 90817263544536271",
         "secret=xxxxxxxxxxxxxxxxxxxxxxxx1",
         "OPENAI_API_KEY=sk-aaaaaaaaaaaaaaaaaaaaaaaaaaaa",
         "token = os.environ['TOKEN']",

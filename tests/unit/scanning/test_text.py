@@ -31,6 +31,7 @@ def names(text: str, rules: RuleBook) -> list[str]:
         ("100%20", ["original", "percent"]),
         ("Guten Tag &amp; danke", ["original", "entities"]),
         ("see h264", ["original"]),
+        ("%41 &amp; b", ["original", "percent", "entities", "percent/entities"]),
     ],
 )
 def test_only_readings_that_the_text_calls_for_are_made(text: str, expected: list[str], rules: RuleBook) -> None:

@@ -1,0 +1,299 @@
+"""
+Measure a running service, as its users meet it: `python benchmarks/service.py [--json]`.
+
+reaction   The tenth failed login of a fresh address is posted while another thread keeps asking a web application with
+           our middleware in that address's name. Time from the start of the post to the end of the first refusal.
+http       NDJSON batches of 500 events over four connections; each is answered when it is durable. Thirty in a hundred
+           events match a rule. The clock stops when all of them are judged too.
+sshd       `sentinel ingest` on a generated log, from the start of the command to its end.
+
+Everything runs on this machine, so clients and servers share its cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from correlate import make_event
+
+from sentinel.ingest.events import encode
+
+PROGRAMS = Path(sys.executable).parent
+EXAMPLES = Path(__file__).parents[1] / "examples"
+S = "/api/v1/security"
+NDJSON = "application/x-ndjson"
+ADDRESSES = 60
+BATCH = 500
+CONNECTIONS = 4
+HTTP_SECONDS = 20.0
+BODIES = 40
+LOG_LINES = 200_000
+PATIENCE_SECONDS = 60.0
+
+
+class Client:
+    """One kept connection to a server on this machine."""
+
+    def __init__(self, port: int, token: str | None = None) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+        """Return status and body of one request; underscores in header names stand for dashes."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self._connection.request(method, path, body, self._headers | named)
+        answer = self._connection.getresponse()
+        return answer.status, answer.read()
+
+    def send(self, body: bytes) -> int:
+        return self.ask("POST", f"{S}/events", body, Content_Type=NDJSON)[0]
+
+
+class Service:
+    """A running `sentinel serve` on a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        self.port = int(json.loads((self.data / "service.json").read_text())["url"].rpartition(":")[2])
+
+    def token(self, *options: str) -> str:
+        command = [PROGRAMS / "sentinel", "token", "create", "--data-dir", self.data, *options]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def wait_until_judged(self) -> None:
+        client = Client(self.port, (self.data / "token").read_text().strip())
+        while True:
+            queue = json.loads(client.ask("GET", f"{S}/health")[1])["queue"]
+            if queue["processed_seq"] == queue["accepted_seq"]:
+                return
+            time.sleep(0.02)
+
+
+@contextmanager
+def started(*command: str | Path, port: int | None = None, until: Path | None = None) -> Iterator[None]:
+    """Run a server until the block ends; the block starts when the port answers or the file is there."""
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not (until.exists() if until else answers(port)):
+                if process.poll() is not None:
+                    raise RuntimeError(f"{command[0]} ended with exit code {process.returncode}")
+                time.sleep(0.05)
+            yield
+        finally:
+            process.terminate()
+
+
+def answers(port: int | None) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def service() -> Iterator[Service]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        address = folder / "data" / "service.json"
+        command = (PROGRAMS / "sentinel", "serve", "--port", "0", "--data-dir", folder / "data")
+        with started(*command, until=address):
+            yield Service(folder)
+
+
+def percentiles(values: list[float], digits: int = 1) -> dict[str, float]:
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return {f"p{share}_ms": round(cuts[share - 1] * 1000, digits) for share in (50, 90, 99)}
+
+
+def now_text() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+# --- reaction
+
+
+def failed_logins(address: str, count: int) -> bytes:
+    event = {
+        "event_type": "authentication",
+        "severity": "low",
+        "timestamp": now_text(),
+        "ip_address": address,
+        "user_id": "grace",
+        "details": {"success": False, "operation": "login"},
+    }
+    return b"\n".join([json.dumps(event).encode()] * count)
+
+
+def ask_until_refused(port: int, address: str, let_in: threading.Event) -> float:
+    """Return when the first refusal had been read."""
+    client = Client(port)
+    while True:
+        status, _ = client.ask("GET", "/", X_Forwarded_For=address)
+        if status == 403:
+            return time.perf_counter()
+        let_in.set()
+
+
+def reaction_to(address: str, sender: Client, running: Service, demo_port: int) -> float:
+    sender.send(failed_logins(address, 9))
+    running.wait_until_judged()
+    let_in = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        refused = pool.submit(ask_until_refused, demo_port, address, let_in)
+        let_in.wait()
+        sent = time.perf_counter()
+        sender.send(failed_logins(address, 1))
+        return refused.result() - sent
+
+
+def reaction(running: Service, folder: Path) -> dict[str, Any]:
+    (folder / "enforcer.token").write_text(running.token("--role", "enforcer"))
+    sender = Client(running.port, running.token("--role", "ingest", "--may-cause-actions"))
+    port = free_port()
+    command = (
+        *("env", f"SENTINEL_URL=http://127.0.0.1:{running.port}", f"SENTINEL_TOKEN_FILE={folder / 'enforcer.token'}"),
+        *(PROGRAMS / "uvicorn", "--app-dir", EXAMPLES, "--port", str(port), "demo_app:app"),
+    )
+    with started(*command, port=port):
+        took = [reaction_to(f"198.18.0.{number}", sender, running, port) for number in range(1, ADDRESSES + 1)]
+    return {"addresses": ADDRESSES, **percentiles(took), "longest_ms": round(max(took) * 1000, 1)}
+
+
+# --- http
+
+
+def bodies() -> list[str]:
+    """Return batches with marks in place of what must be new at each sending: id and time."""
+    dice = random.Random(1)
+    return [
+        "\n".join(
+            json.dumps(
+                json.loads(encode(make_event(dice, seq + 1).event)) | {"event_id": f"@ID-{seq}", "timestamp": "@T"}
+            )
+            for seq in range(BATCH)
+        )
+        for _ in range(BODIES)
+    ]
+
+
+def send_for(seconds: float, port: int, token: str, marked: list[str], name: str) -> tuple[list[float], int]:
+    """Return the seconds that each accepted batch took, and how often the service asked to wait."""
+    client, took, waits = Client(port, token), [], 0
+    end = time.perf_counter() + seconds
+    while (start := time.perf_counter()) < end:
+        text = marked[len(took) % len(marked)]
+        status = client.send(text.replace("@ID", f"{name}-{len(took)}").replace("@T", now_text()).encode())
+        if status == 202:
+            took.append(time.perf_counter() - start)
+        elif status == 429:
+            waits += 1
+            time.sleep(1)
+        else:
+            raise RuntimeError(f"the service answered {status}")
+    return took, waits
+
+
+def http_ingest(running: Service) -> dict[str, Any]:
+    token, marked = running.token("--role", "ingest", "--may-cause-actions"), bodies()
+    start = time.perf_counter()
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        runs = [
+            pool.submit(send_for, HTTP_SECONDS, running.port, token, marked, f"c{number}")
+            for number in range(CONNECTIONS)
+        ]
+        parts = [run.result() for run in runs]
+    accepted_seconds = time.perf_counter() - start
+    running.wait_until_judged()
+    judged_seconds = time.perf_counter() - start
+    took = [seconds for part, _ in parts for seconds in part]
+    events = len(took) * BATCH
+    return {
+        "events": events,
+        "batch": BATCH,
+        "connections": CONNECTIONS,
+        "accepted_per_second": round(events / accepted_seconds),
+        "judged_per_second": round(events / judged_seconds),
+        "waits": sum(waits for _, waits in parts),
+        **percentiles(took),
+    }
+
+
+# --- sshd
+
+
+def log_lines() -> Iterator[str]:
+    """Yield an sshd log in order of time: a third failures, a third successes, a third that says nothing new."""
+    dice = random.Random(2)
+    at = datetime.now(UTC) - timedelta(seconds=LOG_LINES / 10)
+    for number in range(LOG_LINES):
+        at += timedelta(seconds=0.1)
+        start = f"{at:%b %e %H:%M:%S} gate sshd[{1000 + number % 30000}]: "
+        address = f"198.51.{dice.randrange(256)}.{dice.randrange(1, 255)}"
+        yield start + dice.choice(
+            (
+                f"Failed password for user{dice.randrange(500)} from {address} port 4022 ssh2",
+                f"Accepted publickey for user{dice.randrange(500)} from {address} port 4022 ssh2: RSA SHA256:abc",
+                f"Connection closed by {address} port 4022 [preauth]",
+            )
+        )
+
+
+def sshd(folder: Path) -> dict[str, Any]:
+    log = folder / "auth.log"
+    log.write_text("\n".join(log_lines()) + "\n")
+    command = [PROGRAMS / "sentinel", "ingest", log, "--format", "sshd", "--json", "--data-dir", folder / "imported"]
+    start = time.perf_counter()
+    summary = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    seconds = time.perf_counter() - start
+    return {
+        "lines": summary["lines"],
+        "events": summary["events"],
+        "lines_per_second": round(summary["lines"] / seconds),
+        "events_per_second": round(summary["events"] / seconds),
+        "peak_rss_mb": summary["peak_rss_mb"],
+    }
+
+
+def measure() -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with service() as running:
+            reacted = reaction(running, folder)
+        with service() as running:
+            over_http = http_ingest(running)
+        return {"reaction": reacted, "http": over_http, "sshd": sshd(folder)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure a running service.")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    as_json = parser.parse_args().json
+    figures = measure()
+    if as_json:
+        print(json.dumps(figures))
+        return
+    for name, values in figures.items():
+        print(name, ", ".join(f"{key} {value:,}" for key, value in values.items()))
+
+
+if __name__ == "__main__":
+    main()

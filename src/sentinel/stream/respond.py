@@ -1,0 +1,226 @@
+"""
+From signals to an outcome: incidents, the policy's decisions, and what becomes of earlier ones.
+
+It reads the store and writes nothing; the worker writes the outcome. Asked again about the same signals it gives the
+same outcome, so a batch may be repeated after a failed write or a crash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import msgspec
+
+from sentinel.detection.incidents import incidents_of
+from sentinel.model import ActionStatus, Decision, EventType, Incident, Micros, Signal, StoredEvent, SubjectType
+from sentinel.response import SHARED_BY_USERS, Declined, Facts, GuardRails, Policy, decide
+from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store
+from sentinel.stream.board import ended
+
+__all__ = ["Responder", "Run"]
+
+_DAY: Micros = 24 * 3600 * 1_000_000
+_SETTLED_KEPT = 100_000  # signals, as they were when the policy was asked about them
+
+_Subject = tuple[str, SubjectType]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Neighbouring events of one origin, and the signals that they created or changed."""
+
+    origin: str
+    effects: bool
+    events: list[StoredEvent]
+    signals: list[Signal]
+
+
+class Responder:
+    """Turns the signals of a batch into an outcome."""
+
+    def __init__(self, store: Store, policy: Policy, rails: GuardRails, clock: Callable[[], Micros]) -> None:
+        self._store = store
+        self._policy = policy
+        self._rails = rails
+        self._clock = clock
+        self._settled: dict[tuple[object, ...], None] = {}
+
+    async def respond(self, runs: Sequence[Run], position: int) -> Outcome:
+        """Return what the signals of these runs lead to; `position` is that of the last event judged."""
+        outcome = Outcome(position=position)
+        latest = {signal.id: signal for run in runs for signal in run.signals}
+        outcome.signals = list(latest.values())
+        incidents = await self._incidents(latest, outcome)
+        for run in runs:
+            await self._decide(run, incidents, outcome)
+        await self._release_shared([event for run in runs for event in run.events], outcome)
+        return outcome
+
+    def written(self, runs: Sequence[Run]) -> None:
+        """Remember that the outcome of these runs is durable, so that the policy is not asked the same again."""
+        for run in runs:
+            self._settled.update((_question(signal, run.effects), None) for signal in run.signals)
+        while len(self._settled) > _SETTLED_KEPT:
+            del self._settled[next(iter(self._settled))]
+
+    # --- incidents
+
+    async def _incidents(self, fresh: Mapping[str, Signal], outcome: Outcome) -> dict[str, tuple[int, Incident]]:
+        """Return by signal id the incident that each fresh signal is in, and how many its subject had before it."""
+        subjects: dict[_Subject, list[Signal]] = {}
+        for signal in fresh.values():
+            subjects.setdefault((signal.subject, signal.subject_type), []).append(signal)
+        found: dict[str, tuple[int, Incident]] = {}
+        known = await self._store.signals_of(subjects)
+        for subject, mine in subjects.items():
+            stored = known.get(subject, [])
+            before = {signal.id: incident_id for signal, incident_id in stored}
+            outcome.new_signals += [signal for signal in mine if signal.id not in before]
+            now = incidents_of(({signal.id: signal for signal, _ in stored} | {s.id: s for s in mine}).values())
+            for nth, incident in enumerate(now):
+                if not any(signal_id in fresh for signal_id in incident.signals):
+                    continue
+                outcome.incidents.append(incident)
+                moved = {
+                    signal_id: incident.id for signal_id in incident.signals if before.get(signal_id) != incident.id
+                }
+                outcome.incident_of |= moved
+                found |= {signal_id: (nth, incident) for signal_id in incident.signals if signal_id in fresh}
+            outcome.incidents_gone += sorted(
+                {old for old in before.values() if old} - {incident.id for incident in now}
+            )
+        return found
+
+    # --- decisions
+
+    async def _decide(self, run: Run, incidents: Mapping[str, tuple[int, Incident]], outcome: Outcome) -> None:
+        """Ask the policy about each signal that it has not seen as it is now: more of the same changes nothing."""
+        fresh = [signal for signal in run.signals if _question(signal, run.effects) not in self._settled]
+        if not fresh:
+            return
+        now = self._clock()
+        undone = await self._undone(now)
+        decisions = []
+        for signal in fresh:
+            earlier, incident = incidents[signal.id]
+            verdict = await self._consult(signal, incident, earlier, undone)
+            if isinstance(verdict, Decision):
+                decisions.append(verdict)
+            elif verdict.stopped is not None:
+                outcome.refused.append(verdict.stopped)
+                outcome.audit.append(_declined(verdict, signal, now))
+        await self._take(decisions, run.effects, now, outcome)
+
+    async def _consult(
+        self, signal: Signal, incident: Incident, earlier: int, undone: set[tuple[str, str]]
+    ) -> Decision | Declined:
+        facts = Facts(earlier_incidents=earlier)
+        verdict = decide(incident, signal, facts, self._policy, self._rails)
+        if isinstance(verdict, Declined):
+            return verdict  # neither a shared address nor an undo makes the policy want more
+        held = (verdict.target.removeprefix("ip:"), verdict.rule) in undone
+        facts = msgspec.structs.replace(facts, users_behind=await self._users_behind(signal), held=held)
+        return decide(incident, signal, facts, self._policy, self._rails)
+
+    async def _undone(self, now: Micros) -> set[tuple[str, str]]:
+        """Return (address, policy rule) of what people undid within a day: held against the same rule (D7)."""
+        actions = await self._store.undone_since(now - _DAY)
+        return {(action.target.removeprefix("ip:"), action.rule) for action in actions if action.rule}
+
+    async def _users_behind(self, signal: Signal) -> int:
+        if signal.subject_type is not SubjectType.IP:
+            return 0
+        return await self._store.users_behind(signal.subject, signal.first - _DAY, signal.last + _DAY, SHARED_BY_USERS)
+
+    async def _take(self, decisions: Sequence[Decision], effects: bool, now: Micros, outcome: Outcome) -> None:
+        """Turn decisions into actions, one for each key, which takes effect if any of its decisions does."""
+        present = {action.key: action for action in await self._store.actions_by_key(d.key for d in decisions)}
+        present |= {action.key: action for action in outcome.actions}
+        for decision in decisions:
+            known = present.get(decision.key)
+            if known and (known.effective or not effects):
+                continue
+            action = _action(decision, now, effects=effects)
+            present[decision.key] = action
+            outcome.put(action)
+            operation = "create" if effects else "would_create"
+            details = {"action": action.id, "rule": decision.rule, "signal": decision.signal_id}
+            outcome.audit.append(_entry(action, operation, now, details))
+
+    # --- shared addresses
+
+    async def _release_shared(self, events: Iterable[StoredEvent], outcome: Outcome) -> None:
+        """
+        Turn blocks into rate limits where logins show that an address is shared.
+
+        The proof can come after the block: out of order, or from a log whose service does not ask us. The rule that a
+        shared address is never blocked (decisions, D3) must not depend on which came first.
+        """
+        addresses = {event.event.ip_address for event in events if _is_login(event)} - {None}
+        if not addresses:
+            return
+        stored = await self._store.automatic_blocks([address for address in addresses if address])
+        fresh = [a for a in outcome.actions if a.auto and a.target in addresses and a.status is ActionStatus.ACTIVE]
+        blocks = {action.id: action for action in [*stored, *fresh]}
+        if not blocks:
+            return
+        signals = {s.id: s for s in await self._store.signals_by_id(a.signal_id or "" for a in blocks.values())}
+        signals |= {signal.id: signal for signal in outcome.signals}
+        now = self._clock()
+        undone = await self._undone(now)
+        for action in blocks.values():
+            signal = signals[action.signal_id or ""]
+            if await self._users_behind(signal) < SHARED_BY_USERS:
+                continue
+            outcome.put(ended(action, ActionStatus.REVOKED, now, SYSTEM))
+            reason = {"action": action.id, "reason": "several people log in from this address"}
+            outcome.audit.append(_entry(action, "revoke", now, reason))
+            [incident] = incidents_of([signal])
+            verdict = await self._consult(signal, incident, 0, undone)
+            if isinstance(verdict, Decision):
+                await self._take([verdict], action.effective, now, outcome)
+
+
+def _question(signal: Signal, effects: bool) -> tuple[object, ...]:
+    """What the policy looks at that can still change for a signal."""
+    return (signal.id, signal.severity, signal.may_act, effects)
+
+
+def _is_login(event: StoredEvent) -> bool:
+    return event.event.event_type is EventType.AUTHENTICATION and event.event.details.get("success") is True
+
+
+def _action(decision: Decision, now: Micros, *, effects: bool) -> Action:
+    """Return the action of a decision; its time counts from now, or in event time where it takes no effect."""
+    start = now if effects else decision.at
+    seconds = decision.duration_seconds
+    return Action(
+        id=f"act-{decision.key[:24]}",
+        key=decision.key,
+        action_type=decision.action,
+        target=decision.target,
+        reason=decision.reason,
+        evidence=decision.evidence,
+        severity=decision.severity,
+        status=ActionStatus.ACTIVE,
+        created_at=start,
+        expiration=None if seconds is None else start + round(seconds * 1_000_000),
+        auto=True,
+        created_by=SYSTEM,
+        rule=decision.rule,
+        signal_id=decision.signal_id,
+        incident_id=decision.incident_id,
+        decided_at=decision.at,
+        effective=effects,
+    )
+
+
+def _entry(action: Action, operation: str, now: Micros, details: dict[str, str]) -> AuditEntry:
+    name = f"{action.action_type}.{operation}"
+    return AuditEntry(at=now, actor=SYSTEM, operation=name, target=action.target, details=details)
+
+
+def _declined(declined: Declined, signal: Signal, now: Micros) -> AuditEntry:
+    """Say that a rule of the policy would have acted, and what stopped it."""
+    details = {"signal": signal.id, "reason": declined.reason}
+    operation = f"{declined.stopped}.refused"
+    return AuditEntry(at=now, actor=SYSTEM, operation=operation, target=signal.subject, details=details)

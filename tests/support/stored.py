@@ -1,0 +1,64 @@
+"""What lies in a store's file, read without any of the service's own code paths, and judged by the oracle."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from tests.oracle import oracle
+
+from sentinel.detection import parse_rules, shipped_rules
+from sentinel.model import Event, StoredEvent
+
+__all__ = ["Stored"]
+
+Row = tuple[Any, ...]
+
+
+class Stored:
+    """The rows of a data folder that no process serves."""
+
+    def __init__(self, folder: Path) -> None:
+        with contextlib.closing(sqlite3.connect(folder / "sentinel.db")) as connection:
+
+            def rows(query: str) -> list[Row]:
+                return connection.execute(query).fetchall()
+
+            self.integrity = rows("PRAGMA integrity_check")
+            self.events = rows("SELECT seq, event_id, at, received_at, late, body FROM events ORDER BY seq")
+            self.signals = rows("SELECT id, first, last, count, severity, may_act, incident_id FROM signals")
+            self.incidents = rows("SELECT id, subject, severity, first, last, signals FROM incidents")
+            self.actions = rows("SELECT decision_key, action_type, target, status, effective FROM security_actions")
+            self.changes = rows("SELECT change_seq FROM security_actions WHERE effective ORDER BY change_seq")
+            self.dead = rows("SELECT * FROM dead_letters")
+
+    def check(self, *, offered: dict[str, dict[str, Any]], owed: dict[str, dict[str, Any]]) -> None:
+        """Fail unless what was promised is there once, as it was sent, and led to what it must lead to."""
+        assert self.integrity == [("ok",)]
+        assert self.dead == []
+        assert [row[0] for row in self.events] == list(range(1, len(self.events) + 1))
+        bodies = {row[1]: json.loads(row[5]) for row in self.events}
+        assert len(bodies) == len(self.events), "an event is there twice"
+        assert owed.keys() - bodies.keys() == set(), "acknowledged, and lost"
+        assert bodies.keys() - offered.keys() == set(), "nobody sent these"
+        assert {name: offered[name] for name in bodies} == bodies
+        self.check_signals()
+        keys = [row[0] for row in self.actions]
+        assert len(keys) == len(set(keys)), "a decision was carried out twice"
+        assert [row[0] for row in self.changes] == list(range(1, len(self.changes) + 1))
+
+    def check_signals(self) -> None:
+        """Fail unless the signals are those that the events define."""
+        events = [
+            StoredEvent(seq, at, received_at, bool(late), msgspec.json.decode(body, type=Event))
+            for seq, _, at, received_at, late, body in self.events
+        ]
+        expected: dict[str, tuple[int, int, int]] = {}
+        for rule in parse_rules(shipped_rules()).rules:
+            if rule.emits:
+                expected |= oracle(rule, events)
+        assert {row[0]: row[1:4] for row in self.signals} == expected

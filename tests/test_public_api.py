@@ -1,0 +1,25 @@
+"""What `from sentinel import ...` offers, and what importing it must not do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import sentinel
+
+
+def test_all_names_exist_and_are_documented() -> None:
+    """The public API is what `__all__` lists."""
+    assert sorted(sentinel.__all__) == list(sentinel.__all__)
+    for name in sentinel.__all__:
+        assert (getattr(sentinel, name).__doc__ or "").strip(), name
+
+
+def test_importing_is_light_and_has_no_effect() -> None:
+    """No metric registered, no port, no server library, no HTTP client: only the scanner."""
+    code = (
+        "import sys, sentinel; sentinel.scan('hello')\n"
+        "heavy = {'fastapi', 'sqlalchemy', 'uvicorn', 'httpx', 'prometheus_client', 'typer', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
