@@ -2,14 +2,14 @@
 """
 Write the tables of the reference from the code: `python docs/reference/tables.py`.
 
-A page holds `<!-- table: NAME -->` ... `<!-- end -->`; what lies between is replaced. tests/test_docs.py fails while a
-page says something else than the code.
+A page holds `<!-- table: NAME -->` ... `<!-- end -->`; what lies between is written anew. The columns that the code does
+not fill are written by hand and kept. tests/test_docs.py fails while a page says something else than the code.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,112 @@ from sentinel.cli import app
 from sentinel.detection import parse_rules, shipped_rules
 from sentinel.observability import Metrics
 from sentinel.scanning.rulebook import load_rules
+from sentinel.server import problems
 from sentinel.server.authorize import ACCESS
-from sentinel.server.problems import Problem, codes
 from sentinel.settings import Settings
+
+__all__ = ["PAGES", "pages", "rendered"]
+
+PAGES = Path(__file__).parent
+Row = tuple[str, ...]
+_TABLE = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+
+
+def _commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    parts = getattr(command, "commands", None)
+    if parts is None:
+        yield path, command
+        return
+    for name, part in parts.items():
+        yield from _commands(part, f"{path} {name}")
+
+
+def _parameters() -> Iterator[Row]:
+    for path, command in _commands(typer.main.get_command(app), "sentinel"):
+        yield f"`{path}`", "", command.help.partition("\n")[0]
+        for parameter in command.params:
+            names = ", ".join(f"`{name}`" for name in parameter.opts)
+            if parameter.param_type_name == "argument":
+                names = f"`{parameter.name.upper()}`"
+            told = f"{parameter.help} Required." if parameter.required else parameter.help
+            yield f"`{path}`", names, told
+
+
+def _settings() -> Iterator[Row]:
+    for field in fields(Settings):
+        default = "" if field.default in (None, (), MISSING) else field.default
+        shown = ",".join(default) if isinstance(default, tuple) else str(default)
+        yield f"`{field.name}`", f"`SENTINEL_{field.name.upper()}`", f"`{shown}`" if shown else "none"
+
+
+def _routes() -> Iterator[Row]:
+    for (method, path), roles in ACCESS.items():
+        yield f"`{method} {path}`", ", ".join(sorted(roles)) or "open"
+
+
+def _problems() -> Iterator[Row]:
+    for code, status in problems._CODES.values():  # noqa: SLF001 - there is no other table of them
+        yield f"`{code}`", str(status)
+
+
+def _metrics() -> Iterator[Row]:
+    for family in Metrics().registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = dict.fromkeys(label for sample in family.samples for label in sample.labels if label != "le")
+        yield f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), family.documentation
+
+
+def _patterns() -> Iterator[Row]:
+    for rule in load_rules().rules:
+        facts = (rule.engine, rule.threat.value, rule.severity.value, f"{rule.weight:g}", ", ".join(rule.tags))
+        yield f"`{rule.id}`", *facts, rule.message
+
+
+def _detections() -> Iterator[Row]:
+    for rule in parse_rules(shipped_rules()).rules:
+        groups = " or ".join(name for name, _ in rule.group_by) if rule.emits else ""
+        condition = "each" if rule.plain else f"{rule.threshold} in {rule.timespan // 1_000_000} s"
+        threat = rule.threat_type.value if rule.threat_type else ""
+        facts = (condition, groups, rule.level.value, threat) if rule.emits else ("only counted by others", "", "", "")
+        yield f"`{rule.id}`", rule.title, *facts
+
+
+_TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
+    "cli": (("Command", "Option", "What it does"), _parameters),
+    "settings": (("Setting", "Environment", "Default", "Meaning"), _settings),
+    "routes": (("Route", "Role", "What it does"), _routes),
+    "problems": (("Code", "Status", "When"), _problems),
+    "metrics": (("Metric", "Type", "Labels", "Meaning"), _metrics),
+    "patterns": (("Rule", "Engine", "Threat", "Severity", "Weight", "OWASP, ATLAS", "What it says"), _patterns),
+    "detections": (("Rule", "Title", "Fires at", "Grouped by", "Level", "Threat"), _detections),
+}
+
+
+def rendered(page: str) -> str:
+    """Return a page with its tables as the code has them, and what was written by hand kept."""
+    return _TABLE.sub(lambda found: f"{found[1]}{_table(found[2], found[3])}{found[4]}", page)
+
+
+def _table(name: str, old: str) -> str:
+    columns, rows = _TABLES[name]
+    kept = {cells[0]: cells for cells in map(_cells, old.splitlines()) if cells}
+    lines = [columns, ("---",) * len(columns)]
+    for row in rows():
+        cells = tuple(cell.replace("|", "\\|") for cell in row)
+        by_hand = kept.get(cells[0], ())[len(cells) : len(columns)]
+        lines.append(cells + by_hand + ("",) * (len(columns) - len(cells) - len(by_hand)))
+    return "\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+
+
+def _cells(line: str) -> Row:
+    return tuple(cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1])
+
+
+def pages() -> list[Path]:
+    """Return the pages that hold such tables."""
+    return [path for path in sorted(PAGES.glob("*.md")) if _TABLE.search(path.read_text(encoding="utf-8"))]
+
+
+if __name__ == "__main__":
+    for page in pages():
+        page.write_text(rendered(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -271,7 +271,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     """Distinct matching events in the bucket; informative."""
     may_act: bool = False
-    """Whether an event with the right to act is among those that triggered."""
+    """Whether the events that may act would have triggered it alone."""
 
 
 class IncidentStatus(enum.StrEnum):

@@ -27,10 +27,10 @@ def test_every_202_follows_an_fsync_of_its_own(tmp_path: Path) -> None:
     """A sender that asks alone is answered after its events are on the disk, not while they are on the way."""
     with Service(tmp_path) as service:
         service.start()
-        sender = Sender(service, seed=1)
+        sender, traffic = Sender(service, seed=1), Traffic(1)
         with Strace(service.pid, tmp_path / "calls", calls=CALLS) as tracer:
             for _ in range(REQUESTS):
-                assert sender.send(Traffic(2).batch(3))
+                assert sender.send(traffic.batch(3))
         assert service.stop() == 0
     seen = story(tracer.lines())
     assert seen.count("promised") == REQUESTS

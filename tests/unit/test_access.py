@@ -53,7 +53,7 @@ def test_a_token_ends_by_time_by_word_and_by_place() -> None:
 
 
 def test_roles_include_each_other_for_reading_only() -> None:
-    """admin > analyst > viewer; ingest, enforcer and scraper stand alone (E1)."""
+    """Admin > analyst > viewer; ingest, enforcer and scraper stand alone (E1)."""
     chain = [Role.VIEWER, Role.ANALYST, Role.ADMIN]
     for n, role in enumerate(chain):
         assert [includes(role, {wanted}) for wanted in chain] == [m <= n for m in range(3)]

@@ -1,0 +1,308 @@
+"""Tests of sentinel.storage.sql: what a 202 promises."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.event import listens_for
+
+from sentinel.ingest.events import content_hash
+from sentinel.model import (
+    ActionStatus,
+    ActionType,
+    Event,
+    EventType,
+    Incident,
+    IncidentStatus,
+    Severity,
+    Signal,
+    SubjectType,
+    micros,
+)
+from sentinel.storage import SYSTEM, Action, Outcome, Pending, Store
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def event(name: str, seconds: float = 0, **fields: Any) -> Event:
+    defaults: dict[str, Any] = {
+        "event_type": EventType.AUTHENTICATION,
+        "severity": Severity.LOW,
+        "timestamp": START + timedelta(seconds=seconds),
+    }
+    return Event(event_id=name, **(defaults | fields))
+
+
+def pending(item: Event, *, late: bool = False) -> Pending:
+    at = micros(item.timestamp)
+    return Pending(
+        event=item,
+        at=at,
+        received_at=at,
+        late=late,
+        content_hash=content_hash(item),
+        origin="t",
+        max_severity=Severity.HIGH,
+        may_act=True,
+        effects=False,
+    )
+
+
+def action(name: str, **fields: Any) -> Action:
+    defaults: dict[str, Any] = {
+        "key": f"key-{name}",
+        "action_type": ActionType.IP_BLOCK,
+        "target": "203.0.113.9",
+        "reason": "r",
+        "evidence": {},
+        "severity": Severity.HIGH,
+        "status": ActionStatus.ACTIVE,
+        "created_at": 10,
+        "expiration": 1000,
+        "auto": True,
+        "created_by": SYSTEM,
+        "rule": "p",
+    }
+    return Action(id=name, **(defaults | fields))
+
+
+def signal(name: str, **fields: Any) -> Signal:
+    defaults: dict[str, Any] = {
+        "rule": "r",
+        "rule_hash": "h",
+        "title": "t",
+        "subject": "203.0.113.9",
+        "subject_type": SubjectType.IP,
+        "group": {"ip_address": "203.0.113.9"},
+        "severity": Severity.HIGH,
+        "threat_type": None,
+        "confidence": 0.9,
+        "bucket": 1,
+        "first": 100,
+        "last": 200,
+        "count": 3,
+    }
+    return Signal(id=name, **(defaults | fields))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "s.db"
+
+
+@pytest.fixture
+def on_store(path: Path) -> Callable[[Callable[[Store], Awaitable[Any]]], Any]:
+    """Open the store, do something, close it: each call is a restart."""
+
+    def run(work: Callable[[Store], Awaitable[Any]]) -> Any:
+        async def session() -> Any:
+            store = await Store.open(path)
+            try:
+                return await work(store)
+            finally:
+                await store.close()
+
+        return asyncio.run(session())
+
+    return run
+
+
+def test_the_file_promises_what_202_says(on_store: Any, path: Path) -> None:
+    """synchronous=FULL, WAL, and no checkpoint whose error nobody sees; the file is its owner's alone."""
+
+    async def pragmas(store: Store) -> list[Any]:
+        return [
+            await store._writer.scalar(text(f"PRAGMA {name}"))
+            for name in ("synchronous", "journal_mode", "wal_autocheckpoint")
+        ]
+
+    assert on_store(pragmas) == [2, "wal", 0]
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_events_get_gapless_numbers_and_come_back_unchanged(on_store: Any) -> None:
+    """In order of acceptance, over restarts, with every field and right that they had."""
+    first = [event("a", user_id="zoë", details={"n": [1, {"x": None}]}), event("b", ip_address="203.0.113.9")]
+    on_store(lambda store: store.accept([pending(item) for item in first]))
+    on_store(lambda store: store.accept([pending(event("c"), late=True)]))
+    stored = on_store(lambda store: store.events_after(0, 10))
+    assert [item.seq for item in stored] == [1, 2, 3]
+    assert [item.event for item in stored] == [*first, event("c")]
+    assert [item.late for item in stored] == [False, False, True]
+    assert {(item.max_severity, item.may_act, item.effects, item.origin) for item in stored} == {
+        (Severity.HIGH, True, False, "t")
+    }
+
+
+def test_the_first_of_equal_ids_wins(on_store: Any) -> None:
+    """Within a batch and over batches; other content under a known id is told apart as a conflict."""
+    one = on_store(lambda store: store.accept([pending(event("a")), pending(event("a")), pending(event("b"))]))
+    two = on_store(lambda store: store.accept([pending(event("b", user_id="other")), pending(event("c"))]))
+    assert ([e.event.event_id for e in one.events], one.duplicates, one.conflicts) == (["a", "b"], {1}, frozenset())
+    assert ([e.event.event_id for e in two.events], two.duplicates, two.conflicts) == (["c"], {0}, {0})
+    assert [e.event.user_id for e in on_store(lambda store: store.events_after(0, 10))] == [None, None, None]
+
+
+def test_history_gives_each_event_of_a_time_once(on_store: Any) -> None:
+    """In chunks, without late ones and without those accepted after `upto`; the end is outside."""
+    items = [pending(event(f"e{n}", n), late=n == 3) for n in range(8)]
+    start = micros(START)
+
+    async def read(store: Store) -> list[str]:
+        await store.accept(items)
+        found = [chunk async for chunk in store.history(start + 1_000_000, start + 6_000_000, upto=5, chunk=2)]
+        return [item.event.event_id for chunk in found for item in chunk]
+
+    assert on_store(read) == ["e1", "e2", "e4"]
+
+
+def test_signals_only_ever_widen(on_store: Any) -> None:
+    """Two orders of the same upserts end in the same row."""
+    wide, other = signal("s", first=50, last=150, count=2, may_act=True), signal("s")
+    rows = []
+    for order in ([wide, other], [other, wide]):
+        for item in order:
+            on_store(lambda store, item=item: store.apply(Outcome(position=0, signals=[item])))
+        rows.append(on_store(lambda store: store.list_signals(10)))
+    assert rows[0] == rows[1] == [signal("s", first=50, last=200, count=3, may_act=True)]
+
+
+def test_incidents_are_replaced_when_their_signals_join_another(on_store: Any) -> None:
+    """One component, one incident; what people made of it stays; its actions follow it."""
+    old = Incident(
+        id="old",
+        subject="x",
+        subject_type=SubjectType.IP,
+        severity=Severity.LOW,
+        confidence=0.9,
+        first=1,
+        last=2,
+        signals=("s",),
+        threat_types=(),
+    )
+    new = Incident(
+        id="new",
+        subject="x",
+        subject_type=SubjectType.IP,
+        severity=Severity.HIGH,
+        confidence=0.9,
+        first=0,
+        last=2,
+        signals=("s", "t"),
+        threat_types=(),
+        status=IncidentStatus.OPEN,
+    )
+    on_store(
+        lambda store: store.apply(
+            Outcome(
+                position=0,
+                signals=[signal("s")],
+                incidents=[old],
+                incident_of={"s": "old"},
+                actions=[action("a", signal_id="s", incident_id="old")],
+            )
+        )
+    )
+    on_store(
+        lambda store: store.apply(
+            Outcome(position=0, incidents=[new], incident_of={"s": "new", "t": "new"}, incidents_gone=["old"])
+        )
+    )
+    assert on_store(lambda store: store.list_incidents(10)) == [new]
+    assert [a.incident_id for a in on_store(lambda store: store.list_actions())] == ["new"]
+
+
+def test_changes_are_numbered_without_gaps(on_store: Any) -> None:
+    """Every change of an effective action has the next number; what takes no effect has none."""
+    on_store(lambda store: store.apply(Outcome(position=0, actions=[action("a"), action("b", effective=False)])))
+    on_store(lambda store: store.apply(Outcome(position=0, actions=[action("c"), action("a", expiration=None)])))
+    rows = {a.id: a.change_seq for a in on_store(lambda store: store.list_actions())}
+    assert rows == {"a": 3, "b": 0, "c": 2}
+    assert [a.id for a in on_store(lambda store: store.actions_since(1))] == ["c", "a"]
+    assert [a.id for a in on_store(lambda store: store.actions_in_force(500))] == ["c", "a"]
+    assert [a.id for a in on_store(lambda store: store.actions_in_force(5000))] == ["a"]
+    assert [a.id for a in on_store(lambda store: store.actions_run_out(5000))] == ["c"]
+
+
+def test_a_key_has_one_row(on_store: Any) -> None:
+    """Two actions of one decision key can't both be written: the whole outcome is refused."""
+    twice = Outcome(position=7, actions=[action("a"), action("b", key="key-a")])
+    with pytest.raises(Exception, match="UNIQUE"):
+        on_store(lambda store: store.apply(twice))
+    assert on_store(lambda store: store.list_actions()) == []
+    assert on_store(lambda store: asyncio.sleep(0, store.processed_seq)) == 0
+
+
+def test_only_what_people_undid_holds(on_store: Any) -> None:
+    """A block that the monitor itself took back is no undo."""
+    ended = {"status": ActionStatus.REVOKED, "revoked_at": 100}
+    rows = [action("a", revoked_by="tok-1", **ended), action("b", revoked_by=SYSTEM, **ended), action("c")]
+    on_store(lambda store: store.apply(Outcome(position=0, actions=rows)))
+    assert [a.id for a in on_store(lambda store: store.undone_since(99))] == ["a"]
+    assert on_store(lambda store: store.undone_since(100)) == []
+
+
+def test_the_queries_of_the_hot_path_use_indexes(on_store: Any, path: Path) -> None:
+    """What runs for every batch must not read whole tables: the statements as sent are explained."""
+    sent: list[tuple[str, Any]] = []
+
+    async def ask(store: Store) -> None:
+        @listens_for(store._engine.sync_engine, "before_cursor_execute")
+        def _note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+            sent.append((statement, parameters))
+
+        await store.accept([pending(event("a"))])
+        await store.users_behind("203.0.113.9", 1, 2, 3)
+        await store.events_after(5, 10)
+        [chunk async for chunk in store.history(1, 2, 3)]
+        await store.signals_of([("203.0.113.9", SubjectType.IP)])
+        await store.signals_by_id(["s"])
+        await store.actions_by_key(["k"])
+        await store.automatic_blocks(["203.0.113.9"])
+        await store.actions_since(5)
+        await store.actions_run_out(5)
+
+    on_store(ask)
+    connection = sqlite3.connect(path)
+    queries = [(statement, parameters) for statement, parameters in sent if statement.startswith("SELECT")]
+    scans = []
+    for statement, parameters in queries:
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+        harmless = ("SCAN json_each", "SCAN CONSTANT ROW", "SCAN anon_1", "SCAN (subquery")
+        scans += [(statement, step) for step in plan if step.startswith("SCAN") and not step.startswith(harmless)]
+    statement, parameters = next(query for query in queries if "DISTINCT" in query[0])
+    users = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+    connection.close()
+    assert len(queries) >= 10
+    assert scans == []
+    assert "events_success" in str(users)
+
+
+def test_people_behind_an_address_are_counted_up_to_enough(on_store: Any) -> None:
+    """Distinct users with a success there, in the time asked for; failures and others do not count."""
+
+    def login(
+        name: str, user: str, seconds: int = 0, *, success: object = True, address: str = "203.0.113.9"
+    ) -> Pending:
+        return pending(event(name, seconds, user_id=user, ip_address=address, details={"success": success}))
+
+    items = [
+        login("1", "a"),
+        login("2", "a"),
+        login("3", "b"),
+        login("4", "c", success=False),
+        login("5", "d", address="198.51.100.1"),
+        login("6", "e", seconds=100),
+        login("7", "f", success="true"),
+    ]
+    on_store(lambda store: store.accept(items))
+    start = micros(START)
+    assert on_store(lambda store: store.users_behind("203.0.113.9", start, start + 50, enough=9)) == 2
+    assert on_store(lambda store: store.users_behind("203.0.113.9", start, start + 200_000_000, enough=2)) == 2
