@@ -2,8 +2,8 @@
 """
 Write the tables of the reference from the code: `python docs/reference/tables.py`.
 
-A page holds `<!-- table: NAME -->` ... `<!-- end -->`; what lies between is written anew. The columns that the code does
-not fill are written by hand and kept. tests/test_docs.py fails while a page says something else than the code.
+A page holds `<!-- table: NAME -->` ... `<!-- end -->`; what lies between is written anew. Columns that the code can't
+fill are written by hand and kept. tests/test_docs.py fails while a page says something else than the code.
 """
 
 from __future__ import annotations

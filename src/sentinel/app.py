@@ -143,8 +143,9 @@ class Monitor:
         """
         with contextlib.suppress(Exception):
             self.log.critical("the store is lost, stopping", error=type(err).__name__)
-        sys.stderr.write(f"sentinel: {err}\n")
-        sys.stderr.flush()
+        with contextlib.suppress(Exception):  # whoever read it may be gone, or its disk full
+            sys.stderr.write(f"sentinel: {err}\n")
+            sys.stderr.flush()
         os._exit(EX_IOERR)
 
     # --- health

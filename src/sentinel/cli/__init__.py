@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from sentinel.cli._root import app
-from sentinel.errors import SentinelError
+from sentinel.errors import OutsideError, SentinelError
 
 __all__ = ["app", "run"]
 
 
 def run() -> int:
-    """Run the command line; 2 for a mistake in usage or configuration, 4 when the service can't be reached."""
+    """
+    Run the command line.
+
+    Returns:
+        2 for a mistake in usage or configuration, 4 when the service can't be reached, 74 when the disk refuses.
+    """
     try:
         result = app(standalone_mode=False)
     except SentinelError as err:
         sys.stderr.write(f"sentinel: {err}\n")
-        return 2
+        return os.EX_IOERR if isinstance(err, OutsideError) else 2
     except Exception as err:  # noqa: BLE001 - the parser's own errors can only be told by what they can do
         return _usage(err)
     return result if isinstance(result, int) else 0

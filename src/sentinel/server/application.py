@@ -14,6 +14,7 @@ from sentinel.server.hot import Hot
 from sentinel.server.imports import Imports
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
 from sentinel.server.routes import build_routes
+from sentinel.storage import StoreFull
 
 __all__ = ["create_app"]
 
@@ -32,6 +33,7 @@ def create_app(monitor: Monitor) -> Authorize:
     api.add_exception_handler(Problem, _render)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http)
+    api.add_exception_handler(StoreFull, _full)
     hot = Hot(monitor).routes
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +42,8 @@ def create_app(monitor: Monitor) -> Authorize:
             await (route or api)(scope, receive, send)
         except Problem as problem:
             await problem.send(send)
+        except StoreFull as err:
+            await _no_room(err).send(send)
         except Exception as err:  # noqa: BLE001 - the one place where an unforeseen error becomes an answer
             # No traceback: it could carry what was sent.
             monitor.log.error("request failed", path=scope.get("path"), error=type(err).__name__)  # noqa: TRY400
@@ -64,3 +68,11 @@ async def _http(request: Request, err: Exception) -> Response:
     assert isinstance(err, HTTPException)
     kind = "method" if err.status_code == 405 else "not_found"  # noqa: PLR2004 - the router raises only these two
     return await _render(request, Problem(kind, "there is nothing here, or not for this method"))
+
+
+async def _full(request: Request, err: Exception) -> Response:
+    return await _render(request, _no_room(err))
+
+
+def _no_room(err: Exception) -> Problem:
+    return Problem("no_room", str(err), headers={"Retry-After": "5"})

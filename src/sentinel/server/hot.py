@@ -20,7 +20,6 @@ from sentinel.model import Event, EventType, ScanResult, Severity, iso
 from sentinel.observability import pseudonym
 from sentinel.server.authorize import token_of
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
-from sentinel.storage import StoreFull
 from sentinel.stream import Overloaded, Receipt, Source
 
 __all__ = ["Hot", "parse_events", "read_body", "receipt_body", "sent_events"]
@@ -108,14 +107,13 @@ async def sent_events(monitor: Monitor, parsed: Parsed, source: Source) -> Recei
     Return once the events are durable.
 
     Raises:
-        Problem: Too many wait, or the store has no room: nothing was taken, the sender keeps them.
+        Problem: Too many wait: nothing was taken, the sender keeps them.
+        StoreFull: The store has no room: likewise.
     """
     try:
         receipt = await monitor.intake.accept(parsed.events, source)
     except Overloaded as err:
         raise Problem("overloaded", str(err), headers={"Retry-After": "1"}) from None
-    except StoreFull as err:
-        raise Problem("no_room", str(err), headers={"Retry-After": "5"}) from None
     counts = monitor.metrics.events
     counts.labels(result="accepted").inc(len(receipt.accepted))
     counts.labels(result="duplicate").inc(receipt.duplicates)

@@ -102,7 +102,12 @@ class Store:
 
     @classmethod
     async def open(cls, path: Path) -> Store:
-        """Return the store in `path`, made or migrated to the present schema, its log made durable."""
+        """
+        Return the store in `path`, made or migrated to the present schema, its log made durable.
+
+        Raises:
+            StoreFull, StoreLost: as `accept`; the next start begins where this one did.
+        """
         await asyncio.to_thread(_prepare, path)
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4)
         event.listen(engine.sync_engine, "connect", _set_pragmas)
@@ -438,32 +443,13 @@ class Store:
             raise self._judge(err) from err
 
     def _judge(self, err: DBAPIError) -> StoreFull | StoreLost | DBAPIError:
-        """Tell room running out, which heals, from a disk that can't be trusted any more."""
-        name = getattr(err.orig, "sqlite_errorname", "")
-        if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and name not in _LOST and self._no_room()):
+        """Return what an error means, and remember it."""
+        judged = _judged(err, self._path)
+        if isinstance(judged, StoreFull):
             self.full = True
-            return StoreFull()
-        if name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            self._lost = StoreLost(f"writing to the store failed ({name}); the process stops, start it again")
-            return self._lost
-        return err
-
-    def _no_room(self) -> bool:
-        """Ask the file system itself: SQLite reports EDQUOT and EFBIG as plain write errors."""
-        log = self._path.with_name(self._path.name + "-wal")
-        probe = self._path.with_name("room.probe")
-        try:
-            offset = max(log.stat().st_size, self._path.stat().st_size)
-            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600)
-            try:
-                os.pwrite(descriptor, bytes(65_536), offset)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-                probe.unlink()
-        except OSError as err:
-            return err.errno in _NO_ROOM
-        return False
+        elif isinstance(judged, StoreLost):
+            self._lost = judged
+        return judged
 
     async def _content_hashes(self, connection: AsyncConnection, ids: list[str]) -> dict[str, bytes]:
         rows = await connection.exec_driver_sql(_KNOWN_EVENTS, (_encode(ids).decode(),))
@@ -502,12 +488,46 @@ def _prepare(path: Path) -> None:
     event.listen(engine, "connect", _set_pragmas)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        command.upgrade(config, "head")
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            # By itself Python's driver commits each CREATE TABLE; a kill in between would leave half a schema for ever.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            command.upgrade(config, "head")
+    except DBAPIError as err:
+        raise _judged(err, path) from err
+    finally:
+        engine.dispose()
     path.chmod(0o600)
+
+
+def _judged(err: DBAPIError, path: Path) -> StoreFull | StoreLost | DBAPIError:
+    """Tell room running out, which heals, from a disk that can't be trusted any more."""
+    name = getattr(err.orig, "sqlite_errorname", "")
+    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and name not in _LOST and _no_room(path)):
+        return StoreFull()
+    if name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return StoreLost(f"writing to the store failed ({name}); the process stops, start it again")
+    return err
+
+
+def _no_room(path: Path) -> bool:
+    """Ask the file system itself: SQLite reports EDQUOT and EFBIG as plain write errors."""
+    log = path.with_name(path.name + "-wal")
+    probe = path.with_name("room.probe")
+    try:
+        offset = max(log.stat().st_size, path.stat().st_size)
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, bytes(65_536), offset)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+            probe.unlink()
+    except OSError as err:
+        return err.errno in _NO_ROOM
+    return False
 
 
 def _chunks(items: list[T]) -> Iterable[list[T]]:

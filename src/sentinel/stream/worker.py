@@ -12,6 +12,7 @@ back to. A restart, an eviction and an import of old logs are the same case.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import groupby
@@ -23,7 +24,7 @@ from sentinel.detection import Engine
 from sentinel.errors import OutsideError
 from sentinel.model import ActionStatus, ActionType, Micros, Signal, StoredEvent
 from sentinel.observability import Log, Metrics
-from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store
+from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, StoreFull
 from sentinel.stream.board import Board, ended
 from sentinel.stream.respond import Responder, Run
 
@@ -95,7 +96,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.failing is None and self.position > self._written:
-            await self._store.apply(Outcome(position=self.position))
+            with contextlib.suppress(StoreFull):  # then the next start judges these events again, to the same end
+                await self._store.apply(Outcome(position=self.position))
 
     @property
     def alive(self) -> bool:
