@@ -61,8 +61,10 @@ class Monitor:
         self.rules = rules
         self.clock = clock
         self.metrics = Metrics()
-        self.log = open_log(settings.data_dir / "logs" / "api.log", retention_days=settings.log_retention_days)
-        self.scan_log = open_log(settings.data_dir / "logs" / "scan.log", retention_days=settings.log_retention_days)
+        logs, days = settings.data_dir / "logs", settings.log_retention_days
+        self.log, close_log = open_log(logs / "api.log", retention_days=days)
+        self.scan_log, close_scan_log = open_log(logs / "scan.log", retention_days=days)
+        self._close_logs = (close_log, close_scan_log)
         self.pseudonym_key = own_secret(settings.data_dir / "pseudonym.key")
         self.scanner = Scanner()
         self.rails = _rails(settings)
@@ -132,6 +134,8 @@ class Monitor:
             await asyncio.gather(self._checks, return_exceptions=True)
         await self.store.close()
         self.log.info("Security monitoring services stopped.")
+        for close in self._close_logs:
+            close()
         self._held.close()
 
     def _stop_at_once(self, err: BaseException) -> None:

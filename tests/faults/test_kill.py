@@ -40,6 +40,20 @@ def test_twenty_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_p
     assert sorted(stored.actions) == sorted(undisturbed.actions)
 
 
+def test_stopping_under_load_loses_nothing_and_takes_no_longer_than_ten_seconds(tmp_path: Path) -> None:
+    """A new version is put in place while senders send: they are answered or cut off, and the store is in order."""
+    with Service(tmp_path) as service:
+        service.start()
+        with Sender(service, seed=7, pause=0.0) as sender:
+            for owed in (2_000, 6_000, ENOUGH):
+                sender.wait_for(owed)
+                assert service.stop() == 0
+                service.start()
+        service.drain()
+        assert service.stop() == 0
+    Stored(service.folder).check(offered=sender.offered, owed=sender.owed)
+
+
 def _while_it_runs(service: Service, sender: Sender, dice: random.Random) -> None:
     time.sleep(dice.uniform(0.05, 0.8))
     service.kill()

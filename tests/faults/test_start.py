@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 from tests.support.service import Service
-from tests.support.strace import strace
+from tests.support.strace import broken_from_the_start
 
 LONGEST = 40
 
 
-def test_a_first_start_that_is_killed_at_any_fsync_can_be_repeated(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("calls", "least"), [("fdatasync", 5), ("fsync", 2)])
+def test_a_first_start_that_is_killed_at_any_fsync_can_be_repeated(calls: str, least: int, tmp_path: Path) -> None:
     """A data folder that is half made is finished by the next start; nobody has to delete it."""
     for number in range(1, LONGEST):
         service = Service(tmp_path / str(number))
-        log = service.home / "calls"
-        killing = ["-e", "trace=fdatasync,fsync", "-e", f"inject=fdatasync,fsync:signal=KILL:when={number}"]
-        killed = service.run("token", "list", before=[strace(), "-f", "-o", str(log), *killing])
+        killing = broken_from_the_start(calls, f"signal=KILL:when={number}", service.home / "calls")
+        killed = service.run("token", "list", before=killing)
         repeated = service.run("token", "list", "--json")
         assert repeated.returncode == 0, f"killed at fsync {number}: {repeated.stderr}"
         if killed.returncode == 0:
             break
-    assert 3 < number < LONGEST - 1, "the kills did not reach from the first fsync to the last"
+    assert least < number < LONGEST - 1, "the kills did not reach from the first to the last"
 
 
 @pytest.mark.parametrize(("calls", "error"), [("fdatasync,fsync", "EIO"), ("pwrite64", "EIO"), ("pwrite64", "ENOSPC")])
@@ -31,8 +31,8 @@ def test_a_start_that_cannot_write_ends_with_one_line_and_74(calls: str, error: 
     with Service(tmp_path) as service:
         service.start()
         service.kill()
-    fault = ["-e", f"trace={calls}", "-e", f"inject={calls}:error={error}"]
-    failed = service.run("serve", "--port", "0", before=[strace(), "-f", "-o", str(tmp_path / "calls"), *fault])
+    failing = broken_from_the_start(calls, f"error={error}", tmp_path / "calls")
+    failed = service.run("serve", "--port", "0", before=failing)
     assert failed.returncode == 74
     assert failed.stderr.startswith("sentinel: ")
     assert failed.stderr.count("\n") == 1

@@ -7,10 +7,19 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Strace", "strace"]
+__all__ = ["Strace", "broken_from_the_start"]
 
 
-def strace() -> str:
+def broken_from_the_start(calls: str, fault: str, log: Path) -> list[str]:
+    """
+    Return what to write before a command, so that these system calls fail in it as `fault` says.
+
+    Without `--seccomp-bpf`, which would be faster: with it strace 6.1 counts wrongly, and `when=2` never comes.
+    """
+    return [_strace(), "-f", "-o", str(log), "-e", f"trace={calls}", "-e", f"inject={calls}:{fault}"]
+
+
+def _strace() -> str:
     """Return the path of strace; fails without it, because faults that nobody tried are no reason to feel safe."""
     found = shutil.which("strace")
     assert found is not None, "strace is missing: install it (apt install strace); fault tests are never skipped"
@@ -34,7 +43,7 @@ class Strace:
         about = [] if path is None else ["-P", str(path)]
         fault = [] if inject is None else ["-e", f"inject={inject}"]
         watched = ["-e", f"trace={calls}", "-e", "signal=none"]
-        self._command = [strace(), "-f", "-o", str(log), *about, *watched, *fault, "-p", str(pid)]
+        self._command = [_strace(), "-f", "-o", str(log), *about, *watched, *fault, "-p", str(pid)]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)

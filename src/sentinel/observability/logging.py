@@ -14,6 +14,7 @@ import logging
 import logging.handlers
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ __all__ = ["Log", "open_log", "pseudonym"]
 Log = structlog.typing.FilteringBoundLogger
 
 
-def open_log(path: Path, *, retention_days: int) -> Log:
+def open_log(path: Path, *, retention_days: int) -> tuple[Log, Callable[[], None]]:
     """
-    Return a logger that appends JSON lines to a file.
+    Return a logger that appends JSON lines to a file, and what closes the file.
 
     Args:
         path: The file; its folder is made. It turns over at midnight UTC and the day before is compressed.
@@ -49,7 +50,7 @@ def open_log(path: Path, *, retention_days: int) -> Log:
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    return log
+    return log, handler.close
 
 
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)

@@ -1,0 +1,106 @@
+"""
+Run every benchmark, print one table, and write it to docs/reference/measured.md: `python benchmarks/run_all.py`.
+
+Takes a minute or two. The figures are of one run on this machine, whatever else it was doing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "reference" / "measured.md"
+Row = tuple[str, str, str]
+Figures = dict[str, Any]
+
+PREFACE = """# Figures
+
+`make bench` wrote this page on {date}. The figures are of one run, on one machine that did other things as well; they
+say what to expect in order of magnitude, not what is guaranteed. Clients and servers shared its cores.
+
+Machine: {machine}.
+
+"""
+
+
+def scans(figures: Figures) -> Iterator[Row]:
+    for size, taken in figures["sizes"].items():
+        text = f"mixed texts of {int(size):,} characters"
+        yield "One scan", text, f"p50 {taken['p50_ms']:,} ms, p99 {taken['p99_ms']:,} ms"
+    yield "First scan of a process", "compiles the rules", f"{figures['first_scan_ms']:,} ms"
+
+
+def detection(figures: Figures) -> Iterator[Row]:
+    events = f"{figures['events']:,} mixed events, 30 % match a rule; one core, no storage"
+    yield "Detection", events, f"{figures['events_per_cpu_second']:,} events/s"
+
+
+def checks(figures: Figures) -> Iterator[Row]:
+    for name, told in (("check_known", "asked before"), ("check_new", "not seen before")):
+        taken = figures[name]
+        blocks = f"{figures['blocks']:,} blocks in force, address {told}"
+        yield "Is this address blocked?", blocks, f"p50 {taken['p50_us']} µs, p99 {taken['p99_us']} µs"
+
+
+def services(figures: Figures) -> Iterator[Row]:
+    reaction, http, sshd = figures["reaction"], figures["http"], figures["sshd"]
+    logins = f"tenth failed login of each of {reaction['addresses']} addresses"
+    yield "From event sent to request refused", logins, spread(reaction)
+    load = f"NDJSON by {http['batch']}, {http['connections']} connections"
+    events = f"{http['events']:,} mixed events, 30 % match a rule; {load}"
+    waits = f"clients were told to wait {http['waits']} times"
+    yield "Events over HTTP, durable", events, f"{http['accepted_per_second']:,} events/s; {waits}"
+    yield "The same until all are judged", events, f"{http['judged_per_second']:,} events/s"
+    yield "One such request", f"{http['batch']} events", spread(http)
+    lines = f"{sshd['lines']:,} lines, {sshd['events']:,} events; from start to end of the command"
+    yield "`sentinel ingest --format sshd`", lines, f"{sshd['lines_per_second']:,} lines/s, {sshd['peak_rss_mb']} MB"
+
+
+def spread(taken: Figures) -> str:
+    return ", ".join(f"p{share} {taken[f'p{share}_ms']:,} ms" for share in (50, 90, 99))
+
+
+BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
+    "scan.py": scans,
+    "correlate.py": detection,
+    "middleware.py": checks,
+    "service.py": services,
+}
+
+
+def figures_of(name: str) -> Figures:
+    print(f"{name} ...", file=sys.stderr)
+    done = subprocess.run([sys.executable, HERE / name, "--json"], check=True, stdout=subprocess.PIPE)
+    figures: Figures = json.loads(done.stdout)
+    return figures
+
+
+def machine() -> str:
+    """Return CPU model, cores that this process may use, Python and kernel."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    model = next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine()
+    )
+    cores = len(os.sched_getaffinity(0))
+    kernel = platform.release().partition("-")[0]
+    return f"{model}, {cores} cores, Python {platform.python_version()}, {platform.system()} {kernel}"
+
+
+def main() -> None:
+    rows = [row for name, read in BENCHMARKS.items() for row in read(figures_of(name))]
+    lines = [("What", "Input", "Figure"), ("---", "---", "---"), *rows]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    print(machine(), table, sep="\n\n")
+    PAGE.write_text(PREFACE.format(date=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine()) + table, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Tests of sentinel.stream: nothing accepted is lost or judged twice, and what is in force reaches who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.oracle import oracle
+
+from sentinel.app import Monitor, read_rules
+from sentinel.detection import Engine
+from sentinel.detection.incidents import incidents_of
+from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, Signal, StoredEvent, iso
+from sentinel.settings import Settings
+from sentinel.storage import Action, Outcome, StoreFull
+from sentinel.stream import Source
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+NOW = int(START.timestamp()) * 1_000_000
+SOURCE = Source(origin="tok", max_severity=Severity.CRITICAL, may_act=True, lateness=3600 * 1_000_000)
+
+
+def failure(name: str, seconds: float, address: str = "203.0.113.9") -> Event:
+    return Event(
+        event_id=name,
+        event_type=EventType.AUTHENTICATION,
+        severity=Severity.LOW,
+        timestamp=START + timedelta(seconds=seconds),
+        ip_address=address,
+        details={"success": False},
+    )
+
+
+class Desk:
+    """A monitor and the loop that it runs in; `now` is its clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = NOW
+        self.runner = asyncio.Runner()
+        self.folder = folder
+        self.monitor = self.run(Monitor.open(Settings(data_dir=folder), clock=lambda: self.now))
+
+    def run(self, work: Any) -> Any:
+        async def carry() -> Any:
+            return await work
+
+        return self.runner.run(carry())
+
+    def send(self, events: Sequence[Event]) -> None:
+        self.run(self.monitor.intake.accept([(n, event) for n, event in enumerate(events, 1)], SOURCE))
+
+    def drain(self) -> None:
+        self.run(asyncio.wait_for(self.monitor.worker.drained(self.monitor.store.accepted_seq), 30))
+
+    def signals(self) -> list[Signal]:
+        self.drain()
+        return list(self.run(self.monitor.store.list_signals(1000)))
+
+    def close(self) -> None:
+        self.run(self.monitor.close())
+        self.runner.close()
+
+
+@contextmanager
+def desk_on(folder: Path) -> Iterator[Desk]:
+    desk = Desk(folder)
+    yield desk
+    desk.close()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order_repetition_and_restart_gives_the_oracles_answer(tmp_path: Path, seed: int) -> None:
+    """Signals and incidents in the store are a function of the set of events, whatever way they came."""
+    dice = random.Random(seed)
+    events = [
+        failure(f"e{n}", dice.choice((dice.uniform(-3000, 200), dice.uniform(0, 90))), f"203.0.113.{dice.randrange(3)}")
+        for n in range(300)
+    ]
+    sent = events + dice.sample(events, 60)
+    dice.shuffle(sent)
+    while sent:
+        with desk_on(tmp_path / "d") as desk:
+            for _ in range(dice.randrange(1, 6)):
+                size = dice.randrange(1, 80)
+                desk.send(sent[:size])
+                sent = sent[size:]
+    with desk_on(tmp_path / "d") as desk:
+        signals = desk.signals()
+        stored = desk.run(desk.monitor.store.events_after(0, 1000))
+        incidents = desk.run(desk.monitor.store.list_incidents(1000))
+    assert len(stored) == len(events)
+    expected: dict[str, tuple[int, int, int]] = {}
+    for rule in read_rules(["default"]).rules:
+        expected |= oracle(rule, stored) if rule.emits else {}
+    assert {s.id: (s.first, s.last, s.count) for s in signals} == expected != {}
+    by_subject = {signal.subject: [s for s in signals if s.subject == signal.subject] for signal in signals}
+    assert {i.id for mine in by_subject.values() for i in incidents_of(mine)} == {i.id for i in incidents}
+
+
+def test_events_beyond_the_memory_of_the_worker_are_read_from_the_store(tmp_path: Path) -> None:
+    """A backlog that no queue holds is judged in order all the same."""
+    with desk_on(tmp_path) as desk:
+        worker = desk.monitor.worker
+        worker.offer = lambda events: worker._more.set()  # type: ignore[method-assign]  # nothing is handed over
+        desk.send([failure(f"e{n}", n / 100) for n in range(1200)])
+        [signal] = [s for s in desk.signals() if s.rule == "failed_logins_by_address"]
+    assert signal.count == 1200
+
+
+class _Fragile(Engine):
+    def add(self, events: Sequence[StoredEvent]) -> list[Signal]:
+        if any(event.event.event_id == "poison" for event in events):
+            raise ZeroDivisionError
+        return super().add(events)
+
+
+def test_an_event_that_breaks_the_engine_is_set_aside_and_the_others_judged(tmp_path: Path) -> None:
+    """A dead letter with its reason and a count; the worker goes on."""
+    with desk_on(tmp_path) as desk:
+        desk.monitor.worker._engine = _Fragile(desk.monitor.rules)
+        desk.send(
+            [failure(f"e{n}", n) for n in range(5)] + [failure("poison", 5)] + [failure(f"f{n}", n) for n in range(5)]
+        )
+        assert [signal.count for signal in desk.signals()] == [10]
+        assert desk.monitor.metrics.dead_letters._value.get() == 1
+        rows = desk.run(_dead_letters(desk))
+    assert rows == [(6, "ZeroDivisionError")]
+
+
+async def _dead_letters(desk: Desk) -> list[tuple[int, str]]:
+    from sqlalchemy import select
+
+    from sentinel.storage import tables
+
+    return [tuple(row) for row in await desk.monitor.store._all(select(tables.dead_letters))]
+
+
+def test_an_outcome_waits_for_room_and_is_not_lost(tmp_path: Path) -> None:
+    """While the disk is full the worker says so and tries again; then the block is there, once."""
+    with desk_on(tmp_path) as desk:
+        store, real, failures = desk.monitor.store, desk.monitor.store.apply, [StoreFull(), StoreFull()]
+
+        async def apply(outcome: Outcome) -> list[Action]:
+            if failures and outcome.signals:
+                raise failures.pop()
+            return await real(outcome)
+
+        store.apply = apply  # type: ignore[method-assign]
+        desk.send([failure(f"e{n}", n) for n in range(10)])
+        desk.run(asyncio.sleep(0.3))
+        assert desk.monitor.health()["overall_status"] == "critical"
+        desk.drain()
+        assert desk.monitor.health()["overall_status"] == "healthy"
+        assert len(desk.run(store.list_actions())) == 1
+        assert desk.monitor.board.snapshot.check("203.0.113.9", desk.now)
+
+
+def manual(name: str, expiration: int | None = None) -> Action:
+    return Action(
+        id=name,
+        key=name,
+        action_type=ActionType.IP_BLOCK,
+        target="198.51.100.1",
+        reason="r",
+        evidence={},
+        severity=Severity.LOW,
+        status=ActionStatus.ACTIVE,
+        created_at=NOW,
+        expiration=expiration,
+        auto=False,
+        created_by="tok",
+    )
+
+
+def test_who_asks_for_changes_gets_them_at_once_and_only_once(tmp_path: Path) -> None:
+    """First everything, then what changed since; a question that finds nothing waits until there is something."""
+
+    async def follow(desk: Desk) -> None:
+        board, worker = desk.monitor.board, desk.monitor.worker
+        first = await board.changes(0, wait=5, node="n")
+        assert (first.seq, first.complete, first.items) == (0, True, [])
+        waiting = asyncio.create_task(board.changes(0, wait=30, node="n"))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        await worker.order(manual("a"), by="tok")
+        news = await asyncio.wait_for(waiting, 5)
+        assert ([item["id"] for item in news.items], news.seq) == (["a"], 1)
+        assert board.enforced_by((await desk.monitor.store.actions_by_id(["a"]))[0]) == []
+        quiet = await board.changes(1, wait=0.05, node="n")
+        assert (quiet.seq, quiet.complete, quiet.items) == (1, False, [])
+        assert board.enforced_by((await desk.monitor.store.actions_by_id(["a"]))[0]) == ["n"]
+        await worker.end(ActionType.IP_BLOCK, "198.51.100.1", by="tok")
+        ended = await board.changes(1, wait=5, node="n")
+        assert [(item["id"], item["status"]) for item in ended.items] == [("a", "revoked")]
+        stranger = await board.changes(99, wait=5, node="m")
+        assert (stranger.complete, stranger.items, stranger.seq) == (True, [], 2)
+
+    with desk_on(tmp_path) as desk:
+        desk.run(follow(desk))
+
+
+def test_time_ends_an_action_in_the_store_too(tmp_path: Path) -> None:
+    """Enforcement knows the end by itself; the row says `expired` soon after, once, with an audit entry."""
+    with desk_on(tmp_path) as desk:
+        desk.run(desk.monitor.worker.order(manual("a", expiration=NOW + 1_000_000), by="tok"))
+        desk.now += 2_000_000
+        assert desk.monitor.board.snapshot.check("198.51.100.1", desk.now) is None
+        desk.run(asyncio.sleep(1.5))
+        [row] = desk.run(desk.monitor.store.list_actions())
+        operations = [entry.operation for _, entry in desk.run(desk.monitor.store.list_audit(10))]
+    assert (row.status, iso(row.revoked_at or 0)) == (ActionStatus.EXPIRED, iso(desk.now))
+    assert operations[:2] == ["ip_block.expire", "ip_block.create"]
+
+
+def test_two_orders_at_once_make_one_row(tmp_path: Path) -> None:
+    """Two admins press the same button: one block, with the longer time."""
+
+    async def both(desk: Desk) -> None:
+        orders = [manual(name, NOW + hours * 3_600_000_000) for name, hours in (("a", 1), ("b", 2))]
+        await asyncio.gather(*(desk.monitor.worker.order(order, by="tok") for order in orders))
+
+    with desk_on(tmp_path) as desk:
+        desk.run(both(desk))
+        rows = desk.run(desk.monitor.store.list_actions())
+    assert [(row.id, row.expiration) for row in rows] == [("a", NOW + 7_200_000_000)]
