@@ -130,7 +130,7 @@ class Monitor:
         await self.intake.stop()
         await self.worker.stop()
         if self._checks:
-            self._checks.cancel()
+            self._checks.cancel()  # its writes run to their end all the same, and closing the store waits for them
             await asyncio.gather(self._checks, return_exceptions=True)
         await self.store.close()
         self.log.info("Security monitoring services stopped.")

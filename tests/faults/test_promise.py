@@ -53,7 +53,7 @@ def test_a_failed_write_or_fsync_stops_the_process_and_costs_nothing_acknowledge
     inject, file = FAILURES[failure]
     with Service(tmp_path) as service:
         service.start()
-        with Sender(service, seed=3, largest=5_000, pause=0.0) as sender:
+        with Sender(service, seed=3, largest=5_000) as sender:
             sender.wait_for(5_000)
             path = service.folder / file
             with Strace(service.pid, tmp_path / "calls", calls="fdatasync,fsync,pwrite64", inject=inject, path=path):

@@ -98,7 +98,10 @@ def test_what_does_not_exist_is_hidden_from_strangers(api: Api) -> None:
     """404 is for those who have a token; everyone else gets 401 for everything."""
     assert api.ask("GET", "/api/v1/nothing", None).status_code == 401
     assert api.ask("GET", "/api/v1/nothing").status_code == 404
-    assert api.ask("PUT", f"{S}/signals").status_code == 404
+    wrong = api.ask("PUT", f"{S}/signals")
+    assert (wrong.status_code, wrong.headers["allow"], wrong.json()["code"]) == (405, "GET", "SNTL-4050")
+    assert api.ask("HEAD", f"{S}/health", None).status_code == 200
+    assert api.ask("GET", f"{S}/check-ip/{{ip}}").status_code == 422
 
 
 def test_a_revoked_token_is_refused_at_once(api: Api) -> None:
@@ -116,6 +119,16 @@ def test_a_revoked_token_is_refused_at_once(api: Api) -> None:
     assert api.ask("DELETE", f"{S}/tokens/{viewer['id']}").status_code == 200
     assert api.ask("GET", f"{S}/signals", Role.VIEWER).status_code == 401
     assert api.ask("DELETE", f"{S}/tokens/{viewer['id']}").status_code == 404
+
+
+def test_a_tokens_network_is_judged_behind_trusted_proxies_only(make_api: Any) -> None:
+    """X-Forwarded-For counts when the peer is a configured proxy, and else not at all (D2)."""
+    for proxies, status in (((), 401), (("127.0.0.1/32",), 200)):
+        api = make_api(trusted_proxies=proxies)
+        made = api.ask("POST", f"{S}/tokens", json={"role": "viewer", "source_cidr": "203.0.113.0/24"}).json()
+        api.tokens["far"] = made["token"]
+        headers = {"X-Forwarded-For": "203.0.113.9"}
+        assert api.ask("GET", f"{S}/signals", "far", headers=headers).status_code == status
 
 
 def test_no_list_shows_a_secret(api: Api) -> None:

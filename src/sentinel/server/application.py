@@ -65,9 +65,9 @@ async def _invalid(request: Request, err: Exception) -> Response:
 
 
 async def _http(request: Request, err: Exception) -> Response:
+    """The table of roles lets no unknown path through, so what the router misses is a value in the path."""
     assert isinstance(err, HTTPException)
-    kind = "method" if err.status_code == 405 else "not_found"  # noqa: PLR2004 - the router raises only these two
-    return await _render(request, Problem(kind, "there is nothing here, or not for this method"))
+    return await _render(request, Problem("not_found", "there is nothing here"))
 
 
 async def _full(request: Request, err: Exception) -> Response:

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from sentinel.access import PREFIX, Token, includes
 from sentinel.app import Monitor
+from sentinel.enforcement.client import Proxies, client_address
 from sentinel.model import Role
 from sentinel.server.problems import Problem, Receive, Scope, Send
 
@@ -74,12 +75,22 @@ def _roles(method: str, path: str) -> frozenset[Role] | None:
     return next((roles for verb, pattern, roles in _TEMPLATES if verb == method and pattern.fullmatch(path)), None)
 
 
+def _nothing_here(path: str) -> Problem:
+    """Say whether the path or only the method is wrong."""
+    methods = sorted({method for method, _ in ACCESS if _roles(method, path) is not None})
+    if not methods:
+        return Problem("not_found", "there is nothing here")
+    allowed = ", ".join(methods)
+    return Problem("method", f"only {allowed} works here", headers={"Allow": allowed})
+
+
 class Authorize:
     """Lets a request through to the application only as the table allows, and hardens every answer."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], monitor: Monitor) -> None:
         self._app = app
         self._monitor = monitor
+        self._proxies = Proxies(monitor.settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -92,6 +103,8 @@ class Authorize:
                 message["headers"] = [*message.get("headers", ()), *_HARDENING]
             await send(message)
 
+        if scope["method"] == "HEAD":  # the server leaves the body out of the answer, as it knows the true method
+            scope = {**scope, "method": "GET"}
         try:
             scope["sentinel.token"] = self._check(scope)
         except Problem as problem:
@@ -106,17 +119,17 @@ class Authorize:
             raise Problem(
                 "token_in_url", "a token belongs in the Authorization header, never in the URL: revoke it now"
             )
-        roles = _roles("GET" if scope["method"] == "HEAD" else scope["method"], scope["path"])
+        roles = _roles(scope["method"], scope["path"])
         text = _bearer(scope)
         if text is None and roles == _ANYONE:
             return None
-        client = scope["client"][0] if scope.get("client") else None
-        token = self._monitor.tokens.find(text, self._monitor.clock(), client) if text is not None else None
+        client = client_address(scope, self._proxies)
+        token = self._monitor.tokens.find(text or "", self._monitor.clock(), client)
         if token is None:
             detail = "send a valid token as `Authorization: Bearer sntl_...`; `sentinel token create` makes one"
             raise Problem("no_token", detail, headers={"WWW-Authenticate": 'Bearer realm="sentinel"'})
         if roles is None:
-            raise Problem("not_found", "there is nothing here, or not for this method")
+            raise _nothing_here(scope["path"])
         if roles and not includes(token.role, roles):
             wanted = " or ".join(sorted(role.value for role in roles))
             raise Problem("wrong_role", f"this needs a token with the role {wanted}; yours is {token.role.value}")

@@ -76,7 +76,9 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
     @api.get("/readyz")
     async def readyz() -> Response:
         reason = monitor.ready()
-        return _json({"ready": reason is None, "reason": reason}, 200 if reason is None else 503)
+        if reason is not None:
+            raise Problem("not_ready", reason, members={"ready": False, "reason": reason})
+        return _json({"ready": True, "reason": None})
 
     @api.get(f"{_S}/health")
     async def health(request: Request) -> Response:

@@ -21,10 +21,11 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from alembic import command
@@ -71,6 +72,7 @@ from sentinel.storage.values import SYSTEM, Accepted, Action, AuditEntry, Outcom
 __all__ = ["Store"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LOST = {"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
@@ -81,6 +83,20 @@ _CHECKPOINT_COMMITS = 400
 _encode = msgspec.json.Encoder().encode
 _decode_event = msgspec.json.Decoder(Event).decode
 _severity = {severity.value: severity for severity in Severity}
+
+
+def _whole(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """
+    Let a write run to its end also when whoever waits for it is cancelled.
+
+    A cancelled statement would leave its transaction open in the connection's thread, and the database locked.
+    """
+
+    @wraps(write)
+    async def uncancelled(*args: P.args, **kwargs: P.kwargs) -> T:
+        return await asyncio.shield(asyncio.ensure_future(write(*args, **kwargs)))
+
+    return uncancelled
 
 
 class Store:
@@ -136,6 +152,7 @@ class Store:
 
     # --- events
 
+    @_whole
     async def accept(self, offered: Sequence[Pending]) -> Accepted:
         """
         Make events durable in one transaction.
@@ -236,6 +253,7 @@ class Store:
 
     # --- signals and incidents
 
+    @_whole
     async def apply(self, outcome: Outcome) -> list[Action]:
         """
         Write what processing a batch led to, and the position reached, in one transaction.
@@ -382,6 +400,7 @@ class Store:
         """Return every token, revoked ones too."""
         return [_token(row) for row in await self._all(select(tables.tokens).order_by(tables.tokens.c.created_at))]
 
+    @_whole
     async def save_token(self, token: Token, entry: AuditEntry) -> None:
         """Write a token, new or changed, with its audit entry."""
         async with self._write(rows=1) as connection:
@@ -402,6 +421,7 @@ class Store:
             for row in await self._all(query)
         ]
 
+    @_whole
     async def probe(self) -> None:
         """Write one row durably: raises as `accept` does, and clears `full` when there is room again."""
         async with self._write(rows=1) as connection:

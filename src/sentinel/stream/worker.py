@@ -35,6 +35,7 @@ _POSITION_EVERY = 5_000  # events without an outcome after which the position is
 _FORGET_EVERY: Micros = 60 * 1_000_000
 _RETAINED_LIMIT = 2_000_000  # window entries; beyond it old ones go, and come back from the store when needed
 _RETRY_SECONDS = 1.0
+_EXPIRY_SECONDS = 1.0
 
 
 class Touched(msgspec.Struct):
@@ -71,6 +72,7 @@ class Worker:
         self._on_lost = on_lost
         self._recent: deque[StoredEvent] = deque(maxlen=50_000)
         self._more = asyncio.Event()
+        self._stopping = asyncio.Event()
         self._moved = asyncio.Condition()
         self._acting = asyncio.Lock()  # from reading what is in force to having changed it
         self._written = self.position = store.processed_seq
@@ -92,8 +94,8 @@ class Worker:
 
     async def stop(self) -> None:
         """End after the batch in hand; what is left is judged at the next start."""
-        for task in self._tasks:
-            task.cancel()
+        self._stopping.set()
+        self._more.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.failing is None and self.position > self._written:
             with contextlib.suppress(StoreFull):  # then the next start judges these events again, to the same end
@@ -116,17 +118,19 @@ class Worker:
 
     async def _judge_forever(self) -> None:
         try:
-            while True:
-                await self._judge(await self._next())
+            while batch := await self._next():
+                await self._judge(batch)
         except Exception as err:  # unknown: stop the process rather than skip what was accepted
             self._on_lost(err)
             raise
 
     async def _next(self) -> list[StoredEvent]:
-        """Return the next events after the position, waiting for them."""
-        while self.position >= self._store.accepted_seq:
+        """Return the next events after the position, waiting for them; none once it is to stop."""
+        while self.position >= self._store.accepted_seq and not self._stopping.is_set():
             self._more.clear()
             await self._more.wait()
+        if self._stopping.is_set():
+            return []
         wanted = self.position + 1
         while self._recent and self._recent[0].seq < wanted:
             self._recent.popleft()
@@ -145,7 +149,8 @@ class Worker:
         for origin, events in groupby(timely, key=attrgetter("origin")):
             mine = list(events)
             runs.append(Run(origin, mine[0].effects, mine, self._detect(mine, dead)))
-        await self._persevere(lambda: self._settle(runs, dead, batch[-1].seq))
+        if not await self._persevere(lambda: self._settle(runs, dead, batch[-1].seq)):
+            return
         self.position = batch[-1].seq
         self._observe(batch)
         async with self._moved:
@@ -178,19 +183,30 @@ class Worker:
             by_id.update((signal.id, signal) for signal in self._detect([event], dead))
         return list(by_id.values())
 
-    async def _persevere(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Repeat a step until the store has room for it: an accepted event is never given up."""
-        while True:
+    async def _persevere(self, step: Callable[[], Awaitable[None]]) -> bool:
+        """
+        Repeat a step until the store has room for it: an accepted event is never given up.
+
+        Returns:
+            False when it is to stop and there was no room until then; the next start judges the events again.
+        """
+        while not self._stopping.is_set():
             try:
                 await step()
             except OutsideError as err:
                 if not err.retryable:
                     raise
                 self.failing = str(err)
-                await asyncio.sleep(_RETRY_SECONDS)
+                await self._pause(_RETRY_SECONDS)
             else:
                 self.failing = None
-                return
+                return True
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond the word to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _settle(self, runs: Sequence[Run], dead: list[tuple[int, str]], position: int) -> None:
         """Respond to signals and make the outcome durable, then effective."""
@@ -282,8 +298,7 @@ class Worker:
 
     async def _expire_forever(self) -> None:
         """End what time has ended. Every enforcement point knows the time itself, so the row may wait for room."""
-        while True:
-            await asyncio.sleep(1.0)
+        while not self._stopping.is_set():
             try:
                 async with self._acting:
                     now = self._clock()
@@ -293,6 +308,7 @@ class Worker:
                 if not err.retryable:
                     self._on_lost(err)
                     raise
+            await self._pause(_EXPIRY_SECONDS)
 
     def _tell(self, signals: Iterable[Signal], actions: Iterable[Action]) -> None:
         """Log and count what is new."""

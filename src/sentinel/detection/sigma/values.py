@@ -246,8 +246,11 @@ def _searcher(pattern: str) -> Callable[[str], bool]:
     options.log_errors = False
     try:
         search = re2.compile(pattern, options).search
-    except (re2.error, UnicodeEncodeError) as err:
-        raise RuleError(f"RE2 has no such regular expression: {err}") from err
+    except re2.error as err:
+        said = err.args[0].decode("utf-8", "replace") if isinstance(err.args[0], bytes) else err
+        raise RuleError(f"RE2 has no such regular expression: {said}") from err
+    except UnicodeEncodeError as err:
+        raise RuleError("the regular expression has a lone surrogate in it") from err
 
     def found(value: str) -> bool:
         # RE2 refuses lone surrogates; they come from logs with broken bytes and must not stop a rule.
