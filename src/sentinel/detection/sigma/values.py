@@ -250,7 +250,7 @@ def _searcher(pattern: str) -> Callable[[str], bool]:
         said = err.args[0].decode("utf-8", "replace") if isinstance(err.args[0], bytes) else err
         raise RuleError(f"RE2 has no such regular expression: {said}") from err
     except UnicodeEncodeError as err:
-        raise RuleError("the regular expression has a lone surrogate in it") from err
+        raise RuleError("RE2 has no such regular expression: it holds a lone surrogate") from err
 
     def found(value: str) -> bool:
         # RE2 refuses lone surrogates; they come from logs with broken bytes and must not stop a rule.
