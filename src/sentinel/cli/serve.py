@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import sys
 from typing import Annotated
@@ -59,6 +60,7 @@ def _listen(settings: Settings) -> socket.socket:
 
 def _greet(settings: Settings, url: str) -> None:
     token = settings.token_file
+    command = "sentinel" if shutil.which("sentinel") else sys.argv[0]
     sys.stderr.write(
         f"""Sentinel listens on {url}
 The admin token lies in {token}
@@ -67,8 +69,8 @@ Try:
   curl {url}/api/v1/security/health
   curl -H "Authorization: Bearer $(cat {token})" {url}/api/v1/security/active-blocks
 
-Next: sentinel token create --role ingest    makes a token that may send events and texts to scan
-      sentinel ingest /var/log/auth.log --format sshd --act
+Next: {command} token create --role ingest    makes a token that may send events and texts to scan
+      {command} ingest /var/log/auth.log --format sshd --act
 Ctrl-C stops it.
 """
     )
