@@ -22,19 +22,17 @@ import msgspec
 from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
 from sentinel.datafolder import lock, own_secret, write_secret
 from sentinel.detection import Engine, RuleSet, parse_rules, shipped_rules
-from sentinel.errors import ConfigError, OutsideError
+from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.observability import Metrics, open_log
 from sentinel.response import GuardRails, Network, Policy, default_policy, parse_policy
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
-from sentinel.storage import SYSTEM, AuditEntry, Store
+from sentinel.storage import SYSTEM, AuditEntry, Store, StoreUnable
 from sentinel.stream import Board, Intake, Responder, Worker
 
-__all__ = ["EX_IOERR", "Monitor", "read_rules"]
+__all__ = ["Monitor", "read_rules"]
 
-EX_IOERR = 74
-"""Exit code after a failed write or fsync (sysexits.h)."""
 _CHECK_SECONDS = 2.0
 _OVERALL = Literal["healthy", "degraded", "critical", "offline"]
 
@@ -140,23 +138,23 @@ class Monitor:
 
     def _stop_at_once(self, err: BaseException) -> None:
         """
-        End the process without another write: nobody knows what the disk holds.
+        End the process without another write: nobody knows what the disk holds, or what a defect has done.
 
         No clean-up on purpose. A failed fsync must not be retried, and whoever waits for an answer gets none, which is
         the truth. The next start makes durable what can be read.
         """
         with contextlib.suppress(Exception):
-            self.log.critical("the store is lost, stopping", error=type(err).__name__)
+            self.log.critical("stopping at once", error=type(err).__name__)
         with contextlib.suppress(Exception):  # whoever read it may be gone, or its disk full
-            sys.stderr.write(f"sentinel: {err}\n")
+            sys.stderr.write(f"sentinel: {err if isinstance(err, SentinelError) else type(err).__name__}\n")
             sys.stderr.flush()
-        os._exit(EX_IOERR)
+        os._exit(os.EX_IOERR if isinstance(err, OutsideError) else os.EX_SOFTWARE)
 
     # --- health
 
     def health(self) -> dict[str, object]:
         """Return the overall status and each component's (the contract's shape, without details)."""
-        store_stops = self.store.full or self.worker.failing is not None
+        store_stops = self.store.trouble is not None or self.worker.failing is not None
         processor = "degraded" if store_stops else "running" if self.worker.alive else "stopped"
         components = {
             "security_metrics_service": "running",
@@ -176,8 +174,8 @@ class Monitor:
 
     def ready(self) -> str | None:
         """Return None when events are taken and judged, else why not."""
-        if self.store.full:
-            return "the store has no room"
+        if self.store.trouble is not None:
+            return self.store.trouble
         if not self.rules.rules:
             return "no rule is loaded"
         return None if self.worker.alive else "the worker does not run"
@@ -187,9 +185,10 @@ class Monitor:
         while True:
             try:
                 await self.store.probe()
-            except OutsideError as err:
-                if not err.retryable:
-                    self._stop_at_once(err)
+            except StoreUnable:
+                pass  # health shows it until it is over
+            except Exception as err:  # noqa: BLE001 - lost, or unknown: without this check nobody would be told
+                self._stop_at_once(err)
             status = str(self.health()["overall_status"])
             if status != self._told_status:
                 self._told_status = status  # type: ignore[assignment]

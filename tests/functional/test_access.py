@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sqlite3
 from typing import Any
 
 import pytest
@@ -261,3 +262,38 @@ def test_health_has_the_contracts_shape(api: Api) -> None:
     api.send([api.failed_login()])
     assert api.get("/health")["queue"] == {"accepted_seq": 1, "processed_seq": 1}
     assert api.ask("GET", "/readyz", None).json() == {"ready": True, "reason": None}
+
+
+@pytest.mark.parametrize("path", [f"{S}/signals", "/api/v1/scan"])
+def test_a_defect_inside_is_one_clean_answer(api: Api, path: str) -> None:
+    """Whatever breaks, in either kind of route: one problem without details, and a log line that names the kind."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("CANARY")
+
+    api.monitor.store.list_signals = broken  # type: ignore[assignment, method-assign]
+    api.monitor.scanner = type("Broken", (), {"scan": broken})()
+    method, role = ("GET", "admin") if path.endswith("signals") else ("POST", "ingest")
+    answer = api.ask(method, path, role, json={"prompt": "x"} if method == "POST" else None)
+    assert (answer.status_code, answer.json()["code"]) == (500, "SNTL-5000")
+    logged = (api.settings.data_dir / "logs" / "api.log").read_text()
+    assert "ZeroDivisionError" in logged
+    assert "CANARY" not in logged + answer.text
+
+
+def test_a_locked_database_is_told_and_over_when_it_is_over(api: Api) -> None:
+    """Somebody's shell holds the write lock: 503 with Retry-After, not lost, and taken afterwards."""
+    api.run(api.monitor.store._writer.exec_driver_sql("PRAGMA busy_timeout=50"))
+    api.run(api.monitor.store._writer.rollback())
+    other = sqlite3.connect(api.settings.database_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    body, headers = json.dumps(api.failed_login()), {"Content-Type": "application/json"}
+    refused = api.ask("POST", f"{S}/events", "ingest", content=body, headers=headers)
+    assert (refused.status_code, refused.headers["retry-after"], refused.json()["code"]) == (503, "5", "SNTL-5030")
+    assert "locked" in refused.json()["detail"]
+    assert api.ask("GET", "/readyz", None).status_code == 503
+    assert api.get("/health", role=None)["overall_status"] == "critical"
+    other.execute("COMMIT")
+    other.close()
+    assert api.ask("POST", f"{S}/events", "ingest", content=body, headers=headers).status_code == 202
+    assert api.ask("GET", "/readyz", None).status_code == 200

@@ -14,9 +14,12 @@ from sentinel.server.hot import Hot
 from sentinel.server.imports import Imports
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
 from sentinel.server.routes import build_routes
-from sentinel.storage import StoreFull
+from sentinel.storage import StoreUnable
 
 __all__ = ["create_app"]
+
+
+_INTERNAL = Problem("internal", "something failed inside; the service's log says what")
 
 
 def create_app(monitor: Monitor) -> Authorize:
@@ -33,21 +36,30 @@ def create_app(monitor: Monitor) -> Authorize:
     api.add_exception_handler(Problem, _render)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http)
-    api.add_exception_handler(StoreFull, _full)
+    api.add_exception_handler(Exception, _internal)
+    api.add_exception_handler(StoreUnable, _unable)
     hot = Hot(monitor).routes
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noted(message: Scope) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
             route = hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-            await (route or api)(scope, receive, send)
+            await (route or api)(scope, receive, noted)
         except Problem as problem:
             await problem.send(send)
-        except StoreFull as err:
-            await _no_room(err).send(send)
+        except StoreUnable as err:
+            await _later(err).send(send)
         except Exception as err:  # noqa: BLE001 - the one place where an unforeseen error becomes an answer
             # No traceback: it could carry what was sent.
             monitor.log.error("request failed", path=scope.get("path"), error=type(err).__name__)  # noqa: TRY400
-            await Problem("internal", "something failed inside; the service's log says what").send(send)
+            if not begun:
+                await _INTERNAL.send(send)
 
     return Authorize(dispatch, monitor)
 
@@ -64,15 +76,19 @@ async def _invalid(request: Request, err: Exception) -> Response:
     return await _render(request, Problem("invalid", f"{field}: {first['msg']}"))
 
 
+async def _internal(request: Request, _err: Exception) -> Response:
+    return await _render(request, _INTERNAL)
+
+
 async def _http(request: Request, err: Exception) -> Response:
     """The table of roles lets no unknown path through, so what the router misses is a value in the path."""
     assert isinstance(err, HTTPException)
     return await _render(request, Problem("not_found", "there is nothing here"))
 
 
-async def _full(request: Request, err: Exception) -> Response:
-    return await _render(request, _no_room(err))
+async def _unable(request: Request, err: Exception) -> Response:
+    return await _render(request, _later(err))
 
 
-def _no_room(err: Exception) -> Problem:
+def _later(err: Exception) -> Problem:
     return Problem("no_room", str(err), headers={"Retry-After": "5"})

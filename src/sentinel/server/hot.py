@@ -108,7 +108,7 @@ async def sent_events(monitor: Monitor, parsed: Parsed, source: Source) -> Recei
 
     Raises:
         Problem: Too many wait: nothing was taken, the sender keeps them.
-        StoreFull: The store has no room: likewise.
+        StoreUnable: The store has no room or is locked: likewise.
     """
     try:
         receipt = await monitor.intake.accept(parsed.events, source)

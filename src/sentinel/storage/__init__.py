@@ -10,6 +10,7 @@ from sentinel.storage.values import (
     Pending,
     StoreFull,
     StoreLost,
+    StoreUnable,
 )
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "Store",
     "StoreFull",
     "StoreLost",
+    "StoreUnable",
     "Token",
 ]

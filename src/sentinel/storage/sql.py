@@ -67,7 +67,18 @@ from sentinel.model import (
     ThreatType,
 )
 from sentinel.storage import tables
-from sentinel.storage.values import SYSTEM, Accepted, Action, AuditEntry, Outcome, Pending, StoreFull, StoreLost
+from sentinel.storage.values import (
+    SYSTEM,
+    Accepted,
+    Action,
+    AuditEntry,
+    Outcome,
+    Pending,
+    StoreBusy,
+    StoreFull,
+    StoreLost,
+    StoreUnable,
+)
 
 __all__ = ["Store"]
 
@@ -110,8 +121,8 @@ class Store:
         self._lost: StoreLost | None = None
         self._rows_since_checkpoint = 0
         self._commits_since_checkpoint = 0
-        self.full = False
-        """Whether the last write found no room."""
+        self.trouble: str | None = None
+        """Why the last write was not possible; None when it was."""
         self.accepted_seq = 0
         self.processed_seq = 0
         self.change_seq = 0
@@ -122,7 +133,7 @@ class Store:
         Return the store in `path`, made or migrated to the present schema, its log made durable.
 
         Raises:
-            StoreFull, StoreLost: as `accept`; the next start begins where this one did.
+            StoreUnable, StoreLost: as `accept`; the next start begins where this one did.
         """
         await asyncio.to_thread(_prepare, path)
         engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4)
@@ -130,7 +141,8 @@ class Store:
         store = cls(path, engine, await engine.connect())
         mode = await store._writer.scalar(text("PRAGMA synchronous"))
         await store._writer.rollback()
-        assert mode == _SYNCHRONOUS_FULL, "202 means fsynced: SQLite must run with synchronous=FULL"
+        if mode != _SYNCHRONOUS_FULL:
+            raise StoreLost("202 means fsynced, but SQLite does not run with synchronous=FULL")
         store.accepted_seq = await store._number(select(func.max(tables.events.c.seq)))
         store.change_seq = await store._number(select(func.max(tables.actions.c.change_seq)))
         store.processed_seq = await store._number(
@@ -144,7 +156,7 @@ class Store:
             try:
                 if self._lost is None:
                     await self._checkpoint("TRUNCATE")
-            except StoreFull:
+            except StoreUnable:
                 pass  # the log stays; the next start moves it
             finally:
                 await self._writer.close()
@@ -161,7 +173,7 @@ class Store:
             offered: In the order in which they were received; the first of equal ids wins, also against stored ones.
 
         Raises:
-            StoreFull: No room; nothing was written.
+            StoreUnable: No room, or the database is locked; nothing was written.
             StoreLost: A write failed; the process must stop.
         """
         async with self._write(rows=len(offered)) as connection:
@@ -262,7 +274,7 @@ class Store:
             The actions as stored, with their change_seq.
 
         Raises:
-            StoreFull, StoreLost: as `accept`.
+            StoreUnable, StoreLost: as `accept`.
         """
         change_seq = self.change_seq
         numbered: list[Action] = []
@@ -423,7 +435,7 @@ class Store:
 
     @_whole
     async def probe(self) -> None:
-        """Write one row durably: raises as `accept` does, and clears `full` when there is room again."""
+        """Write one row durably: raises as `accept` does, and clears `trouble` when there is room again."""
         async with self._write(rows=1) as connection:
             await connection.execute(
                 text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
@@ -441,7 +453,7 @@ class Store:
                     yield self._writer
             except DBAPIError as err:
                 raise self._judge(err) from err
-            self.full = False
+            self.trouble = None
             await self._checkpoint_when_due(rows)
 
     async def _checkpoint_when_due(self, rows: int) -> None:
@@ -451,8 +463,8 @@ class Store:
             return
         self._rows_since_checkpoint = self._commits_since_checkpoint = 0
         with contextlib.suppress(
-            StoreFull
-        ):  # what was committed is safe in the log; `full` says it, and it is tried again
+            StoreUnable
+        ):  # what was committed is safe in the log; `trouble` says it, and it is tried again
             await self._checkpoint("PASSIVE")
 
     async def _checkpoint(self, mode: str) -> None:
@@ -462,11 +474,11 @@ class Store:
         except DBAPIError as err:
             raise self._judge(err) from err
 
-    def _judge(self, err: DBAPIError) -> StoreFull | StoreLost | DBAPIError:
+    def _judge(self, err: DBAPIError) -> StoreUnable | StoreLost | DBAPIError:
         """Return what an error means, and remember it."""
         judged = _judged(err, self._path)
-        if isinstance(judged, StoreFull):
-            self.full = True
+        if isinstance(judged, StoreUnable):
+            self.trouble = str(judged)
         elif isinstance(judged, StoreLost):
             self._lost = judged
         return judged
@@ -522,11 +534,13 @@ def _prepare(path: Path) -> None:
     path.chmod(0o600)
 
 
-def _judged(err: DBAPIError, path: Path) -> StoreFull | StoreLost | DBAPIError:
-    """Tell room running out, which heals, from a disk that can't be trusted any more."""
+def _judged(err: DBAPIError, path: Path) -> StoreUnable | StoreLost | DBAPIError:
+    """Tell what heals by itself from a disk that can't be trusted any more."""
     name = getattr(err.orig, "sqlite_errorname", "")
     if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and name not in _LOST and _no_room(path)):
         return StoreFull()
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return StoreBusy()
     if name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StoreLost(f"writing to the store failed ({name}); the process stops, start it again")
     return err

@@ -19,17 +19,42 @@ from sentinel.model import (
     StoredEvent,
 )
 
-__all__ = ["SYSTEM", "Accepted", "Action", "AuditEntry", "Outcome", "Pending", "StoreFull", "StoreLost"]
+__all__ = [
+    "SYSTEM",
+    "Accepted",
+    "Action",
+    "AuditEntry",
+    "Outcome",
+    "Pending",
+    "StoreBusy",
+    "StoreFull",
+    "StoreLost",
+    "StoreUnable",
+]
 
 SYSTEM = "sentinel"
 """Who did it, when no person did."""
 
 
-class StoreFull(OutsideError):
-    """No room (ENOSPC, EDQUOT, EFBIG): nothing was written; the same call works once there is room."""
+class StoreUnable(OutsideError):
+    """Nothing was written, and the same call will work once the reason is gone."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, retryable=True)
+
+
+class StoreFull(StoreUnable):
+    """No room: ENOSPC, EDQUOT or EFBIG."""
 
     def __init__(self) -> None:
-        super().__init__("the store has no room left; free disk space in the data folder", retryable=True)
+        super().__init__("the store has no room left; free disk space in the data folder")
+
+
+class StoreBusy(StoreUnable):
+    """Another program keeps the database locked, a backup or a shell perhaps."""
+
+    def __init__(self) -> None:
+        super().__init__("another program keeps the store's database locked; let it finish")
 
 
 class StoreLost(OutsideError):

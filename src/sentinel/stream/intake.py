@@ -15,7 +15,7 @@ import msgspec
 from sentinel.errors import OutsideError
 from sentinel.ingest.events import Rejected, content_hash
 from sentinel.model import Event, Micros, Severity, StoredEvent, micros
-from sentinel.storage import Pending, Store, StoreFull
+from sentinel.storage import Pending, Store, StoreUnable
 from sentinel.stream.worker import Worker
 
 __all__ = ["Intake", "Overloaded", "Receipt", "Source"]
@@ -109,7 +109,7 @@ class Intake:
 
         Raises:
             Overloaded: Too many wait; nothing was taken.
-            StoreFull, StoreLost: The store could not write; nothing was taken.
+            StoreUnable, StoreLost: The store could not write; nothing was taken.
         """
         if self.depth + len(events) > self._queue_limit:
             raise Overloaded
@@ -140,7 +140,7 @@ class Intake:
                 size += len(group[-1].pending)
             try:
                 await self._commit(group)
-            except StoreFull as err:
+            except StoreUnable as err:
                 for waiting in group:
                     if not waiting.done.done():
                         waiting.done.set_exception(err)

@@ -24,7 +24,7 @@ from sentinel.detection import Engine
 from sentinel.errors import OutsideError
 from sentinel.model import ActionStatus, ActionType, Micros, Signal, StoredEvent
 from sentinel.observability import Log, Metrics
-from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, StoreFull
+from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, StoreUnable
 from sentinel.stream.board import Board, ended
 from sentinel.stream.respond import Responder, Run
 
@@ -98,7 +98,7 @@ class Worker:
         self._more.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self.failing is None and self.position > self._written:
-            with contextlib.suppress(StoreFull):  # then the next start judges these events again, to the same end
+            with contextlib.suppress(StoreUnable):  # then the next start judges these events again, to the same end
                 await self._store.apply(Outcome(position=self.position))
 
     @property
