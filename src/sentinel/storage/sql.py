@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
@@ -33,6 +33,7 @@ from alembic.config import Config
 from sqlalchemy import (
     Row,
     Select,
+    Table,
     and_,
     bindparam,
     create_engine,
@@ -254,14 +255,9 @@ class Store:
 
     async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
         """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
-        e = tables.events.c
-        found = (
-            select(e.user_id)
-            .where(e.success == true(), e.ip_address == address, e.at >= start, e.at <= end, e.user_id.is_not(None))
-            .distinct()
-            .limit(enough)
-        )
-        return await self._number(select(func.count()).select_from(found.subquery()))
+        values = {"address": address, "start": start, "end": end, "enough": enough}
+        async with self._engine.connect() as connection:
+            return int(await connection.scalar(_USERS_BEHIND, values) or 0)
 
     # --- signals and incidents
 
@@ -291,19 +287,17 @@ class Store:
                 gone = tables.incidents.c.id.in_(outcome.incidents_gone)
                 await connection.execute(tables.incidents.delete().where(gone))
             for action in outcome.actions:
-                if action.effective:
-                    change_seq += 1
-                    action = msgspec.structs.replace(action, change_seq=change_seq)  # noqa: PLW2901 - now numbered
-                numbered.append(action)
-                await connection.execute(_upsert(tables.actions, _action_row(action), key="id"))
+                change_seq += action.effective
+                numbered.append(msgspec.structs.replace(action, change_seq=change_seq) if action.effective else action)
+            if numbered:
+                await connection.execute(_UPSERT_ACTION, list(map(_action_row, numbered)))
             if outcome.audit:
                 await connection.execute(insert(tables.audit), [_audit_row(entry) for entry in outcome.audit])
             if outcome.dead:
                 rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
                 await connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
             if outcome.position > self.processed_seq:
-                row = {"name": "processed", "value": outcome.position}
-                await connection.execute(_upsert(tables.positions, row, key="name"))
+                await connection.execute(_UPSERT_POSITION, {"name": "processed", "value": outcome.position})
         self.processed_seq = max(self.processed_seq, outcome.position)
         self.change_seq = change_seq
         return numbered
@@ -416,7 +410,7 @@ class Store:
     async def save_token(self, token: Token, entry: AuditEntry) -> None:
         """Write a token, new or changed, with its audit entry."""
         async with self._write(rows=1) as connection:
-            await connection.execute(_upsert(tables.tokens, _token_row(token), key="id"))
+            await connection.execute(_UPSERT_TOKEN, _token_row(token))
             await connection.execute(insert(tables.audit), [_audit_row(entry)])
 
     async def list_audit(self, limit: int, before: int | None = None) -> list[tuple[int, AuditEntry]]:
@@ -577,11 +571,12 @@ def _newest(table: Any, limit: int, before: tuple[Micros, str] | None) -> Select
     return query
 
 
-def _upsert(table: Any, row: dict[str, Any], *, key: str) -> Any:
-    statement = upsert_into(table).values(row)
-    return statement.on_conflict_do_update(
-        index_elements=[key], set_={name: statement.excluded[name] for name in row if name != key}
-    )
+def _upsert(table: Table, *, key: str, keep: Collection[str] = ()) -> Any:
+    """Return the statement that writes whole rows; where the key is there, all but `keep` is replaced."""
+    names = [column.name for column in table.columns]
+    statement = upsert_into(table).values({name: bindparam(name) for name in names})
+    replaced = {name: statement.excluded[name] for name in names if name != key and name not in keep}
+    return statement.on_conflict_do_update(index_elements=[key], set_=replaced)
 
 
 def _signal_upsert() -> Any:
@@ -601,16 +596,29 @@ def _signal_upsert() -> Any:
     )
 
 
-def _incident_upsert() -> Any:
-    statement = upsert_into(tables.incidents).values({name: bindparam(name) for name in Incident.__struct_fields__})
-    ours = [name for name in Incident.__struct_fields__ if name not in {"id", "status"}]  # the status is people's
-    return statement.on_conflict_do_update(
-        index_elements=["id"], set_={name: statement.excluded[name] for name in ours}
+def _users_behind() -> Select[Any]:
+    e = tables.events.c
+    found = (
+        select(e.user_id)
+        .where(
+            e.success == true(),  # not `IS 1`: then SQLite would not see that the partial index holds just these
+            e.ip_address == bindparam("address"),
+            e.at.between(bindparam("start"), bindparam("end")),
+            e.user_id.is_not(None),
+        )
+        .distinct()
+        .limit(bindparam("enough"))
     )
+    return select(func.count()).select_from(found.subquery())
 
 
+# Made once: building a statement takes longer than running it.
+_USERS_BEHIND = _users_behind()
 _UPSERT_SIGNAL = _signal_upsert()
-_UPSERT_INCIDENT = _incident_upsert()
+_UPSERT_INCIDENT = _upsert(tables.incidents, key="id", keep={"status"})  # the status is people's
+_UPSERT_ACTION = _upsert(tables.actions, key="id")
+_UPSERT_TOKEN = _upsert(tables.tokens, key="id")
+_UPSERT_POSITION = _upsert(tables.positions, key="name")
 _MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
 _MOVE_ACTION = (
     update(tables.actions).where(tables.actions.c.signal_id == bindparam("of")).values(incident_id=bindparam("to"))
