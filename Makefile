@@ -22,6 +22,7 @@ test: .venv/.ready ## Install what the tests need and run all of them
 	$(RUN) pytest
 
 check: .venv/.ready ## Lint, types, import layers, format: what a commit must pass
+	@scripts/install_test_programs promtool:prometheus
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy

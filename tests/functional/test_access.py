@@ -102,7 +102,10 @@ def test_what_does_not_exist_is_hidden_from_strangers(api: Api) -> None:
     wrong = api.ask("PUT", f"{S}/signals")
     assert (wrong.status_code, wrong.headers["allow"], wrong.json()["code"]) == (405, "GET", "SNTL-4050")
     assert api.ask("HEAD", f"{S}/health", None).status_code == 200
-    assert api.ask("GET", f"{S}/check-ip/{{ip}}").status_code == 422
+    for literal in ("{ip}", ":ip", "{}"):
+        assert api.ask("GET", f"{S}/check-ip/{literal}").status_code == 404
+    assert api.ask("GET", f"{S}/check-ip/::1").status_code == 200
+    assert api.ask("GET", f"{S}/check-ip/nonsense").status_code == 422
 
 
 def test_a_revoked_token_is_refused_at_once(api: Api) -> None:

@@ -234,6 +234,20 @@ def test_scan_tells_by_exit_code_and_in_json(tmp_path: Path) -> None:
     assert "nonsense" in wrong.stderr
 
 
+def test_a_refused_rule_is_told_and_stops_nothing(service: Service, log: Path) -> None:
+    """File, line and reason on stderr; the other rules do their work (A12)."""
+    folder = service.home / "rules"
+    folder.mkdir()
+    (folder / "bad.yml").write_text(
+        "title: x\nlogsource: {product: sentinel}\ndetection: {a: {b|nonsense: 1}, condition: a}\n"
+    )
+    done = service.run("ingest", str(log), "--format", "sshd", "--json", "--rules", "default", "--rules", str(folder))
+    assert len(summary(done)["signals"]) > 0
+    [line] = [line for line in done.stderr.splitlines() if "rule refused" in line]
+    assert "bad.yml:3" in line
+    assert "nonsense" in line
+
+
 def test_every_command_teaches(tmp_path: Path) -> None:
     """--help has a sentence and an example for each."""
     for words in (

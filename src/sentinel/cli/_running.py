@@ -11,6 +11,7 @@ import uvicorn
 
 from sentinel.app import Monitor
 from sentinel.datafolder import publish_address, withdraw_address
+from sentinel.detection import RuleSet
 from sentinel.server import create_app
 from sentinel.settings import Settings
 
@@ -36,14 +37,16 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def run_service(settings: Settings, listener: socket.socket, greet: Callable[[Settings, str], None]) -> None:
+async def run_service(
+    settings: Settings, listener: socket.socket, greet: Callable[[Settings, RuleSet, str], None]
+) -> None:
     """
     Serve on a listening socket until SIGTERM or SIGINT, then finish what was accepted and return.
 
     Args:
         settings: Of the monitor.
         listener: Bound and listening.
-        greet: Called once with the settings and the URL when requests are answered.
+        greet: Called once with the settings, the rules and the URL when requests are answered.
     """
     # Uvicorn raises the signal again after its shutdown; ours must outlive that to close the store.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -67,7 +70,7 @@ async def run_service(settings: Settings, listener: socket.socket, greet: Callab
         if not serving.done():
             url = _url(listener)
             publish_address(settings.data_dir, url)
-            greet(settings, url)
+            greet(settings, monitor.rules, url)
         await serving
     finally:
         withdraw_address(settings.data_dir)

@@ -125,6 +125,8 @@ async def _send(
 ) -> dict[str, Any]:
     if refuse:
         raise ConfigError("the running service has its own rules; stop it, or start it with these", where="--rules")
+    for row in (await ask(client, "GET", "/rules"))["refused"]:
+        sys.stderr.write(f"sentinel: rule refused: {row['file']}:{row['line']}: {row['reason']}\n")
     begun = await ask(client, "POST", "/imports", json={"act": act, "lateness_seconds": lateness})
     path = f"/imports/{begun['import_id']}"
     counts = {"events": 0, "rejected": 0, "duplicates": 0}

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from sentinel.cli._service import DataDir
+from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
 from sentinel.settings import Settings, load_settings
 
@@ -58,7 +59,9 @@ def _listen(settings: Settings) -> socket.socket:
         ) from err
 
 
-def _greet(settings: Settings, url: str) -> None:
+def _greet(settings: Settings, rules: RuleSet, url: str) -> None:
+    for refusal in rules.refused:
+        sys.stderr.write(f"sentinel: rule refused: {refusal.file}:{refusal.line}: {refusal.reason}\n")
     token = settings.token_file
     command = "sentinel" if shutil.which("sentinel") else sys.argv[0]
     sys.stderr.write(

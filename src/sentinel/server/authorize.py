@@ -64,6 +64,8 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 _EXACT = {key: roles for key, roles in ACCESS.items() if "{" not in key[1]}
 _TEMPLATES = [(method, _pattern(path), roles) for (method, path), roles in ACCESS.items() if "{" in path]
+_PLACEHOLDER = re.compile(r"/(?:\{[^/]*\}|:[A-Za-z_]\w*)(?=/|$)")
+"""A template's own words as a value (`{ip}`, `:ip`) come from a client that forgot to fill it in: never a match."""
 _HARDENING = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -78,7 +80,7 @@ def _roles(method: str, path: str) -> frozenset[Role] | None:
 def _nothing_here(path: str) -> Problem:
     """Say whether the path or only the method is wrong."""
     methods = sorted({method for method, _ in ACCESS if _roles(method, path) is not None})
-    if not methods:
+    if not methods or _PLACEHOLDER.search(path):
         return Problem("not_found", "there is nothing here")
     allowed = ", ".join(methods)
     return Problem("method", f"only {allowed} works here", headers={"Allow": allowed})
@@ -128,7 +130,7 @@ class Authorize:
         if token is None:
             detail = "send a valid token as `Authorization: Bearer sntl_...`; `sentinel token create` makes one"
             raise Problem("no_token", detail, headers={"WWW-Authenticate": 'Bearer realm="sentinel"'})
-        if roles is None:
+        if roles is None or _PLACEHOLDER.search(scope["path"]):
             raise _nothing_here(scope["path"])
         if roles and not includes(token.role, roles):
             wanted = " or ".join(sorted(role.value for role in roles))
