@@ -15,6 +15,25 @@ def test_all_names_exist_and_are_documented() -> None:
         assert (getattr(sentinel, name).__doc__ or "").strip(), name
 
 
+def test_the_names_of_the_labs_are_there() -> None:
+    """`sentinel.core` has the same things under the names that some programs know."""
+    from sentinel import core
+    from sentinel.core import pipeline
+    from sentinel.scanning.engines import Engine
+
+    assert sorted(core.__all__) == list(core.__all__)
+    assert (core.AnalysisContext, core.Finding, core.Severity) == (
+        sentinel.AnalysisContext,
+        sentinel.Finding,
+        sentinel.Severity,
+    )
+    assert core.ThreatDetected is sentinel.ThreatDetected
+    assert core.BaseEngine is Engine
+    assert core.EngineResult("injection").findings == ()
+    assert pipeline.Pipeline is sentinel.Pipeline
+    assert isinstance(pipeline.get_default_pipeline(), sentinel.Pipeline)
+
+
 def test_importing_is_light_and_has_no_effect() -> None:
     """No metric registered, no port, no server library, no HTTP client: only the scanner."""
     code = (

@@ -10,7 +10,7 @@ Importing it registers nothing and opens nothing.
 
 from importlib.metadata import version
 
-from sentinel._default import ascan, scan, scan_batch
+from sentinel._default import StreamGuard, ascan, configure, guard, scan, scan_batch
 from sentinel.errors import (
     ConfigError,
     InputTooLong,
@@ -19,23 +19,34 @@ from sentinel.errors import (
     RuleError,
     ScanError,
     SentinelError,
+    ThreatDetected,
 )
-from sentinel.model import Finding, ScanResult, Severity
+from sentinel.model import Finding, ScanResult, Severity, ToolCall
+from sentinel.scanning.context import AnalysisContext
+from sentinel.scanning.pipeline import Pipeline, Rule
 from sentinel.scanning.scanner import Scanner
 
 __all__ = [
+    "AnalysisContext",
     "ConfigError",
     "Finding",
     "InputTooLong",
     "OutsideError",
+    "Pipeline",
     "RejectedEvent",
+    "Rule",
     "RuleError",
     "ScanError",
     "ScanResult",
     "Scanner",
     "SentinelError",
     "Severity",
+    "StreamGuard",
+    "ThreatDetected",
+    "ToolCall",
     "ascan",
+    "configure",
+    "guard",
     "scan",
     "scan_batch",
 ]

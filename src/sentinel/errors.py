@@ -6,6 +6,7 @@ Every exception that Sentinel raises on purpose.
     │   └─ RuleError      a rule that can't be parsed or compiled
     ├─ ScanError          a text can't be scanned as asked
     │   └─ InputTooLong   the text is longer than the limit
+    ├─ ThreatDetected     a guarded text is not safe; carries the result
     ├─ RejectedEvent      the sender's fault; carries the field and the reason
     └─ OutsideError       store, bus or action; says whether trying again helps
 
@@ -13,6 +14,8 @@ Messages say what, where and what to do next, and never contain scanned text or 
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 __all__ = [
     "ConfigError",
@@ -22,6 +25,7 @@ __all__ = [
     "RuleError",
     "ScanError",
     "SentinelError",
+    "ThreatDetected",
 ]
 
 
@@ -48,6 +52,14 @@ class ScanError(SentinelError):
 
 class InputTooLong(ScanError):
     """The text is longer than the limit; nothing was judged."""
+
+
+class ThreatDetected(SentinelError):
+    """A guarded text is not safe; `result` is the `ScanResult` that says why."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__(f"not safe: {result.block_reason or result.threat_type} (risk {result.risk_score:.2f})")
+        self.result = result
 
 
 class RejectedEvent(SentinelError):

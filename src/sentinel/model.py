@@ -17,6 +17,7 @@ __all__ = [
     "ActionStatus",
     "ActionType",
     "Decision",
+    "EngineResult",
     "Event",
     "EventType",
     "Finding",
@@ -32,6 +33,8 @@ __all__ = [
     "StoredEvent",
     "SubjectType",
     "ThreatType",
+    "ToolCall",
+    "Turn",
     "iso",
     "micros",
     "micros_of_iso",
@@ -132,7 +135,35 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     view: str = "original"
     """The view of the text that the engine saw: `original`, `base64`, `leet`, ..."""
     source: str = "prompt"
-    """The part of the input: `prompt` or `response`."""
+    """The part of the input: `prompt`, `response`, `document:0`, `tool_call:1.path` (an argument, by its name where
+    that is a plain word, else `argument`), `tool_call:1.result`; `tool_call:1` for a chain of calls that ends there."""
+    owasp: tuple[str, ...] = ()
+    """The threat's ids in the OWASP Top 10 for LLM applications, 2025."""
+    atlas: tuple[str, ...] = ()
+    """The threat's technique ids in MITRE ATLAS."""
+
+
+class EngineResult(msgspec.Struct, frozen=True):
+    """What one engine said about one input; `failed` when it broke or its time was up."""
+
+    engine: str
+    findings: tuple[Finding, ...] = ()
+    failed: bool = False
+
+
+class ToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a tool that a model asked for, and what the tool answered, if it has run."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+    result: str | None = None
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """One message of a conversation; the role is `user`, `assistant` or another word that the caller uses."""
+
+    role: str
+    text: str
 
 
 class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,12 +174,20 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
     """Calibrated, in [0, 1]; 0.5 is the default threshold."""
     threat_type: ScanThreat | None
     """None when safe."""
-    triggered_engines: tuple[str, ...]
+    triggered_engines: list[str]
     findings: tuple[Finding, ...]
     latency_ms: float
     version: str
-    """Of the rules that judged."""
+    """Of the rules and the model that judged."""
     action: ScanAction
+    is_blocked: bool = False
+    """Whether the action is `block`."""
+    block_reason: str | None = None
+    """In words, never with the scanned text; None when not blocked."""
+    matched_patterns: tuple[str, ...] = ()
+    """The patterns that hold: the category of a custom one, the id of a shipped one."""
+    triggered_layers: tuple[str, ...] = ()
+    """`patterns`, `semantic`, `context`: the layers that found something, or whose pipeline rule held."""
     failed_engines: tuple[str, ...] = ()
     """Engines that broke or ran out of time; a scan with one is never silently safe."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from sentinel.scanning.text import read
 
 SCANNER = Scanner()
 EXAMPLES = [(engine, example) for engine in SCANNER.engines.values() for example in engine.EXAMPLES]
-FLAGS = [(rule, text) for rule in SCANNER.rules.rules for text in rule.flags]
-IGNORES = [(rule, text) for rule in SCANNER.rules.rules for text in rule.ignores]
+CALL_RULES = load_rules(resources.files("sentinel.scanning") / "rules" / "calls")
+BOOKS = [SCANNER.rules, CALL_RULES]
+FLAGS = [(book, rule, text) for book in BOOKS for rule in book.rules for text in rule.flags]
+IGNORES = [(rule, text) for book in BOOKS for rule in book.rules for text in rule.ignores]
 
 ENGINE = """
 __all__ = ["Demo"]
@@ -45,10 +48,10 @@ def test_examples_of_engines_hold(engine: Engine, example: Flags | Ignores) -> N
     assert {finding.engine for finding in findings} <= {engine.id}
 
 
-@pytest.mark.parametrize(("rule", "text"), FLAGS, ids=lambda value: getattr(value, "id", None))
-def test_rules_hold_where_they_flag(rule: Rule, text: str) -> None:
+@pytest.mark.parametrize(("book", "rule", "text"), FLAGS, ids=lambda value: getattr(value, "id", None))
+def test_rules_hold_where_they_flag(book: RuleBook, rule: Rule, text: str) -> None:
     """Each `flags:` of a rule is hit by that rule through the whole book."""
-    assert rule.id in {hit.rule.id for hit in read("prompt", text, SCANNER.rules).hits}
+    assert rule.id in {hit.rule.id for hit in read("prompt", text, book).hits}
 
 
 @pytest.mark.parametrize(("rule", "text"), IGNORES, ids=lambda value: getattr(value, "id", None))

@@ -5,7 +5,7 @@ import base64
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinel import ScanResult, Severity, scan
+from sentinel import AnalysisContext, ScanResult, Severity, scan
 from sentinel.model import Finding, ScanAction, ScanThreat
 from sentinel.scanning.fuse import judge
 from sentinel.scanning.view import Edit, edited, excerpted, original
@@ -56,6 +56,20 @@ def test_any_text_can_be_judged(prompt: str, response: str | None) -> None:
 
 
 @FEW
+@given(TEXT, st.lists(TEXT, max_size=3), st.lists(TEXT, max_size=3), st.dictionaries(ODD_TEXT, TEXT, max_size=3))
+def test_any_context_can_be_judged(
+    prompt: str, history: list[str], documents: list[str], arguments: dict[str, str]
+) -> None:
+    """Whatever surrounds a prompt, the result is consistent and all spans lie inside their part."""
+    calls = [{"name": "send", "arguments": arguments, "result": prompt}]
+    result = scan(prompt, context=AnalysisContext(history=history, retrieved_documents=documents, tool_calls=calls))
+    longest = max(map(len, ["send", prompt, *arguments.values(), *arguments]))
+    texts = {f"document:{number}": document for number, document in enumerate(documents)}
+    texts |= {finding.source: "x" * longest for finding in result.findings if finding.source.startswith("tool_call")}
+    check(result, {**texts, "prompt": prompt})
+
+
+@FEW
 @given(TEXT)
 def test_the_same_text_gets_the_same_answer(text: str) -> None:
     """But for the time that it took, a verdict depends on nothing but the text."""
@@ -85,10 +99,10 @@ FINDINGS = st.lists(
 def test_the_order_of_findings_does_not_matter(findings: list[Finding], random: "st.Random") -> None:
     """Risk and action are the same for any order, and no finding less makes a text riskier."""
     shuffled = random.sample(findings, len(findings))
-    one, other = (judge(found, failed=False, on_error="flag") for found in (findings, shuffled))
+    one, other = (judge(found) for found in (findings, shuffled))
     assert one.risk_score == other.risk_score
     assert one.action == other.action
-    assert judge(findings[1:], failed=False, on_error="flag").risk_score <= one.risk_score + 1e-12
+    assert judge(findings[1:]).risk_score <= one.risk_score + 1e-12
 
 
 @FEW

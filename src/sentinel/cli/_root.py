@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sentinel.cli import blocks, ingest, scan, serve, token
+from sentinel.cli import blocks, calibrate, engine, evaluate, ingest, rules, scan, serve, token
 
 __all__ = ["app"]
 
@@ -17,7 +17,11 @@ app = typer.Typer(
     add_completion=True,
 )
 app.command()(scan.scan)
+app.command()(calibrate.calibrate)
+app.command("eval")(evaluate.evaluate)
 app.command()(serve.serve)
 app.command()(ingest.ingest)
+app.add_typer(engine.app, name="engine")
+app.add_typer(rules.app, name="rules")
 app.add_typer(blocks.app, name="blocks")
 app.add_typer(token.app, name="token")

@@ -1,6 +1,6 @@
 """What Sentinel says about itself: log lines and metrics."""
 
-from sentinel.observability.logging import Log, open_log, pseudonym
-from sentinel.observability.metrics import Metrics
+from sentinel.observability.logging import DailyFile, Log, ScanLog, open_log, pseudonym
+from sentinel.observability.metrics import Metrics, ScanMetrics
 
-__all__ = ["Log", "Metrics", "open_log", "pseudonym"]
+__all__ = ["DailyFile", "Log", "Metrics", "ScanLog", "ScanMetrics", "open_log", "pseudonym"]

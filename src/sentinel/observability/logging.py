@@ -7,22 +7,143 @@ joined but not read.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
-import hashlib
 import hmac
+import json
 import logging
-import logging.handlers
 import os
+import re
 import shutil
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import structlog
 
-__all__ = ["Log", "open_log", "pseudonym"]
+from sentinel.model import ScanResult
+
+__all__ = ["DailyFile", "Log", "ScanLog", "open_log", "pseudonym"]
 
 Log = structlog.typing.FilteringBoundLogger
+_CLOSED = -1
+_NAMES = 4096
+"""Pseudonyms kept at hand."""
+
+
+class DailyFile:
+    """
+    A file of lines that turns over at midnight UTC. Threads may share one, and processes may share its path.
+
+    The day that is over keeps its date as a suffix. It is packed one day later, when no process can still hold it open
+    for a last line, and deleted after the retention.
+
+    Args:
+        path: The file; its folder is made. Only its owner can read it.
+        retention_days: How many days are kept.
+        clock: Seconds since 1970-01-01 UTC.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retention_days: int,
+        clock: Callable[[], float] = time.time,  # noqa: TID251 - when a day ends is this file's own business
+    ) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = path
+        self._retention = timedelta(days=retention_days)
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._lost = 0
+        self._descriptor = _appending(path)
+        state = os.fstat(self._descriptor)
+        self._day = _day(state.st_mtime if state.st_size else clock())
+
+    def write(self, line: bytes) -> None:
+        """Append a line. One that finds no room is lost; the next that does is preceded by the number of those."""
+        with self._mutex:
+            try:
+                today = _day(self._clock())
+                if today > self._day:
+                    self._turn_over(today)
+                os.write(self._descriptor, self._told_losses() + line + b"\n")
+            except OSError:  # a full disk must not stop who only wants to tell something
+                self._lost += 1
+            else:
+                self._lost = 0
+
+    def close(self) -> None:
+        """Let go of the file; lines that still come are lost."""
+        with self._mutex:
+            if self._descriptor != _CLOSED:
+                os.close(self._descriptor)
+                self._descriptor = _CLOSED
+
+    def _told_losses(self) -> bytes:
+        # The break before it ends a line that was written in part.
+        return b'\n{"level":"error","event":"log lines lost","lost":%d}\n' % self._lost if self._lost else b""
+
+    def _turn_over(self, today: date) -> None:
+        with _only_one(self._path.parent):
+            if os.fstat(self._descriptor).st_ino == self._path.stat().st_ino:  # else another process has done it
+                self._path.rename(self._path.with_name(f"{self._path.name}.{self._day}"))
+                self._tidy(today)
+            fresh = _appending(self._path)
+        os.close(self._descriptor)
+        self._descriptor, self._day = fresh, today
+
+    def _tidy(self, today: date) -> None:
+        dated = re.compile(re.escape(self._path.name) + r"\.(\d{4}-\d\d-\d\d)(\.gz)?")
+        for old in list(self._path.parent.iterdir()):
+            if not (match := dated.fullmatch(old.name)):
+                continue
+            day = date.fromisoformat(match[1])
+            if day < today - self._retention:
+                old.unlink()
+            elif day < self._day and not match[2]:
+                _pack(old)
+
+
+def _day(seconds: float) -> date:
+    return datetime.fromtimestamp(seconds, UTC).date()
+
+
+def _appending(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+@contextlib.contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Keep other processes that turn over in this folder waiting."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _pack(path: Path) -> None:
+    packed = path.with_name(f"{path.name}.gz")
+    with path.open("rb") as plain, gzip.open(packed, "wb") as target:
+        shutil.copyfileobj(plain, target)
+    packed.chmod(0o600)
+    path.unlink()
+
+
+class _Levels:
+    """What structlog hands rendered lines to: a method for each level, all alike."""
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = write
 
 
 def open_log(path: Path, *, retention_days: int) -> tuple[Log, Callable[[], None]]:
@@ -30,30 +151,21 @@ def open_log(path: Path, *, retention_days: int) -> tuple[Log, Callable[[], None
     Return a logger that appends JSON lines to a file, and what closes the file.
 
     Args:
-        path: The file; its folder is made. It turns over at midnight UTC and the day before is compressed.
+        path: The file; its folder is made. It turns over at midnight UTC and is packed a day later.
         retention_days: How many days are kept; older ones are deleted.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handler = logging.handlers.TimedRotatingFileHandler(
-        path, when="midnight", utc=True, backupCount=retention_days, encoding="utf-8"
-    )
-    handler.namer = lambda name: f"{name}.gz"
-    handler.rotator = _compress
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    # Not in the tree of loggers: what an application configures there must not reach this file, nor this file there.
-    target = logging.Logger(f"sentinel.{path.stem}")  # noqa: LOG001
-    target.addHandler(handler)
-    path.chmod(0o600)
+    file = DailyFile(path, retention_days=retention_days)
     log: Log = structlog.wrap_logger(
-        target,
-        processors=[_first_keys, structlog.processors.JSONRenderer()],
+        _Levels(file.write),
+        processors=[_first_keys, _rendered],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         cache_logger_on_first_use=True,
     )
-    return log, handler.close
+    return log, file.close
 
 
 _stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+_encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
 def _first_keys(logger: Any, level: str, fields: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -62,14 +174,59 @@ def _first_keys(logger: Any, level: str, fields: structlog.typing.EventDict) -> 
     return {**_stamp(logger, level, first), **fields}
 
 
-def _compress(source: str, destination: str) -> None:
-    with open(source, "rb") as plain, gzip.open(destination, "wb") as packed:  # noqa: PTH123 - names from the handler
-        shutil.copyfileobj(plain, packed)
-    os.unlink(source)  # noqa: PTH108 - name from the handler
+def _rendered(_logger: Any, _level: str, fields: structlog.typing.EventDict) -> bytes:
+    try:
+        return _encode(fields)
+    except UnicodeEncodeError:  # a lone surrogate, as in the name of a file: escaped it is JSON all the same
+        return json.dumps(fields, default=str).encode()
+
+
+class ScanLog:
+    """
+    Writes one line a scan: `security_threat_detected` (warning) or `scan_completed` (info), never the text.
+
+    Args:
+        log: Where the lines go.
+        key: Under which users and sessions become pseudonyms; None writes them as they are.
+    """
+
+    def __init__(self, log: Log, key: bytes | None) -> None:
+        self._log = log
+        # The same people come again and again, and hashing is a third of what a line costs.
+        self._named = lru_cache(_NAMES)(_as_it_is if key is None else partial(pseudonym, key))
+
+    def record(
+        self, result: ScanResult, *, input_length: int, user_id: str | None = None, session_id: str | None = None
+    ) -> None:
+        """
+        Write the line of one scan.
+
+        Args:
+            result: What the scan said.
+            input_length: Of the prompt, in characters.
+            user_id: Whose text it was; appears as a pseudonym.
+            session_id: Likewise.
+        """
+        tell = self._log.info if result.is_safe else self._log.warning
+        tell(
+            "scan_completed" if result.is_safe else "security_threat_detected",
+            user_id=self._named(user_id),
+            session_id=self._named(session_id),
+            input_length=input_length,
+            risk_score=result.risk_score,
+            is_safe=result.is_safe,
+            threat_type=result.threat_type,
+            engines_triggered=result.triggered_engines,
+            latency_ms=result.latency_ms,
+        )
+
+
+def _as_it_is(name: str | None) -> str | None:
+    return name
 
 
 def pseudonym(key: bytes, name: str | None) -> str | None:
     """Return 16 hex digits that stand for a name; the same name gives the same digits under one key."""
     if name is None:
         return None
-    return hmac.new(key, name.encode("utf-8", "replace"), hashlib.sha256).hexdigest()[:16]
+    return hmac.digest(key, name.encode("utf-8", "replace"), "sha256").hex()[:16]

@@ -1,33 +1,84 @@
 """
-The service's metrics, in a registry of their own.
+Metrics: of scans, for the library and the service, and of everything else that the service does.
 
 Labels hold only values from closed lists: no user, address, session or free text. Every known label set starts at 0, so
-that an alert sees the first increment (a series that is born at 1 has no rate).
+that an alert sees the first increment (a series that is born at 1 has no rate). Nothing is registered by importing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import hashlib
+import inspect
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from sentinel.model import ActionStatus, ActionType, ScanResult, ScanThreat, Severity, ThreatType
 
-__all__ = ["Metrics"]
+__all__ = ["Metrics", "ScanMetrics"]
 
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _REACTION = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_SESSION_SECONDS = 900.0
+_MOST_SESSIONS = 100_000
+"""Beyond so many sessions in 15 minutes the oldest is forgotten: a sender of invented ids costs 20 MB at most."""
+
+Scan = TypeVar("Scan", bound=Callable[..., Any])
 
 
-class Metrics:
-    """Counters, gauges and histograms, with their children made once."""
+class _Sessions:
+    """Sessions seen in the last 15 minutes, as a gauge that is computed when it is read."""
 
-    def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self._scans = Counter("sentinel_scan", "Scans by verdict.", ["result", "threat_type"], registry=registry)
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._mutex = threading.Lock()
+        self._seen: OrderedDict[bytes, float] = OrderedDict()
+        """By a hash, so that long ids take no more room than short ones; the longest unseen first."""
+
+    def see(self, session_id: str) -> None:
+        key = hashlib.blake2b(session_id.encode("utf-8", "replace"), digest_size=8).digest()
+        with self._mutex:
+            self._seen[key] = self._clock()
+            self._seen.move_to_end(key)
+            self._forget()
+
+    def _forget(self) -> None:
+        horizon = self._clock() - _SESSION_SECONDS
+        while self._seen and (len(self._seen) > _MOST_SESSIONS or next(iter(self._seen.values())) <= horizon):
+            self._seen.popitem(last=False)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with self._mutex:
+            self._forget()
+            active = len(self._seen)
+        told = "Sessions with a scan in the last 15 minutes."
+        yield GaugeMetricFamily("sentinel_active_sessions", told, value=active)
+
+
+class ScanMetrics:
+    """
+    What scans say in numbers. Threads may share one.
+
+    Under prometheus_client's multiprocess mode counters and histograms are summed over the workers; the number of
+    active sessions is then left out, for it belongs to one process.
+
+    Args:
+        registry: Where the metrics are registered.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic) -> None:
+        self.registry = registry
+        scans = Counter("sentinel_scan", "Scans by verdict.", ["result", "threat_type"], registry=registry)
         self._latency = Histogram(
             "sentinel_scan_latency_seconds", "Wall time of a scan.", buckets=_FINE, registry=registry
         )
@@ -35,7 +86,68 @@ class Metrics:
             "sentinel_risk_score", "Risk given to scanned texts.", buckets=_TENTHS, registry=registry
         )
         self._blocked = Counter("sentinel_threats_blocked", "Scans whose text was not safe.", registry=registry)
-        self.scan_errors = Counter("sentinel_scan_errors", "Scans that raised an error.", registry=registry)
+        self._errors = Counter("sentinel_scan_errors", "Scans that raised an error.", registry=registry)
+        self._false_positives = Counter(
+            "sentinel_false_positives", "Verdicts that people called wrong: the text was safe.", registry=registry
+        )
+        self._sessions = _Sessions(clock)
+        registry.register(self._sessions)
+        # Children made once: looking one up costs more than counting.
+        self._allowed = scans.labels(result="allowed", threat_type="none")
+        self._by_threat = {
+            threat: scans.labels(result="blocked", threat_type=threat.value if threat else "none")
+            for threat in (None, *ScanThreat)
+        }
+
+    def count(self, result: ScanResult, *, session_id: str | None = None) -> None:
+        """Count one finished scan, and the session that it belongs to."""
+        if result.is_safe:
+            self._allowed.inc()
+        else:
+            self._by_threat[result.threat_type].inc()
+            self._blocked.inc()
+        self._latency.observe(result.latency_ms / 1000)
+        self._risk.observe(result.risk_score)
+        if session_id is not None:
+            self._sessions.see(session_id)
+
+    def count_error(self) -> None:
+        """Count a scan that raised an error instead of giving a verdict."""
+        self._errors.inc()
+
+    def count_false_positive(self) -> None:
+        """Count a verdict that a person called wrong: the text was safe."""
+        self._false_positives.inc()
+
+    def watch(self, scan: Scan) -> Scan:
+        """Return a scanning function, sync or async, that counts each result, and each error before it goes on."""
+        if inspect.iscoroutinefunction(scan):
+
+            @functools.wraps(scan)
+            async def watched(*args: Any, **kwargs: Any) -> Any:
+                with self._errors.count_exceptions():
+                    result = await scan(*args, **kwargs)
+                self.count(result)
+                return result
+
+        else:
+
+            @functools.wraps(scan)
+            def watched(*args: Any, **kwargs: Any) -> Any:
+                with self._errors.count_exceptions():
+                    result = scan(*args, **kwargs)
+                self.count(result)
+                return result
+
+        return cast("Scan", watched)
+
+
+class Metrics:
+    """What the service counts, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.scans = ScanMetrics(registry)
         self.scan_events_lost = Counter(
             "sentinel_scan_events_unstored",
             "Scan verdicts given although their event could not be stored.",
@@ -83,9 +195,6 @@ class Metrics:
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
-        self._scans.labels(result="allowed", threat_type="none")
-        for scan_threat in ScanThreat:
-            self._scans.labels(result="blocked", threat_type=scan_threat.value)
         for outcome in ("accepted", "duplicate", "conflict", "late", "rejected"):
             self.events.labels(result=outcome)
         for threat in (*ThreatType, "unnamed"):
@@ -98,15 +207,6 @@ class Metrics:
                     self.actions.labels(action_type=action.value, status=status.value, auto=auto)
         for code in ("401", "403", "429"):
             self.bad_tokens.labels(status=code)
-
-    def count_scan(self, result: ScanResult) -> None:
-        """Count one finished scan."""
-        threat = result.threat_type.value if result.threat_type else "none"
-        self._scans.labels(result="allowed" if result.is_safe else "blocked", threat_type=threat).inc()
-        self._latency.observe(result.latency_ms / 1000)
-        self._risk.observe(result.risk_score)
-        if not result.is_safe:
-            self._blocked.inc()
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth at each scrape."""

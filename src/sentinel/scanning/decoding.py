@@ -14,26 +14,53 @@ import html
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from urllib.parse import unquote
 
 import re2
 
 from sentinel.scanning.view import Edit, View, edited, excerpted, mirrored, translated
 
-__all__ = ["base64_decoded", "comments", "entities", "escapes", "hex_decoded", "percent", "reversed_text", "rot13"]
+__all__ = [
+    "base32_decoded",
+    "base64_decoded",
+    "codes",
+    "comments",
+    "entities",
+    "escapes",
+    "hex_decoded",
+    "morse",
+    "percent",
+    "quoted_printable",
+    "reversed_text",
+    "reversed_words",
+    "rot13",
+]
 
 _READABLE_SHARE = 0.9
 """Of a decoding, the least share of characters that print; random bytes that happen to be UTF-8 stay far below."""
+_BITS = 8
 _LETTER_SHARE = 0.5
 """Of a decoding, the least share of letters and spaces; keeps decoded numbers and tables out."""
 
+# RE2 wherever a repetition is in a repetition, or a run may lack its end: `re` would be quadratic in the run.
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_BASE32_CHUNK = re2.compile(r"\b[A-Z2-7]{16,}={0,6}")
+_NUMBERS = re2.compile(r"(?:\b[01]{8}\b[ ,]*){6,}|(?:\b(?:3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])\b[ ,]*){8,}")
+_MORSE = re2.compile(r"(?:[.\-/|]+ +){7,}[.\-/|]+")
+_SOFT_BYTE = re.compile(r"(?:=[0-9A-F]{2})+|=\r?\n")
+_BASE64_PIECES = re2.compile(r"(?:[A-Za-z0-9+/]{2,}[\s.,:;|-]+){3,}[A-Za-z0-9+/]+={0,2}")
+_PIECE = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BASE64_CHUNK = re.compile(r"[A-Za-z0-9+/_-]{10,}={0,2}")
 _URL_SAFE = str.maketrans("-_", "+/")
 _HEX_CHUNK = re.compile(r"(?:[0-9A-Fa-f]{2}[ :,]?){8,}")
 _NOT_HEX = re.compile("[ :,]")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31}[0-9]{0,2});")
-_ESCAPE = re.compile(r"\\u[0-9A-Fa-f]{4}|(?:\\|0)x[0-9A-Fa-f]{2}[ ,]?")
+_ESCAPE = re.compile(
+    r"(?:\\u|U\+)\{?00[0-9A-Fa-f]{2}\}? ?|\\u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,5}\}|(?:\\|0)x[0-9A-Fa-f]{2}[ ,]?"
+)
+_NOT_ESCAPED_HEX = re.compile(r"^(?:\\u|U\+|\\x|0x)\{?|[}, ]+$")
 # RE2: `re` would try each unclosed `<!--` to the end of the text, which is quadratic.
 _COMMENT = re2.compile(r"(?si)<!--(.*?)-->|\[(?://|comment)\]: *(?:#|<>) *[(\"']([^\n]*)[)\"']")
 _ROT13 = str.maketrans(string.ascii_letters, "".join(codecs.encode(letter, "rot13") for letter in string.ascii_letters))
@@ -47,6 +74,17 @@ def rot13(source: View) -> View:
 def reversed_text(source: View) -> View:
     """Return the text read from its end."""
     return mirrored("reversed", source)
+
+
+def reversed_words(source: View) -> View:
+    """Return the text with each word read from its end, the words in their order."""
+    matches = _WORD.finditer(source.text)
+    return edited("reversed_words", source, (Edit(match.start(), match.end(), match[0][::-1]) for match in matches))
+
+
+def quoted_printable(source: View) -> View:
+    """Return the text with `=41` read as `A` and `=` at the end of a line taken out (RFC 2045, section 6.7)."""
+    return _in_place("quoted_printable", source, _SOFT_BYTE, _from_soft_bytes)
 
 
 def percent(source: View) -> View:
@@ -83,10 +121,62 @@ def base64_decoded(source: View) -> Iterator[View]:
     if len(chunks) > 1:
         joined = _from_base64("".join(chunk[0].rstrip("=") for chunk in chunks))
         yield excerpted("base64_joined", source, [Edit(chunks[0].start(), chunks[-1].end(), joined)] if joined else [])
+    yield excerpted("base64_pieces", source, _from_pieces(source.text))
+
+
+def base32_decoded(source: View) -> View:
+    """Return what the runs of base32 in the text spell."""
+    return excerpted("base32", source, _decoded(_BASE32_CHUNK.finditer(source.text), _from_base32))
+
+
+def codes(source: View) -> View:
+    """Return what runs of character codes, decimal (`73 103`) or binary (`01001001`), spell."""
+    return excerpted("codes", source, _decoded(_NUMBERS.finditer(source.text), _from_numbers))
+
+
+def morse(source: View) -> View:
+    """Return what runs of Morse code (ITU-R M.1677-1) spell; a stroke stands between words."""
+    return excerpted("morse", source, _decoded(_MORSE.finditer(source.text), _from_morse))
+
+
+_MORSE_CODES = (
+    ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
+)
+_MORSE_LETTERS = dict(zip(_MORSE_CODES.split(), string.ascii_lowercase, strict=True)) | {"/": " ", "|": " "}
+
+
+def _from_morse(run: str) -> str:
+    return "".join(_MORSE_LETTERS.get(code, "") for code in run.split())
+
+
+def _from_numbers(run: str) -> str:
+    numbers = run.replace(",", " ").split()
+    base = 2 if len(numbers[0]) == _BITS else 10
+    return _readable(bytes(int(number, base) for number in numbers))
+
+
+def _from_base32(chunk: str) -> str:
+    bare = chunk.rstrip("=")
+    # Only these lengths modulo eight hold whole bytes (RFC 4648, section 6).
+    bare = bare[: len(bare) - {1: 1, 3: 1, 6: 1}.get(len(bare) % 8, 0)]
+    return _readable(base64.b32decode(bare + "=" * (-len(bare) % 8)))
+
+
+def _from_soft_bytes(run: str) -> str:
+    return "" if run.endswith("\n") else unquote(run.replace("=", "%"))
+
+
+def _from_pieces(text: str) -> Iterator[Edit]:
+    """Yield what base64 spells that is broken by spaces, line ends or punctuation."""
+    for run in _BASE64_PIECES.finditer(text):
+        for encoded, group in groupby(_PIECE.finditer(run[0]), lambda piece: _looks_encoded(piece[0])):
+            pieces = list(group) if encoded else []
+            if len(pieces) > 1 and (decoded := _from_base64("".join(piece[0] for piece in pieces))):
+                yield Edit(run.start() + pieces[0].start(), run.start() + pieces[-1].end(), decoded)
 
 
 def _unescaped(escape: str) -> str:
-    char = chr(int(escape[2:].rstrip(" ,"), 16))
+    char = chr(int(_NOT_ESCAPED_HEX.sub("", escape), 16))
     return "\ufffd" if "\ud800" <= char <= "\udfff" else char
 
 
@@ -120,10 +210,17 @@ def _from_hex(chunk: str) -> str:
 def _readable(data: bytes) -> str:
     """Return the bytes as text if they are text that somebody could read, else nothing."""
     try:
-        text = data.decode()
+        text = data.decode(_encoding(data))
     except UnicodeDecodeError:
         return ""
     printable = sum(char.isprintable() or char.isspace() for char in text)
     letters = sum(char.isalpha() or char.isspace() for char in text)
     readable = printable >= _READABLE_SHARE * len(text) and letters >= _LETTER_SHARE * len(text)
     return text if readable else ""
+
+
+def _encoding(data: bytes) -> str:
+    """Return UTF-16 in the byte order in which every other byte of the beginning is 0, else UTF-8."""
+    if data[1:8:2] == b"\0\0\0\0":
+        return "utf-16-le"
+    return "utf-16-be" if data[0:8:2] == b"\0\0\0\0" else "utf-8"

@@ -1,8 +1,10 @@
 """
 All rules, compiled once, and the places in a view where they hold.
 
-One RE2 Set says in a single pass, linear in the text, which rules hold somewhere; only those are then searched for
-their places. What a rule file looks like stands in `rules/README.md`.
+One RE2 Set for each rule file says in a single pass, linear in the text, which of its rules hold somewhere; only those
+are then searched for their places. One Set over all files would be one pass instead of a dozen, but its automaton must
+remember every combination of half-matched rules, and with some hundred rules those no longer fit into memory. What a
+rule file looks like stands in `rules/README.md`.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ from sentinel.scanning.view import View
 
 __all__ = ["Hit", "Rule", "RuleBook", "load_rules"]
 
-_SET_MEMORY_BYTES = 64 * 2**20
-"""For the Set's automaton. With less it is rebuilt so often that a long text costs tens of times more."""
+_SET_MEMORY_BYTES = 8 * 2**20
+"""At most, for each Set's automaton. With less it is rebuilt so often that a long text costs tens of times more."""
 _HITS_PER_RULE = 100
 """Places of one rule in one view; more say nothing new, and the answer stays small for any text."""
 _SPACE = r"(?:[\s>*\"'`~,]+)"
@@ -107,7 +109,7 @@ class RuleBook:
         self.rules = tuple(rules)
         _refuse_duplicates(self.rules)
         self._patterns = tuple(_compiled(rule) for rule in self.rules)
-        self._set = _set_of(self.rules)
+        self._sets = tuple(_sets_of(self.rules))
         self.version = _version(self.rules)
         """Twelve hexadecimal digits that change when any rule judges differently."""
         for index, rule in enumerate(self.rules):
@@ -124,7 +126,7 @@ class RuleBook:
                 yield Hit(rule, view, match.start(), match.end())
 
     def _matching(self, text: str | bytes) -> list[int]:
-        return sorted(self._set.Match(text) or ())
+        return sorted(indices[found] for indices, patterns in self._sets for found in patterns.Match(text) or ())
 
 
 def load_rules(folder: Traversable | None = None) -> RuleBook:
@@ -218,6 +220,15 @@ def _reason(err: Exception) -> str:
     """Return RE2's message, which arrives as bytes."""
     reason = err.args[0] if err.args else ""
     return reason.decode() if isinstance(reason, bytes) else str(reason)
+
+
+def _sets_of(rules: Iterable[Rule]) -> Iterator[tuple[list[int], re2.Set]]:
+    """Yield for each engine the places of its rules among all, and the Set of their patterns."""
+    by_engine: dict[str, list[tuple[int, Rule]]] = {}
+    for index, rule in enumerate(rules):
+        by_engine.setdefault(rule.engine, []).append((index, rule))
+    for members in by_engine.values():
+        yield [index for index, _ in members], _set_of(rule for _, rule in members)
 
 
 def _set_of(rules: Iterable[Rule]) -> re2.Set:

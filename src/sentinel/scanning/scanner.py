@@ -1,30 +1,43 @@
 """
-Text in, `ScanResult` out: reads the text, asks the engines, fuses what they say.
+Text in, `ScanResult` out: reads the parts of the input, asks the engines, fuses what they say.
 
-The one impure thing in this room is the monotonic clock behind `latency_ms`; no verdict depends on it.
+The one impure thing in this room is the monotonic clock: behind `latency_ms`, and behind the time budget, after which
+no further engine is asked.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
+from types import MappingProxyType
 
-from sentinel.errors import ConfigError, InputTooLong
-from sentinel.model import Finding, ScanResult
-from sentinel.scanning.engines import Engine, load_engines
-from sentinel.scanning.fuse import OnError, judge
+import msgspec
+
+from sentinel.errors import ConfigError
+from sentinel.model import EngineResult, Finding, ScanResult, Turn
+from sentinel.scanning.configure import Configuration, added_engines, ignored, terms_of
+from sentinel.scanning.context import AnalysisContext
+from sentinel.scanning.conversation import LOOK_BACK, Conversation
+from sentinel.scanning.engines import CallEngine, Engine, TurnEngine, load_engines
+from sentinel.scanning.engines.leak import Leak
+from sentinel.scanning.fuse import OnError, Terms, Verdict, judge, risk
+from sentinel.scanning.parts import MAX_BYTES, Joined, Part, checked, joined, named_place, parts_of
+from sentinel.scanning.pipeline import LAYERS, layer_of, run
 from sentinel.scanning.rulebook import RuleBook, load_rules
-from sentinel.scanning.text import Source, Text, read
+from sentinel.scanning.taxonomy import TAXONOMY
+from sentinel.scanning.text import read
 
 __all__ = ["MAX_BYTES", "Scanner"]
 
-MAX_BYTES = 2 * 2**20
-"""Of each text, as UTF-8. Longer ones are refused: judged in part they would pass as judged."""
+_NOTHING_ELSE = AnalysisContext()
 _VIEWS = "views"
 """Stands in `failed_engines` when a text hides more readings than the bounds allow."""
-_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def _shipped_engines() -> Mapping[str, Engine]:
+    conversation = Conversation()
+    return MappingProxyType(dict(sorted({**load_engines(), conversation.id: conversation}.items())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +49,61 @@ class Scanner:
         engines: By id; by default the shipped ones.
         rules: By default the shipped ones.
         on_error: What an engine's failure means: `flag` the text (default) or `block` it.
+        protected_texts: What a response must not repeat, such as the system prompt.
+        canaries: Words planted in such texts that a response must not contain.
+        budget_seconds: After so much time no further engine is asked; those left count as failed.
+        configuration: The settings of `sentinel.configure`, as `merged` makes them.
 
     Raises:
-        ConfigError: An engine or a rule can't be loaded; names the file.
+        ConfigError: An engine or a rule can't be loaded, which names the file; or a setting means nothing here.
     """
 
-    engines: Mapping[str, Engine] = field(default_factory=load_engines)
+    engines: Mapping[str, Engine] = field(default_factory=_shipped_engines)
     rules: RuleBook = field(default_factory=load_rules)
     on_error: OnError = "flag"
+    protected_texts: tuple[str, ...] = field(default=(), repr=False)
+    canaries: tuple[str, ...] = field(default=(), repr=False)
+    budget_seconds: float = 2.0
+    configuration: Configuration = field(default_factory=Configuration)
+    version: str = field(init=False)
+    """Of the rules and of every engine that has a version of its own."""
+    terms: Terms = field(init=False, repr=False)
+    """On which findings are judged."""
+    ignored: frozenset[str] = field(init=False, repr=False)
+    """Categories of findings that don't count."""
+    _by_layer: Sequence[Engine] = field(init=False, repr=False)
 
-    def scan(self, prompt: str, response: str | None = None, *, engines: Iterable[str] | None = None) -> ScanResult:
+    def __post_init__(self) -> None:
+        engines = {**self.engines, **{engine.id: engine for engine in added_engines(self.configuration)}}
+        if self.protected_texts or self.canaries:
+            engines[Leak.id] = Leak(self.protected_texts, self.canaries)
+        versions = [str(engine.version) for engine in engines.values() if hasattr(engine, "version")]
+        derived = {
+            "engines": MappingProxyType(engines),
+            "_by_layer": sorted(engines.values(), key=lambda engine: LAYERS.index(layer_of(engine.id))),
+            "version": "+".join([self.rules.version, *versions]),
+            "terms": terms_of(self.configuration, self.on_error),
+            "ignored": ignored(self.configuration, (rule.category for rule in self.rules.rules)),
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def scan(
+        self,
+        prompt: str,
+        response: str | None = None,
+        *,
+        engines: Iterable[str] | None = None,
+        context: AnalysisContext | None = None,
+    ) -> ScanResult:
         """
-        Return the verdict on a prompt and, if there is one, the response to it.
+        Return the verdict on a prompt, the response to it and what surrounds them.
 
         Args:
-            prompt: At most 2 MiB of UTF-8; may be empty.
-            response: Likewise.
+            prompt: At most 2 MiB of UTF-8; may be empty, then that of the context is judged.
+            response: Likewise; by default that of the context.
             engines: The ids of the engines to ask; by default all.
+            context: The conversation so far, retrieved documents, calls of tools.
 
         Raises:
             TypeError: A text is no `str`.
@@ -60,48 +111,157 @@ class Scanner:
             ConfigError: An engine is unknown, or none is named.
         """
         started = perf_counter()
-        chosen = self._chosen(engines)
-        texts = [read("prompt", _checked("prompt", prompt), self.rules)]
-        if response is not None:
-            texts.append(read("response", _checked("response", response), self.rules))
-        findings, failed = _examined(chosen, texts)
-        verdict = judge(findings, failed=bool(failed), on_error=self.on_error)
+        context = context or _NOTHING_ELSE
+        prompt = context.prompt if prompt == "" else prompt
+        response = context.response if response is None else response
+        deadline = started + self.budget_seconds
+        scan = _Scan(self, self._chosen(engines), prompt, response, context=context, deadline=deadline)
+        verdict, layers = scan.judged()
+        findings = tuple(_named(finding) for result in scan.results for finding in result.findings)
         return ScanResult(
             **verdict._asdict(),
-            triggered_engines=tuple(dict.fromkeys(finding.engine for finding in findings)),
-            findings=tuple(findings),
-            failed_engines=tuple(failed),
-            version=self.rules.version,
+            triggered_engines=list(dict.fromkeys(finding.engine for finding in findings)),
+            findings=findings,
+            matched_patterns=tuple(dict.fromkeys(_patterns(findings))),
+            triggered_layers=layers,
+            failed_engines=scan.failed,
+            version=self.version,
             latency_ms=(perf_counter() - started) * 1000,
         )
 
-    def _chosen(self, ids: Iterable[str] | None) -> list[Engine]:
+    def _chosen(self, ids: Iterable[str] | None) -> Sequence[Engine]:
         if ids is None:
-            return list(self.engines.values())
+            return self._by_layer
         wanted = [ids] if isinstance(ids, str) else list(ids)
         if unknown := [engine for engine in wanted if engine not in self.engines]:
             raise ConfigError(f"unknown engine {unknown[0]!r}; there are: {', '.join(self.engines)}", where="engines")
         if not wanted:
             raise ConfigError("no engine is named, so nothing would be judged; leave it out for all", where="engines")
-        return [engine for engine in self.engines.values() if engine.id in wanted]
+        return [engine for engine in self._by_layer if engine.id in wanted]
 
 
-def _checked(source: Source, text: str) -> str:
-    """Return the text with each lone surrogate, which UTF-8 and so RE2 can't carry, replaced by one character."""
-    if not isinstance(text, str):
-        raise TypeError(f"the {source} must be a str, not {type(text).__name__}")
-    clean = text if text.isascii() else _SURROGATES.sub("\ufffd", text)
-    if len(clean) > MAX_BYTES or len(clean.encode()) > MAX_BYTES:
-        raise InputTooLong(f"the {source} is longer than {MAX_BYTES} bytes; split it and scan the parts")
-    return clean
+class _Scan:
+    """One scan in the making: the parts of the input, and what the engines have said so far."""
 
+    def __init__(
+        self,
+        scanner: Scanner,
+        engines: Sequence[Engine],
+        prompt: str,
+        response: str | None,
+        *,
+        context: AnalysisContext,
+        deadline: float,
+    ) -> None:
+        self.results: list[EngineResult] = []
+        self._scanner = scanner
+        self._engines = engines
+        """Layer by layer."""
+        self._prompt = prompt
+        self._context = context
+        self._deadline = deadline
+        self._parts = parts_of(prompt, response, context, scanner.rules)
+        self._joined = joined(context.retrieved_documents, scanner.rules)
 
-def _examined(engines: Iterable[Engine], texts: Iterable[Text]) -> tuple[list[Finding], list[str]]:
-    findings: list[Finding] = []
-    failed = [] if all(text.complete for text in texts) else [_VIEWS]
-    for engine in engines:
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """What broke, ran out of time or was left unread."""
+        texts = [part.text for part in self._parts]
+        if self._joined:
+            texts.append(self._joined.text)
+        unread = () if all(text.complete for text in texts) else (_VIEWS,)
+        return (*unread, *(result.engine for result in self.results if result.failed))
+
+    def judged(self) -> tuple[Verdict, tuple[str, ...]]:
+        """Ask the engines; return the verdict and the layers that triggered."""
+        pipeline, on = self._scanner.configuration.pipeline, self._scanner.terms
+        if pipeline is None:
+            found = self._findings(self._engines)
+            layers = dict.fromkeys(layer_of(finding.engine) for finding in found)
+            return judge(found, failed=bool(self.failed), terms=on), tuple(layers)
+        course = run(pipeline, self._layer_findings, lambda findings: risk(findings, on))
+        found = [finding for result in self.results for finding in result.findings]
+        return judge(found, failed=bool(self.failed), terms=on, ruling=course.ruling), course.held
+
+    def _layer_findings(self, layer: str) -> list[Finding]:
+        return self._findings([engine for engine in self._engines if layer_of(engine.id) == layer])
+
+    def _findings(self, engines: Iterable[Engine]) -> list[Finding]:
+        """Ask engines, one after the other: those for conversations look at what the others have said."""
+        asked = len(self.results)
+        for engine in engines:
+            self.results.append(self._asked(engine))
+        return [finding for result in self.results[asked:] for finding in result.findings]
+
+    def _asked(self, engine: Engine) -> EngineResult:
+        findings: list[Finding] = []
         try:
-            findings += [found for text in texts if text.source in engine.sources for found in engine.examine(text)]
+            # One by one, so that what was found before an engine broke counts.
+            for finding in self._examined(engine):
+                findings.append(finding)  # noqa: PERF402 - the list must hold what came before an error
         except Exception:  # noqa: BLE001 - an engine may break in any way; the result says so and is never silently safe
-            failed.append(engine.id)
-    return findings, failed
+            return EngineResult(engine.id, self._concerning(findings), failed=True)
+        return EngineResult(engine.id, self._concerning(findings))
+
+    def _concerning(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+        return tuple(finding for finding in findings if finding.category not in self._scanner.ignored)
+
+    def _examined(self, engine: Engine) -> Iterator[Finding]:
+        for part in self._parts:
+            if perf_counter() > self._deadline:
+                raise TimeoutError
+            if _hears(engine, part):
+                found = engine.examine(part.text)
+                yield from found if part.place == part.text.source else _placed(found, part.place)
+        if self._joined and "prompt" in engine.sources and layer_of(engine.id) == "patterns":
+            yield from _across(engine, self._joined)
+        if self._context.tool_calls and isinstance(engine, CallEngine):
+            for finding in engine.examine_calls(self._context.tool_calls):
+                yield msgspec.structs.replace(finding, source=named_place(finding.source))
+        if self._context.history and self._prompt and isinstance(engine, TurnEngine):
+            turns = (*self._context.history[-LOOK_BACK:], Turn("user", self._prompt))
+            yield from engine.examine_turns(turns, self._risks(turns))
+
+    def _risks(self, turns: Sequence[Turn]) -> list[float]:
+        """Return the risk of each of the user's turns alone; earlier ones count, and are judged, only beside a risk."""
+        on = self._scanner.terms
+        present = risk((finding for result in self.results for finding in result.findings), on)
+        if not present:
+            return [0.0] * len(turns)
+        earlier = [self._risk_alone(turn.text) if turn.role == "user" else 0.0 for turn in turns[:-1]]
+        return [*earlier, present]
+
+    def _risk_alone(self, text: str) -> float:
+        part = Part("prompt", read("prompt", checked("history", text), self._scanner.rules))
+        hearing = (engine for engine in self._engines if _hears(engine, part))
+        return risk((finding for engine in hearing for finding in engine.examine(part.text)), self._scanner.terms)
+
+
+def _hears(engine: Engine, part: Part) -> bool:
+    """Whether an engine examines a part; arguments are for rules, and engines for calls have a way of their own."""
+    if part.is_argument and (layer_of(engine.id) != "patterns" or isinstance(engine, CallEngine)):
+        return False
+    return part.text.source in engine.sources
+
+
+def _placed(findings: Iterable[Finding], place: str) -> Iterator[Finding]:
+    for finding in findings:
+        yield msgspec.structs.replace(finding, source=place)
+
+
+def _across(engine: Engine, documents: Joined) -> Iterator[Finding]:
+    for finding in engine.examine(documents.text):
+        yield from documents.placed(finding)
+
+
+def _named(finding: Finding) -> Finding:
+    """Return the finding with what its threat is called elsewhere."""
+    names = TAXONOMY[finding.threat]
+    return msgspec.structs.replace(finding, owasp=names.owasp, atlas=names.atlas)
+
+
+def _patterns(findings: Collection[Finding]) -> Iterator[str]:
+    """Yield what the patterns that hold are called: by category those of the user, by id those of the rules."""
+    for finding in findings:
+        if layer_of(finding.engine) == "patterns":
+            yield finding.category if finding.engine == "custom" else finding.rule_id

@@ -8,6 +8,7 @@ making; readings of readings are made too, within bounds. Encoding alone is no a
 
 from __future__ import annotations
 
+import codecs
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ Source = Literal["prompt", "response"]
 
 _MAX_DEPTH = 3
 _MAX_VIEWS = 32
-_LAST = ("leet", "leet_l")
-"""Readings that aren't read further: digits are gone from them, and with them every encoding."""
+_LAST = ("leet", "leet_l", "syllables")
+"""Readings that aren't read further: without digits or signs in words there is nothing left to decode."""
 _MAX_GROWTH = 12
 """All readings together are at most so many times as long as the text."""
 _SPARE_CHARS = 65_536
@@ -69,38 +70,68 @@ def _one(make: Callable[[View], View]) -> Callable[[View], Iterator[View]]:
     return lambda view: iter((make(view),))
 
 
-# The words are the commonest ones of English and of attacks, as the encoding spells them.
+def _reversed(view: View) -> Iterator[View]:
+    yield decoding.reversed_text(view)
+    yield decoding.reversed_words(view)
+
+
+_SHORT_WORD = 3
+_AMBIGUOUS = frozenset({"evil", "mode", "have"})
+
+_MORE_WORDS = "the you all what with pretend configuration reveal instruct translate secret password send"
+_TELLING = (
+    *(word for word in sorted(folding.COMMON_WORDS) if len(word) > _SHORT_WORD and word not in _AMBIGUOUS),
+    *_MORE_WORDS.split(),
+)
+"""Words that a disguised attack can't do without, and that aren't English words when reversed or moved by 13."""
+
+
+def _spelt(spell: Callable[[str], str]) -> str:
+    return rf"(?i)\b(?:{'|'.join(map(spell, _TELLING))})\b"
+
+
 _READINGS = (
-    _Reading(r"[A-Za-z0-9+/_-]{16}", decoding.base64_decoded),
+    _Reading(
+        r"[A-Za-z0-9+/_-]{16}|(?:[A-Za-z0-9+/]+[a-z0-9][A-Z][A-Za-z0-9+/]*[\s.,:;|-]+){2}", decoding.base64_decoded
+    ),
+    _Reading(r"\b[A-Z2-7]{16,}", _one(decoding.base32_decoded)),
     _Reading(r"(?:[0-9A-Fa-f]{2}[ :,]?){8}", _one(decoding.hex_decoded)),
+    _Reading(r"(?:\b[01]{8}\b[ ,]*){6}|(?:\b(?:[3-9][0-9]|1[0-2][0-9])\b[ ,]*){8}", _one(decoding.codes)),
+    _Reading(r"(?:[.\-/|]+ +){7}", _one(decoding.morse)),
     _Reading(r"%[0-9A-Fa-f]{2}", _one(decoding.percent)),
+    _Reading(r"=[2-7][0-9A-F]|=\r?\n", _one(decoding.quoted_printable)),
     _Reading(r"&(?:#[0-9xX]|[A-Za-z]{2,31};)", _one(decoding.entities)),
-    _Reading(r"\\[ux][0-9A-Fa-f]{2}|0x[0-9A-Fa-f]{2}[ ,]", _one(decoding.escapes)),
+    _Reading(r"(?:\\[ux]|U\+)\{?[0-9A-Fa-f]{2}|0x[0-9A-Fa-f]{2}[ ,]", _one(decoding.escapes)),
     _Reading(r"<!--|\]: *(?:#|<>) *[(\"']", _one(decoding.comments)),
+    _Reading(rf"\w(?:<[!/A-Za-z]|/\*|[\"']\s?[+.]\s?[\"']|{folding.PICTURE}\w)", folding.bare),
+    _Reading(_spelt(lambda word: codecs.encode(word, "rot13")), _one(decoding.rot13)),
+    _Reading(_spelt(lambda word: word[::-1]), _reversed),
+    _Reading(r"[A-Za-z][013456789@$!|+€]{1,3}[A-Za-z]|\b[013457@$][A-Za-z]{2}|\b[A-Za-z]{2}[013457@$]\b", folding.leet),
     _Reading(
-        r"(?i)\b(?:gur|naq|lbh|lbhe|ner|jvgu|jvgubhg|sbe|sebz|nal|abj|nyy|jung|"
-        r"vtaber|vtaberq|erirny|fubj|flfgrz|cebzcg|ehyrf|vafgehpgvbaf|cerivbhf)\b",
-        _one(decoding.rot13),
+        r"(?:[A-Za-z][^\w\s]|[A-Za-z]\s|\b[0-9@$][^\w\s])(?:\b[A-Za-z0-9@$][^\w]){2}[A-Za-z0-9@$]\b",
+        _one(folding.unsplit),
     ),
     _Reading(
-        r"(?i)\b(?:eht|uoy|ruoy|htiw|tuohtiw|morf|yna|tahw|siht|lla|"
-        r"erongi|laever|wohs|metsys|tpmorp|selur|snoitcurtsni|suoiverp)\b",
-        _one(decoding.reversed_text),
+        r"\b[A-Za-z]{1,7}[-.\x{b7}_][A-Za-z]{1,7}[-.\x{b7}_][A-Za-z]|[A-Za-z]-\n[A-Za-z]", _one(folding.syllables)
     ),
-    _Reading(r"[A-Za-z][013457@$!|][A-Za-z]|\b[013457@$][A-Za-z]{2}", folding.leet),
-    _Reading(r"\b[A-Za-z](?:[. _*|/-][A-Za-z0-9@$]){3}\b", _one(folding.unsplit)),
 )
 
 
-def _trigger_set() -> re2.Set:
-    triggers = re2.Set.SearchSet()
-    for reading in _READINGS:
-        triggers.Add(reading.trigger)
-    triggers.Compile()
-    return triggers
+_TRIGGERS_PER_SET = 4
+"""All in one Set would be one pass, but its automaton would have too many states to be built again for each text."""
 
 
-_TRIGGERS = _trigger_set()
+def _trigger_sets() -> Iterator[tuple[int, re2.Set]]:
+    """Yield Sets of triggers, each with the place of its first among the readings."""
+    for first in range(0, len(_READINGS), _TRIGGERS_PER_SET):
+        triggers = re2.Set.SearchSet()
+        for reading in _READINGS[first : first + _TRIGGERS_PER_SET]:
+            triggers.Add(reading.trigger)
+        triggers.Compile()
+        yield first, triggers
+
+
+_TRIGGERS = tuple(_trigger_sets())
 
 
 def _views(text: str) -> tuple[tuple[View, ...], bool]:
@@ -127,5 +158,6 @@ def _views(text: str) -> tuple[tuple[View, ...], bool]:
 def _read_further(view: View) -> Iterator[View]:
     if view.depth == _MAX_DEPTH or view.name.endswith(_LAST):
         return
-    for index in sorted(_TRIGGERS.Match(view.text) or ()):
-        yield from _READINGS[index].views(view)
+    for first, triggers in _TRIGGERS:
+        for index in sorted(triggers.Match(view.text) or ()):
+            yield from _READINGS[first + index].views(view)

@@ -7,17 +7,32 @@ event), so these read the body and answer by themselves.
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import uuid
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any
 
 import msgspec
 
 from sentinel.app import Monitor
 from sentinel.errors import ConfigError, InputTooLong, OutsideError, RejectedEvent
-from sentinel.ingest.events import MAX_EVENTS, Parsed, Rejected, TooManyEvents, parse_json, parse_ndjson
+from sentinel.ingest.events import (
+    MAX_EVENTS,
+    Parsed,
+    Rejected,
+    TooManyEvents,
+    canonical_address,
+    canonical_user,
+    parse_json,
+    parse_ndjson,
+)
 from sentinel.ingest.unpack import BodyTooLarge, decompress
-from sentinel.model import Event, EventType, ScanResult, Severity, iso
-from sentinel.observability import pseudonym
+from sentinel.model import Event, EventType, ScanResult, Severity
+from sentinel.observability import ScanLog
+from sentinel.scanning.context import AnalysisContext
 from sentinel.server.authorize import token_of
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
 from sentinel.stream import Overloaded, Receipt, Source
@@ -25,12 +40,19 @@ from sentinel.stream import Overloaded, Receipt, Source
 __all__ = ["Hot", "parse_events", "read_body", "receipt_body", "sent_events"]
 
 _MAX_BODY = 10 * 1024 * 1024
+_INLINE_BYTES = 10_000
+"""Longer requests take milliseconds and would hold up every other one, so they are judged in a thread."""
 _NDJSON = {"application/x-ndjson", "application/jsonl", "application/ndjson"}
 
 
+_PROCESS = uuid.uuid4().hex[:20]
+_numbers = itertools.count()
+
+
 def new_id() -> str:
-    """Return an id for an event that came without one."""
-    return f"evt-{uuid.uuid4().hex}"
+    """Return an id for an event that came without one: random for the process, counted within it."""
+    # Asking the system for random bytes each time costs ten times more, and an id is no secret.
+    return f"evt-{_PROCESS}{next(_numbers):012x}"
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes:
@@ -123,19 +145,54 @@ async def sent_events(monitor: Monitor, parsed: Parsed, source: Source) -> Recei
     return receipt
 
 
+_Id = Annotated[str, msgspec.Meta(max_length=256)]
+
+
+class _Context(msgspec.Struct, forbid_unknown_fields=True):
+    """What surrounds a prompt; `AnalysisContext` says which shapes each of these may have."""
+
+    history: list[Any] | None = None
+    conversation_history: list[Any] | None = None
+    retrieved_documents: list[Any] = []
+    tool_calls: list[Any] = []
+
+
 class _ScanRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """What POST /api/v1/scan takes."""
+    """What POST /api/v1/scan takes, for each text."""
 
     prompt: str
     response: str | None = None
     engines: list[str] | None = None
-    user_id: str | None = None
-    session_id: str | None = None
+    user_id: _Id | None = None
+    session_id: _Id | None = None
     ip_address: str | None = None
-    service_name: str | None = None
+    service_name: _Id | None = None
+    context: _Context | None = None
+
+
+class _Refused(msgspec.Struct):
+    """Stands in place of the verdict on an element that can't be judged."""
+
+    line: int
+    """From 1: place in the list, or physical line of NDJSON."""
+    error: str
+
+
+class _Answer(msgspec.Struct):
+    """A verdict and what became of its event."""
+
+    result: ScanResult
+    event: Event
+    stored: bool = False
+
+    def body(self) -> dict[str, object]:
+        """Return what the sender learns."""
+        fields: dict[str, object] = msgspec.structs.asdict(self.result)
+        return fields | {"scan_id": self.event.event_id, "event_stored": self.stored}
 
 
 _decode_scan = msgspec.json.Decoder(_ScanRequest).decode
+_decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 class Hot:
@@ -144,6 +201,7 @@ class Hot:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._lateness = round(monitor.settings.lateness * 1_000_000)
+        self._log = ScanLog(monitor.scan_log, monitor.pseudonym_key)
         self.routes: dict[tuple[str, str], Callable[[Scope, Receive, Send], Awaitable[None]]] = {
             ("POST", "/api/v1/security/events"): self.events,
             ("POST", "/api/v1/scan"): self.scan,
@@ -168,42 +226,85 @@ class Hot:
         await respond(send, 202, json_bytes(body))
 
     async def scan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Judge one text; the verdict is also an event."""
-        request = _scan_request(await read_body(scope, receive), _media_type(scope))
+        """Judge one text or many; each verdict is also an event."""
+        media_type = _media_type(scope)
+        body = await read_body(scope, receive)
+        source = self._source(scope)
+        if media_type in _NDJSON:
+            lines = [(line, text) for line, text in enumerate(body.splitlines(), 1) if text.strip()]
+            answers = await self._each(lines, source)
+            await respond(send, 200, b"".join(json_bytes(one) + b"\n" for one in answers), "application/x-ndjson")
+        elif media_type != "application/json":
+            raise Problem("media_type", "send application/json (an object or a list) or application/x-ndjson")
+        elif body.lstrip()[:1] == b"[":
+            answers = await self._each(list(enumerate(_elements(body), 1)), source)
+            await respond(send, 200, json_bytes({"results": answers}))
+        else:
+            answer = await self._judged(body)
+            await self._store([answer], source)
+            await respond(send, 200, json_bytes(answer.body()))
+
+    async def _each(self, elements: list[tuple[int, bytes]], source: Source) -> list[dict[str, object] | _Refused]:
+        """Return the verdict on each element, in order; one that can't be judged does not spoil the others."""
+        if len(elements) > MAX_EVENTS:
+            raise Problem("too_large", f"a body holds at most {MAX_EVENTS} texts; send it in parts")
+        answers: list[_Answer | _Refused] = []
+        for line, raw in elements:
+            try:
+                answers.append(await self._judged(raw))
+            except Problem as problem:
+                answers.append(_Refused(line, str(problem)))
+            await asyncio.sleep(0)  # others' requests come between two texts
+        await self._store([answer for answer in answers if isinstance(answer, _Answer)], source)
+        return [answer.body() if isinstance(answer, _Answer) else answer for answer in answers]
+
+    async def _judged(self, raw: bytes) -> _Answer:
+        """
+        Return the verdict on one element, counted and logged.
+
+        Raises:
+            Problem: It can't be judged; says why, and never quotes the text.
+        """
+        request = _scan_request(raw)
+        context = _context(request)
+        metrics = self._monitor.metrics.scans
         try:
-            result = self._monitor.scanner.scan(request.prompt, request.response, engines=request.engines)
+            address = None if request.ip_address is None else canonical_address(request.ip_address)
+            result = await self._scanned(request, context, len(raw))
         except InputTooLong as err:
             raise Problem("too_large", str(err)) from None
-        except ConfigError as err:
+        except (ConfigError, RejectedEvent) as err:
             raise Problem("invalid", str(err)) from None
         except Exception:
-            self._monitor.metrics.scan_errors.inc()
+            metrics.count_error()
             raise
-        event = self._scan_event(request, result)
-        self._monitor.metrics.count_scan(result)
-        self._log_scan(request, result)
-        try:
-            await self._monitor.intake.accept([(1, event)], self._source(scope))
-            stored = True
-        except OutsideError as err:
-            if not err.retryable:
-                raise
-            stored = False  # a verdict is never withheld (decisions, E3)
-            self._monitor.metrics.scan_events_lost.inc()
-        answer = msgspec.to_builtins(result) | {"scan_id": event.event_id, "event_stored": stored}
-        await respond(send, 200, json_bytes(answer))
+        metrics.count(result, session_id=request.session_id)
+        self._log.record(
+            result, input_length=len(request.prompt), user_id=request.user_id, session_id=request.session_id
+        )
+        return _Answer(result, self._scan_event(request, address, result))
 
-    def _scan_event(self, request: _ScanRequest, result: ScanResult) -> Event:
-        """Return the verdict as an event, checked as any event from outside is."""
-        fields = {
-            "event_type": EventType.SCAN,
-            "severity": Severity.LOW if result.is_safe else Severity.HIGH,
-            "timestamp": iso(self._monitor.clock()),
-            "user_id": request.user_id,
-            "session_id": request.session_id,
-            "service_name": request.service_name,
-            "ip_address": request.ip_address,
-            "details": {
+    async def _scanned(self, request: _ScanRequest, context: AnalysisContext | None, size: int) -> ScanResult:
+        scan = partial(
+            self._monitor.scanner.scan,
+            request.prompt,
+            request.response,
+            engines=request.engines,
+            context=context,
+        )
+        return scan() if size <= _INLINE_BYTES else await asyncio.to_thread(scan)
+
+    def _scan_event(self, request: _ScanRequest, address: str | None, result: ScanResult) -> Event:
+        return Event(
+            event_id=new_id(),
+            event_type=EventType.SCAN,
+            severity=Severity.LOW if result.is_safe else Severity.HIGH,
+            timestamp=datetime.fromtimestamp(self._monitor.clock() / 1_000_000, UTC),
+            user_id=None if request.user_id is None else canonical_user(request.user_id),
+            session_id=request.session_id,
+            service_name=request.service_name,
+            ip_address=address,
+            details={
                 "is_safe": result.is_safe,
                 "threat_type": result.threat_type,
                 "risk_score": result.risk_score,
@@ -213,34 +314,42 @@ class Hot:
                 "input_length": len(request.prompt),
                 "latency_ms": result.latency_ms,
             },
-        }
-        parsed = parse_json(json_bytes(fields), new_id)
-        if parsed.rejected:
-            raise Problem("invalid", f"{parsed.rejected[0].field}: {parsed.rejected[0].reason}")
-        return parsed.events[0][1]
-
-    def _log_scan(self, request: _ScanRequest, result: ScanResult) -> None:
-        tell = self._monitor.scan_log.info if result.is_safe else self._monitor.scan_log.warning
-        tell(
-            "scan_completed" if result.is_safe else "security_threat_detected",
-            user_id=pseudonym(self._monitor.pseudonym_key, request.user_id),
-            session_id=pseudonym(self._monitor.pseudonym_key, request.session_id),
-            input_length=len(request.prompt),
-            risk_score=result.risk_score,
-            is_safe=result.is_safe,
-            threat_type=result.threat_type.value if result.threat_type else None,
-            engines_triggered=list(result.triggered_engines),
-            latency_ms=result.latency_ms,
         )
 
+    async def _store(self, answers: list[_Answer], source: Source) -> None:
+        """Make the verdicts' events durable; a verdict is never withheld, so it says where that failed."""
+        events = [(line, answer.event) for line, answer in enumerate(answers, 1)]
+        try:
+            await self._monitor.intake.accept(events, source)
+        except OutsideError as err:
+            if not err.retryable:
+                raise
+            self._monitor.metrics.scan_events_lost.inc(len(answers))
+            return
+        for answer in answers:
+            answer.stored = True
 
-def _scan_request(body: bytes, media_type: str) -> _ScanRequest:
-    if media_type != "application/json":
-        raise Problem("media_type", "send application/json: an object with `prompt`")
+
+def _elements(body: bytes) -> list[bytes]:
     try:
-        request = _decode_scan(body)
+        return [bytes(raw) for raw in _decode_elements(body)]
+    except (ValueError, RecursionError):
+        raise Problem("malformed", "the body is not a list in JSON and UTF-8") from None
+
+
+def _scan_request(raw: bytes) -> _ScanRequest:
+    try:
+        return _decode_scan(raw)
     except msgspec.ValidationError as err:
         raise Problem("invalid", str(err)) from None
-    except msgspec.DecodeError:
-        raise Problem("malformed", "the body is not JSON in UTF-8") from None
-    return request
+    except (ValueError, RecursionError):
+        raise Problem("malformed", "the text is not an object in JSON and UTF-8") from None
+
+
+def _context(request: _ScanRequest) -> AnalysisContext | None:
+    if request.context is None:
+        return None
+    try:
+        return AnalysisContext(**msgspec.structs.asdict(request.context))
+    except TypeError as err:  # says what has another shape and where, never what it holds
+        raise Problem("invalid", f"context: {err}") from None

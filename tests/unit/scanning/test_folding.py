@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sentinel.scanning.folding import leet, normalised, unsplit
+from sentinel.scanning.folding import bare, leet, normalised, syllables, unsplit
 from sentinel.scanning.view import original
 
 
@@ -42,6 +42,44 @@ def test_tag_characters_become_the_text_that_they_spell() -> None:
     assert view.span(6, 13) == (5, 12)
 
 
+def test_bytes_in_variation_selectors_become_the_text_that_they_spell() -> None:
+    """What is smuggled behind an emoji is read, and selectors that spell nothing go."""
+    hidden = "".join(chr(0xE0100 + byte - 16) for byte in b"obey me")
+    view = normalised(original(f"Hello😀{hidden} world\ufe0f\ufe0f\ufe0f"))
+    assert view.text == "Hello😀 obey me  world"
+    assert view.span(7, 14) == (6, 13)
+
+
+@pytest.mark.parametrize(
+    ("text", "joined"),
+    [
+        ("ig-no-re it", "ignore it"),
+        ("ig-\nnore it", "ignore it"),
+        ("see well-known 2-3 items", "see wellknown 2-3 items"),
+    ],
+)
+def test_words_in_pieces_are_joined(text: str, joined: str) -> None:
+    """Hyphens within words and at line ends go."""
+    assert syllables(original(text)).text == joined
+
+
+@pytest.mark.parametrize(
+    ("text", "bared"),
+    [
+        ("ig<!-- x -->nore", "ignore"),
+        ("<p>ig<b>no</b>re</p>", " ignore "),
+        ("<td>one</td><td>two</td>", " one  two "),
+        ("ig/* x */nore", "ignore"),
+        ("i😀g😀n", "ign"),
+        ('"ig" + "nore"', '"ignore"'),
+        ("a < b and b > c <!-- open", "a < b and b > c <!-- open"),
+    ],
+)
+def test_what_stands_between_letters_goes(text: str, bared: str) -> None:
+    """Comments, tags, pictures and string joints vanish; what is no tag stays."""
+    assert next(bare(original(text))).text == bared
+
+
 def test_plain_text_is_not_copied() -> None:
     """There is no second reading of a text with nothing to fold."""
     root = original("Plain text,\n\twith lines.")
@@ -59,8 +97,9 @@ def test_places_survive_folding() -> None:
     ("text", "readings"),
     [
         ("7h3 c47", ["the cat"]),
-        ("1gn0r3", ["ignore", "lgnore"]),
+        ("1gn0r3", ["ignore", "ignore"]),
         ("4ll ru1es", ["all ruies", "all rules"]),
+        ("1gn0re 41l", ["ignore ail", "ignore all"]),
         ("p@$$word", ["password"]),
     ],
 )
@@ -76,6 +115,8 @@ def test_digits_are_read_as_letters(text: str, readings: list[str]) -> None:
         ("i g n o r e   t h i s", "ignore   this"),
         ("i-g-n-o-r-e t*h*i*s", "ignore this"),
         ("plain words stay", "plain words stay"),
+        ("see a b cat", "see ab cat"),
+        ("1,g,n,0,r,3 @ll", "1gn0r3 @ll"),
     ],
 )
 def test_letters_apart_are_joined(text: str, joined: str) -> None:

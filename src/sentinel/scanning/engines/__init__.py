@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 from sentinel.errors import ConfigError
-from sentinel.model import Finding, ScanThreat
+from sentinel.model import Finding, ScanThreat, ToolCall, Turn
 from sentinel.scanning.text import Source, Text
 
-__all__ = ["Engine", "Flags", "Ignores", "load_engines", "rule_findings"]
+__all__ = ["CallEngine", "Engine", "Flags", "Ignores", "TurnEngine", "load_engines", "rule_findings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,22 @@ class Engine(Protocol):
 
     def examine(self, text: Text) -> Iterable[Finding]:
         """Return what it finds in one text."""
+
+
+@runtime_checkable
+class CallEngine(Protocol):
+    """An engine that also looks at the calls of tools together, such as a read followed by a mail."""
+
+    def examine_calls(self, calls: Sequence[ToolCall]) -> Iterable[Finding]:
+        """Return what it finds in the calls, in their order; sources are `tool_call:0` and so on."""
+
+
+@runtime_checkable
+class TurnEngine(Protocol):
+    """An engine that also looks at a conversation."""
+
+    def examine_turns(self, turns: Sequence[Turn], risks: Sequence[float]) -> Iterable[Finding]:
+        """Return what it finds, given all turns, the prompt last, and the risk of each taken alone."""
 
 
 def rule_findings(engine: Engine, text: Text) -> Iterable[Finding]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
+import string
+import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sentinel.model import Finding, ScanThreat
 from sentinel.scanning.engines import Flags, Ignores
@@ -14,17 +17,21 @@ from sentinel.scanning.text import Source, Text
 __all__ = ["Secret"]
 
 # A secret in base64 or behind %-signs is as secret; one that appears by turning letters round is chance.
-_CHANCE = frozenset({"rot13", "reversed", "leet", "leet_l", "split"})
+_CHANCE = frozenset({"rot13", "reversed", "reversed_words", "leet", "leet_l", "split", "syllables"})
 _PLACEHOLDER = re.compile(
-    r"example|placeholder|randomstring|changeme|change_me|dummy|redacted|1234567890"
+    r"example|placeholder|randomstring|changeme|change_me|dummy|redacted|12345678|abcdefgh|deadbeef"
     r"|\b(?:your|my|test)[_-]|[_-]here|-(?:token|value)@|:\w*(?:pass(?:word|wd)?|pwd|secret|token)@"
-    r"|x{4}|\*{4}|\.{3}|<|\$\{",
+    r"|x{4}|\*{4}|#{4}|\.{3}|<|[$#%]\{|\{\{|\b(?:process|os)\.env",
     re.IGNORECASE,
 )
+_PUBLISHED = re.compile(r"1234567890|1516239022|john ?doe|example|\btest\b|\badmin\b", re.IGNORECASE)
+"""What the tokens of tutorials say of themselves."""
 _LEAST_BITS_PER_CHARACTER = 3.0
 """Shannon entropy of the value: sixteen random hexadecimal digits have about 3.3 bits each, English words 2.5 to 3."""
-_NAMED = {"secret.assigned"}
+_NAMED = frozenset({"secret.assigned", "secret.connection_string", "secret.curl_user", "secret.header"})
 """Rules whose match begins with the name of the value, which may be any word."""
+_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_CHECKSUM_CHARS = 6
 
 
 class Secret:
@@ -44,14 +51,37 @@ class Secret:
     def examine(self, text: Text) -> Iterator[Finding]:
         """Yield one finding for each value that looks like a secret in use."""
         for hit in text.hits_of(self.id):
-            if _CHANCE.isdisjoint(hit.view.name.split("/")) and _is_in_use(hit.text, named=hit.rule.id in _NAMED):
+            if _CHANCE.isdisjoint(hit.view.name.split("/")) and _is_in_use(hit.rule.id, hit.text):
                 yield hit.finding(text.source)
 
 
-def _is_in_use(value: str, *, named: bool) -> bool:
+def _is_in_use(rule_id: str, value: str) -> bool:
+    if rule_id in _NAMED:
+        value = re.split(r"[\s:=>\"']+", value.rstrip("\"'; "))[-1]
+        return not _PLACEHOLDER.search(value) and _is_mixed(value)
     if _PLACEHOLDER.search(value) or _bits_per_character(value) < _LEAST_BITS_PER_CHARACTER:
         return False
-    return not named or _is_mixed(re.split(r"[\s:=>\"']+", value.rstrip("\"'"))[-1])
+    return _CHECKS.get(rule_id, _anything)(value)
+
+
+def _anything(_: str) -> bool:
+    return True
+
+
+def _is_unpublished(token: str) -> bool:
+    """Whether the claims of a web token (JWT, RFC 7519) are other than those of the tokens in tutorials."""
+    claims = token.split(".")[1]
+    try:
+        return not _PUBLISHED.search(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)).decode())
+    except ValueError:
+        return False
+
+
+def _has_checksum(token: str) -> bool:
+    """Whether the last six characters of one of our tokens are the CRC-32 of the others, in base 62."""
+    number = zlib.crc32(token[:-_CHECKSUM_CHARS].encode())
+    digits = (number // len(_ALPHABET) ** place % len(_ALPHABET) for place in range(_CHECKSUM_CHARS))
+    return token[-_CHECKSUM_CHARS:] == "".join(_ALPHABET[digit] for digit in digits)
 
 
 def _bits_per_character(value: str) -> float:
@@ -61,5 +91,11 @@ def _bits_per_character(value: str) -> float:
 
 def _is_mixed(value: str) -> bool:
     """Whether a value looks drawn by lot: letters and digits, many different ones."""
-    varied = _bits_per_character(value) >= _LEAST_BITS_PER_CHARACTER
+    varied = bool(value) and _bits_per_character(value) >= _LEAST_BITS_PER_CHARACTER
     return varied and any(char.isdecimal() for char in value) and any(char.isalpha() for char in value)
+
+
+_CHECKS: Mapping[str, Callable[[str], bool]] = {
+    "secret.jwt": _is_unpublished,
+    "secret.sentinel": _has_checksum,
+}

@@ -1,0 +1,1 @@
+"""The classifier: a linear model over hashed n-grams, numpy alone; `training/` makes its weights."""

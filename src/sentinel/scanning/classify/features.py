@@ -1,0 +1,200 @@
+"""
+What the classifier sees of a text: hashed character n-grams, shapes, words, word pairs.
+
+Theory of operation. A text becomes an array of code points, each folded to one character by table (case, marks,
+compatibility forms, digits, white space), runs of spaces to one. At each position begin four n-grams of 2 to 5
+characters and one shape, the classes (upper, lower, digit, bracket, ...) of six characters as they were typed, which
+is how gibberish and code differ from prose. Where a word begins stand the word, the pair with the next word and the
+pair with the one after; a repeated word pairs with itself in a feature of its own, so that floods look alike whatever
+floods. All hashes are polynomials modulo 2**32, computed for all positions at once: a word's is a difference of
+prefix sums times an inverse power. The same code makes the features in training and at run time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "BUCKET_BITS",
+    "LATIN",
+    "MOST_CHARS",
+    "SCRIPTS",
+    "Features",
+    "Folded",
+    "Tables",
+    "features",
+    "fold",
+    "main_script",
+    "window_size",
+    "window_starts",
+]
+
+Ints = NDArray[Any]
+
+BUCKET_BITS = 19
+SCRIPTS = ("none", "latin", "cyrillic", "cjk", "arabic", "devanagari", "other", "other_unspaced")
+"""What the codes of `Tables.script` mean."""
+LATIN = SCRIPTS.index("latin")
+_LOWER, _UPPER = 0, 1
+_WORD_SHAPES = 4
+"""Shapes below this one belong to words: lower case, upper case, digit, letter without case."""
+_WINDOW, _DENSE_WINDOW = 330, 150
+"""Characters of a window; the smaller one where a character is a syllable or a word."""
+_DENSE_SCRIPTS = (SCRIPTS.index("cjk"), SCRIPTS.index("other_unspaced"))
+
+_NGRAMS = 4
+_SHAPE_LENGTH = 6
+_PADDING = _SHAPE_LENGTH
+_LAST_CODE = 0xFFFF
+"""Characters beyond the basic plane (emoji, rare ideographs) count as one."""
+_SPACE = 0x20
+
+_FACTOR = np.uint32(0x01000193)
+_INVERSE = np.uint32(pow(int(_FACTOR), -1, 2**32))
+_FIRST, _SECOND, _THIRD = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35), np.uint32(0x27D4EB2F)
+_REPEATED = np.uint32(0x165667B1)
+_MIX = np.uint32(0x9E3779B1)
+_SHIFT = np.uint32(32 - BUCKET_BITS)
+_SALTS = np.array([[0x3C6EF372], [0x1B873593], [0xE6546B64], [0xCC9E2D51], [0x2545F491]], np.uint32)
+MOST_CHARS = 2**15
+"""Characters that `features` takes at once; powers are kept ready for so many."""
+_POWERS = np.cumprod(np.full(MOST_CHARS, _FACTOR), dtype=np.uint32)
+_INVERSES = np.cumprod(np.full(MOST_CHARS, _INVERSE), dtype=np.uint32)
+
+
+class Tables(NamedTuple):
+    """
+    What each code point of the basic plane becomes; arrays of 65,536.
+
+    They are shipped with the weights, not computed: Unicode differs between Python versions, verdicts must not.
+    """
+
+    fold: Ints
+    """uint32: the folded character."""
+    shape: Ints
+    """uint32: a class from 0 to 15."""
+    script: Ints
+    """uint8: an index into `SCRIPTS`."""
+
+
+class Folded(NamedTuple):
+    """A text as code points, spaces collapsed, with one space at each end."""
+
+    chars: Ints
+    shapes: Ints
+    scripts: Ints
+    positions: Ints
+    """Of each character in the text; -1 for the space before it."""
+
+
+class Features(NamedTuple):
+    """The buckets of one block, and where they stand."""
+
+    grams: Ints
+    """(5, n): one column for each character."""
+    words: Ints
+    word_at: Ints
+    """The character at which each of `words` begins."""
+
+
+def fold(text: str, tables: Tables) -> Folded:
+    """Return the text folded; any `str` will do."""
+    padded = f" {text} "
+    if padded.isascii():
+        codes: Ints = np.frombuffer(padded.encode(), np.uint8)
+    else:
+        codes = np.minimum(np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), np.uint32), _LAST_CODE)
+    chars = tables.fold.take(codes)
+    positions = np.arange(-1, len(codes) - 1)
+    spaces = chars == _SPACE
+    doubled = spaces[1:] & spaces[:-1]
+    if doubled.any():
+        kept = np.flatnonzero(np.concatenate(([True], ~doubled)))
+        codes, chars, positions = codes.take(kept), chars.take(kept), positions.take(kept)
+    shapes = tables.shape.take(codes)
+    if text.isupper():
+        # Shouting is a habit of some people and a disguise of others: it must say nothing.
+        shapes[shapes == _UPPER] = _LOWER
+    return Folded(chars, shapes, tables.script.take(codes), positions)
+
+
+def features(chars: Ints, shapes: Ints) -> Features:
+    """
+    Return the buckets of at most 32,768 folded characters.
+
+    Args:
+        chars: uint32, `Folded.chars` or a part of it.
+        shapes: uint32, as long.
+    """
+    words, word_at = _word_hashes(chars, shapes)
+    return Features(_buckets(_gram_hashes(chars, shapes)), _buckets(words), word_at)
+
+
+def window_size(scripts: Ints) -> int:
+    """Return how many characters a window of a text in these scripts has: 330, or 150 where most have no spaces."""
+    if scripts.max() <= LATIN:
+        return _WINDOW
+    counts = np.bincount(scripts, minlength=len(SCRIPTS))
+    return _DENSE_WINDOW if counts[list(_DENSE_SCRIPTS)].sum() > len(scripts) / 4 else _WINDOW
+
+
+def main_script(counts: Ints) -> Ints:
+    """
+    Return the scripts, indices into `SCRIPTS`, of most letters; Latin where there is none.
+
+    Args:
+        counts: Letters by script along the first axis. Latin ones count a third: the letters that other alphabets
+            share with it have become Latin in the plain reading of a text.
+    """
+    weighed = counts[LATIN:] * 3
+    weighed[0] //= 3
+    scripts: Ints = np.argmax(weighed, axis=0) + LATIN
+    return scripts
+
+
+def window_starts(length: int, size: int) -> Ints:
+    """Return where the windows over `length` characters begin: every half window, the last one ends with the text."""
+    if length <= size:
+        return np.zeros(1, np.intp)
+    return np.append(np.arange(0, length - size, size // 2), length - size)
+
+
+def _buckets(hashes: Ints) -> Ints:
+    hashes *= _MIX
+    hashes >>= _SHIFT
+    return hashes
+
+
+def _gram_hashes(chars: Ints, shapes: Ints) -> Ints:
+    n = len(chars)
+    padded = np.zeros(n + _PADDING, np.uint32)
+    padded[:n] = chars
+    hashes = np.empty((1 + _NGRAMS, n), np.uint32)
+    before = chars
+    for length in range(1, 1 + _NGRAMS):
+        row = hashes[length]
+        np.multiply(before, _FACTOR, out=row)
+        row += padded[length : n + length]
+        before = row
+    padded[:n] = shapes
+    pairs = padded[:-1] | padded[1:] << 4
+    hashes[0] = pairs[:n] | pairs[2 : n + 2] << 8 | pairs[4 : n + 4] << 16
+    hashes += _SALTS
+    return hashes
+
+
+def _word_hashes(chars: Ints, shapes: Ints) -> tuple[Ints, Ints]:
+    inside = shapes < _WORD_SHAPES
+    inside[0] = inside[-1] = False
+    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    before, last = edges[::2], edges[1::2]
+    sums = np.cumsum(chars * _POWERS[: len(chars)], dtype=np.uint32)
+    words = (sums.take(last) - sums.take(before)) * _INVERSES.take(before)
+    pairs = words[:-1] * _FIRST + words[1:] * _SECOND
+    pairs[words[:-1] == words[1:]] = _REPEATED
+    skips = words[:-2] * _SECOND + words[2:] * _THIRD
+    skips[words[:-2] == words[2:]] = _REPEATED
+    return np.concatenate((words, pairs, skips)), np.concatenate((before, before[:-1], before[:-2]))

@@ -1,0 +1,1 @@
+"""Attack grammars, their benign twins, and what expands them."""
