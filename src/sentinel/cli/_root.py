@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sentinel.cli import blocks, ingest, scan, serve, token
+from sentinel.cli import blocks, ingest, rules, scan, serve, token
 
 __all__ = ["app"]
 
@@ -20,4 +20,5 @@ app.command()(scan.scan)
 app.command()(serve.serve)
 app.command()(ingest.ingest)
 app.add_typer(blocks.app, name="blocks")
+app.add_typer(rules.app, name="rules")
 app.add_typer(token.app, name="token")
