@@ -2,60 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-
-import msgspec
 import pytest
 
-from sentinel.detection import Engine, Rule, RuleSet, parse_rules, shipped_rules
-from sentinel.detection.rule import Step
-from sentinel.detection.sigma.parse import parse_timespan
-from sentinel.model import Event, Signal, StoredEvent, micros
+from sentinel.detection import Rule, parse_rules, shipped_rules
+from sentinel.detection.examples import failures
+from sentinel.model import Event
 
 RULES = parse_rules(shipped_rules())
-START = datetime(2026, 1, 5, 12, tzinfo=UTC)
+WRONG = list(failures(RULES))
 
 
-def played(steps: Sequence[Step]) -> list[StoredEvent]:
-    """Return the events of an example, one after the other from a full hour on."""
-    events: list[StoredEvent] = []
-    moment = START
-    for step in steps:
-        for _ in range(step.times):
-            fields = {"event_id": str(len(events)), "severity": "low", "timestamp": moment, **step.event}
-            event = msgspec.convert(fields, Event)
-            at = micros(moment)
-            events.append(StoredEvent(seq=len(events) + 1, at=at, received_at=at, late=False, event=event))
-            moment += timedelta(microseconds=parse_timespan(step.every))
-    return events
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.id) for rule in RULES.rules])
+def test_examples_do_what_they_show(rule: Rule) -> None:
+    """Every run under `fires` makes the rule fire, and every one under `silent` leaves it silent."""
+    assert [reason for name, reason in WRONG if name == rule.id] == []
 
 
-def signals_of(rules: RuleSet, steps: Sequence[Step]) -> list[Signal]:
-    events = played(steps)
-    engine = Engine(rules)
-    engine.warm((), engine.needs(events))
-    return engine.add(events)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("", []),
+        (("times: 3", "times: 2"), ["fires 1: the rule stays silent"]),
+        (("times: 2}", "times: 4}"), ["silent 1: the rule fires"]),
+        (("event_type: authentication", "event_type: gossip"), ["fires 1: not an event"]),
+    ],
+)
+def test_an_example_that_does_something_else_is_named(change: tuple[str, str] | str, reason: list[str]) -> None:
+    """Whoever writes a rule is told which of its examples is wrong."""
+    text = EXAMPLE.replace(*change, 1) if change else EXAMPLE
+    assert [
+        told[: len(each)] for (_, told), each in zip(failures(parse_rules([("r", text)])), reason, strict=True)
+    ] == reason
 
 
-def examples(kind: str) -> list[object]:
-    return [
-        pytest.param(rule, steps, id=f"{rule.id}-{number}")
-        for rule in RULES.rules
-        for number, steps in enumerate(getattr(rule.examples, kind))
-    ]
-
-
-@pytest.mark.parametrize(("rule", "steps"), examples("fires"))
-def test_fires(rule: Rule, steps: Sequence[Step]) -> None:
-    """The events make the rule fire."""
-    assert rule.id in {signal.rule for signal in signals_of(RULES, steps)}
-
-
-@pytest.mark.parametrize(("rule", "steps"), examples("silent"))
-def test_silent(rule: Rule, steps: Sequence[Step]) -> None:
-    """The events leave the rule silent, and every one of their fields is real."""
-    assert rule.id not in {signal.rule for signal in signals_of(RULES, steps)}
+EXAMPLE = """
+name: failed
+logsource: {product: sentinel, category: authentication}
+detection: {failed: {success: false}, condition: failed}
+---
+name: many
+correlation: {type: event_count, rules: [failed], timespan: 10s, condition: {gte: 3}}
+sentinel:
+  examples:
+    fires: [[{event: {event_type: authentication, details: {success: false}}, times: 3}]]
+    silent: [[{event: {event_type: authentication, details: {success: false}}, times: 2}]]
+"""
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.id) for rule in RULES.rules if rule.emits])

@@ -1,7 +1,7 @@
 """
 The engine gives the oracle's answer whatever the order, the batches, the repetitions, and the evictions in between.
 
-Seeded by hand rather than by hypothesis: 2,000 streams of a hundred events would take it minutes.
+Seeded by hand rather than by hypothesis: it would take minutes for as many streams.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from tests.oracle import oracle
 
 from sentinel.detection import Engine, Rule, parse_rules
+from sentinel.detection.rule import Base
+from sentinel.detection.window import Kind
 from sentinel.model import Event, EventType, Severity, Signal, StoredEvent
 
-STREAMS = 2_000
+STREAMS = 300
 SECOND = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,10 +50,73 @@ SHAPES = [
     (2, 10, 25, "[failed, denied]", "[ip_address]"),  # S > T, not a multiple
     (4, 20, 7, "[failed, denied]", "[]"),  # T not a multiple of S
 ]
+OTHER = """
+---
+name: {name}
+correlation: {{{correlation}}}
+sentinel: {{suppress: {s}s}}
+"""
+VALUES = "type: value_count, rules: [failed, denied], group-by: [ip_address]"
+WHO = "type: event_count, rules: [failed, denied], group-by: [who]"
+STEPS = "rules: [failed, denied, odd], timespan: 10s"
+CORRELATIONS = [
+    ("values", 10, f"{VALUES}, timespan: 10s, condition: {{field: value, gte: 2}}"),
+    ("values-short", 3, f"{VALUES}, timespan: 10s, condition: {{field: value, gt: 2}}"),
+    ("values-long", 25, f"{VALUES}, timespan: 10s, condition: {{field: value, gte: 4}}"),
+    ("sum", 20, "type: value_sum, rules: [failed], timespan: 20s, condition: {field: rows, gte: 9.5}"),
+    ("sum-short", 7, f"{VALUES.replace('count', 'sum')}, timespan: 20s, condition: {{field: rows, gt: 6}}"),
+    ("all-of", 10, f"type: temporal, {STEPS}"),
+    ("two-of", 4, f"type: temporal, {STEPS}, group-by: [ip_address], condition: {{gte: 2}}"),
+    ("ordered", 10, f"type: temporal_ordered, {STEPS}, group-by: [ip_address]"),
+    ("ordered-short", 3, "type: temporal_ordered, rules: [odd, failed], group-by: [user_id], timespan: 7s"),
+    (
+        "alias",
+        10,
+        f"{WHO}, timespan: 10s, condition: {{gte: 2}}, aliases: {{who: {{failed: user_id, denied: details.owner}}}}",
+    ),
+    # Correlations over correlations, by the whole group and by a part of it.
+    ("chain", 40, "type: event_count, rules: [values], group-by: [ip_address], timespan: 30s, condition: {gte: 2}"),
+    ("chain-spread", 30, "type: value_count, rules: [pairs], timespan: 30s, condition: {field: ip_address, gte: 2}"),
+    ("chain-chain", 60, "type: event_count, rules: [chain], timespan: 60s, condition: {gte: 2}"),
+    ("chain-mixed", 9, "type: temporal_ordered, rules: [two-of, odd], group-by: [ip_address], timespan: 15s"),
+    (
+        "pairs",
+        5,
+        "type: event_count, rules: [failed], group-by: [ip_address, user_id], timespan: 5s, condition: {gt: 1}",
+    ),
+    # Judged on closing.
+    ("few", 10, "type: event_count, rules: [failed], group-by: [ip_address], timespan: 10s, condition: {lt: 3}"),
+    ("some", 3, "type: event_count, rules: [failed], timespan: 10s, condition: {gte: 2, lte: 4}"),
+    ("never-two", 25, f"{VALUES}, timespan: 10s, condition: {{field: value, neq: 2}}"),
+    ("one", 10, f"{VALUES}, timespan: 10s, condition: {{field: value, eq: 1}}"),
+    ("little", 10, f"{VALUES.replace('count', 'sum')}, timespan: 10s, condition: {{field: rows, lte: 3}}"),
+    ("mean", 10, f"{VALUES.replace('count', 'avg')}, timespan: 10s, condition: {{field: rows, gt: 1.5}}"),
+    ("alone-of", 10, f"type: temporal, {STEPS}, group-by: [ip_address], condition: {{lt: 2}}"),
+    ("chain-few", 60, "type: event_count, rules: [values-short], timespan: 30s, condition: {lt: 4}"),
+    ("chain-closed", 30, "type: event_count, rules: [few], group-by: [ip_address], timespan: 30s, condition: {gte: 2}"),
+]
+ODD = """
+---
+name: odd
+logsource: {product: sentinel}
+detection: {odd: {odd: true}, condition: odd}
+"""
 RULES = parse_rules(
-    [("rules", BASES + "".join(COUNT.format(n=n, t=t, s=s, rules=r, fields=f) for n, t, s, r, f in SHAPES))]
+    [
+        (
+            "rules",
+            BASES
+            + ODD
+            + "".join(COUNT.format(n=n, t=t, s=s, rules=r, fields=f) for n, t, s, r, f in SHAPES)
+            + "".join(OTHER.format(name=name, s=s, correlation=text) for name, s, text in CORRELATIONS),
+        )
+    ]
 )
+assert not RULES.refused, RULES.refused
+FEWER = parse_rules([("rules", BASES + COUNT.format(n=2, t=10, s=10, rules="[failed]", fields="[ip_address]"))])
 EMITTING = [rule for rule in RULES.rules if rule.emits]
+# Of these, an event out of order may prove a trigger that is not kept; see the theory in window.py.
+LAST_MAY_LAG = {Kind.VALUE_COUNT, Kind.TEMPORAL}
 TIME_EDGES = [0, 1, 3 * SECOND, 5 * SECOND, 6 * SECOND, 7 * SECOND, 10 * SECOND, 20 * SECOND, 25 * SECOND]
 
 Answer = dict[str, tuple[int, int, int]]
@@ -76,7 +142,14 @@ def stored(dice: random.Random, seq: int, at: int) -> StoredEvent:
         timestamp=EPOCH + timedelta(microseconds=at),
         ip_address=dice.choice(["192.0.2.1", "192.0.2.1", "192.0.2.2", None]),
         user_id=dice.choice(["erin", "frank"]),
-        details={"success": dice.random() < 0.1, "granted": dice.random() < 0.4, "odd": dice.random() < 0.2},
+        details={
+            "success": dice.random() < 0.1,
+            "granted": dice.random() < 0.4,
+            "odd": dice.random() < 0.2,
+            "value": dice.choice("abcd"),
+            "owner": dice.choice(["erin", "grace"]),
+            "rows": dice.choice([0, 1, 2, 3, 0.5, 0.1, -4, "2", "much"]),
+        },
     )
     late, may_act = dice.random() < 0.05, dice.random() < dice.choice([0.0, 0.5, 0.9, 1.0])
     return StoredEvent(seq, at, at, late, event, dice.choice(list(Severity)), may_act)
@@ -90,21 +163,36 @@ class Driver:
         self.engine = Engine(RULES)
         self.store: list[StoredEvent] = []
         self.signals: dict[str, Signal] = {}
+        self.evicts = True
+        self.alive = -(10**9) * SECOND
+        """When windows were last closed."""
+
+    def close(self, now: int, lateness: int) -> None:
+        if self.dice.random() < 0.2:
+            self.engine = Engine(RULES)
+            start = self.engine.needs_to_close(self.alive, lateness)
+            self.engine.warm([event for event in self.store if event.at >= start], start)
+        self.alive = now
+        self.signals |= {signal.id: signal for signal in self.engine.close(now, lateness)}
 
     def give(self, batch: list[StoredEvent]) -> None:
         needed, end = self.engine.needs(batch), self.engine.warm_from
+        if self.dice.random() < 0.1:
+            self.engine = self.engine.replaced(self.dice.choice([FEWER, RULES]))
+            self.engine = self.engine.replaced(RULES)
+            end = self.engine.warm_from
+            needed -= 1000 * SECOND  # windows that nothing has closed yet would be lost otherwise
         if needed < end:
-            history = (
-                [event for event in self.store if needed <= event.at < end] if self.dice.random() < 0.5 else self.store
-            )
+            beyond = end if self.dice.random() < 0.5 else 10**18  # more does no harm
+            history = [event for event in self.store if needed <= event.at < beyond]
             self.dice.shuffle(history)
             middle = self.dice.randrange(len(history) + 1)
             self.engine.warm(history[:middle], end)
             self.engine.warm(history[middle:], needed)
         self.signals |= {signal.id: signal for signal in self.engine.add(batch)}
         known = {event.seq for event in self.store}
-        self.store += [event for event in batch if event.seq not in known]
-        if self.dice.random() < 0.2:
+        self.store += {event.seq: event for event in batch if event.seq not in known}.values()
+        if self.evicts and self.dice.random() < 0.2:
             self.engine.forget(self.dice.choice(self.store).at + self.dice.randrange(-30, 30) * SECOND)
 
     def give_all(self, deliveries: list[StoredEvent]) -> None:
@@ -112,14 +200,31 @@ class Driver:
             size = self.dice.randrange(1, 30)
             batch, deliveries = deliveries[:size], deliveries[size:]
             self.give(batch)
+        self.signals |= {signal.id: signal for signal in self.engine.close(None)}
 
     def answer(self, rule: Rule) -> Answer:
         return {s.id: (s.first, s.last, s.count) for s in self.signals.values() if s.rule == rule.id}
 
 
+def check(driver: Driver, events: list[StoredEvent], seed: int, *, exact: bool = False) -> None:
+    acting = [event for event in events if event.may_act]
+    for rule in EMITTING:
+        got, expected = driver.answer(rule), oracle(rule, events)
+        if rule.kind in LAST_MAY_LAG and not exact:
+            assert all(got[name][1] <= last for name, (_, last, _) in expected.items() if name in got)
+            got, expected = without_last(got), without_last(expected)
+        assert got == expected, f"seed {seed}, {rule.id}"
+        rightful = {s.id for s in driver.signals.values() if s.rule == rule.id and s.may_act}
+        assert rightful == oracle(rule, acting, events).keys() & expected.keys(), f"seed {seed}, {rule.id}, rights"
+
+
+def without_last(answer: Answer) -> Answer:
+    return {name: (first, 0, count) for name, (first, _, count) in answer.items()}
+
+
 @pytest.mark.parametrize("chunk", range(10))
 def test_engine_agrees_with_oracle(chunk: int) -> None:
-    """2,000 random streams, shuffled, cut into batches, evicted and replayed, give exactly the defined signals."""
+    """Random streams, shuffled, cut into batches, evicted, replayed and reloaded, give exactly the defined signals."""
     for seed in range(chunk * STREAMS // 10, (chunk + 1) * STREAMS // 10):
         dice = random.Random(seed)
         events = some_events(dice)
@@ -127,40 +232,54 @@ def test_engine_agrees_with_oracle(chunk: int) -> None:
         dice.shuffle(deliveries)
         driver = Driver(dice)
         driver.give_all(deliveries)
-        for rule in EMITTING:
-            assert driver.answer(rule) == oracle(rule, events), f"seed {seed}, {rule.id}"
-            rightful = {s.id for s in driver.signals.values() if s.rule == rule.id and s.may_act}
-            assert rightful == oracle(rule, [e for e in events if e.may_act]).keys(), f"seed {seed}, {rule.id}, rights"
+        check(driver, events, seed)
 
 
-def test_repetition_changes_nothing_but_count() -> None:
-    """Events delivered again, past the store, leave ids, times and rights alone; see `Window.insert` for `count`."""
-    for seed in range(200):
+def test_in_order_everything_is_exact() -> None:
+    """Events that come in order, in whatever batches, give the last trigger of every kind of rule as well."""
+    for seed in range(STREAMS // 10):
+        dice = random.Random(seed)
+        events = some_events(dice)
+        driver = Driver(dice)
+        driver.evicts = False
+        driver.give_all(sorted(events, key=lambda event: event.at))
+        check(driver, events, seed, exact=True)
+
+
+def test_repetition_changes_nothing() -> None:
+    """Events delivered again, past the store, are counted once."""
+    for seed in range(STREAMS // 10):
         dice = random.Random(seed)
         events = some_events(dice)
         deliveries = events + dice.choices(events, k=len(events))
         dice.shuffle(deliveries)
         driver = Driver(dice)
         driver.give_all(deliveries)
-        for rule in EMITTING:
-            expected, got = oracle(rule, events), driver.answer(rule)
-            assert {name: times[:2] for name, times in got.items()} == {n: t[:2] for n, t in expected.items()}, (
-                f"seed {seed}"
-            )
-            assert all(got[name][2] >= count for name, (_, _, count) in expected.items()), f"seed {seed}"
-            rightful = {s.id for s in driver.signals.values() if s.rule == rule.id and s.may_act}
-            assert rightful == oracle(rule, [e for e in events if e.may_act]).keys(), f"seed {seed}, {rule.id}, rights"
+        check(driver, events, seed)
 
 
-def test_repetition_of_kept_events_is_exact() -> None:
-    """While a window still holds an event, delivering it again doesn't count it again."""
-    for seed in range(200):
+def test_windows_close_by_the_clock_and_after_restarts() -> None:
+    """With events as late as is allowed, windows closed as time goes on, and restarts, the answer is the definition."""
+    lateness = 8 * SECOND
+    for seed in range(STREAMS // 10):
         dice = random.Random(seed)
-        events = some_events(dice)[:2]  # no cell drops anything: 2 N >= 2
+        events = [
+            msgspec.structs.replace(event, received_at=event.at + dice.randrange(lateness + 1))
+            for event in some_events(dice)
+        ]
+        deliveries = sorted(events, key=lambda event: event.received_at)
         driver = Driver(dice)
-        driver.give_all(events + dice.choices(events, k=10))
-        for rule in EMITTING:
-            assert driver.answer(rule) == oracle(rule, events), f"seed {seed}, {rule.id}"
+        while deliveries:
+            size = dice.randrange(1, 30)
+            batch, deliveries = deliveries[:size], deliveries[size:]
+            driver.give(batch)
+            driver.close(batch[-1].received_at, lateness)
+        driver.close(deliveries_end(events) + 10**9, lateness)
+        check(driver, events, seed)
+
+
+def deliveries_end(events: list[StoredEvent]) -> int:
+    return max(event.received_at for event in events)
 
 
 def test_severity_is_the_rule_level_capped_by_the_sources() -> None:
@@ -172,10 +291,14 @@ def test_severity_is_the_rule_level_capped_by_the_sources() -> None:
         driver.give_all(dice.sample(events, k=len(events)))
         for rule in EMITTING:
             for signal in (s for s in driver.signals.values() if s.rule == rule.id):
+                if rule.upstream or rule.on_close:
+                    continue
                 sources = [
                     e.max_severity.rank
                     for e in events
-                    if not e.late and rule.matches(e.event) and e.at // rule.suppress == signal.bucket
-                    if dict(rule.group(e.event) or ()) == signal.group and rule.group(e.event) is not None
+                    for part in rule.parts
+                    if isinstance(part.source, Base) and part.source.matches(e.event)
+                    if not e.late and e.at // rule.suppress == signal.bucket
+                    if (group := part.group(e.event)) is not None and dict(group) == signal.group
                 ]
                 assert signal.severity.rank == min(rule.level.rank, max(sources)), f"seed {seed}, {rule.id}"

@@ -1,29 +1,34 @@
-"""`sentinel ingest`: a log becomes events, and is told what they led to."""
+"""`sentinel ingest`: logs become events, and it is told what these led to."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import resource
+import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
+import msgspec
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from sentinel.cli._service import DataDir, ask, console, fail, on_service
 from sentinel.errors import ConfigError
+from sentinel.ingest import apache, jsonlog, nginx, sshd
 from sentinel.ingest.events import encode
-from sentinel.ingest.sshd import Reader
+from sentinel.ingest.files import Tail, bounded, file_lines, oldest_first
+from sentinel.ingest.lines import LineReader
 from sentinel.ingest.syslog import first_year
 from sentinel.model import Event
 from sentinel.settings import parse_duration
@@ -32,17 +37,32 @@ __all__ = ["ingest"]
 
 _PART = 2_000  # events in one request
 _PATIENCE_SECONDS = 300.0  # how long "no room" and "overloaded" are waited out
+_LOOK_SECONDS = 0.5  # between two looks at a file that is followed
+_AWAY_SECONDS = 2.0  # between two attempts to reach a service that went away
+_SOURCE_KEYS = ("product", "service", "category")
 
 
 class Format(StrEnum):
     """The logs that can be read."""
 
     SSHD = "sshd"
+    NGINX = "nginx"
+    APACHE = "apache"
+    JSON = "json"
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """How the service is to take the events."""
+
+    act: bool
+    lateness: float | None
+    own_rules: bool
 
 
 def ingest(  # noqa: PLR0917 - typer makes an option of each
-    file: Annotated[str, typer.Argument(help="The log, or - for standard input.")],
+    files: Annotated[list[str], typer.Argument(help="The log and its rotated parts, or - for standard input.")],
     log_format: Annotated[Format, typer.Option("--format", help="What kind of log it is.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what is written later; implies --act.")] = False,
     act: Annotated[bool, typer.Option("--act", help="Let what is decided take effect, from now on.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     tz: Annotated[str, typer.Option(help="Zone of times that name none.")] = "UTC",
@@ -50,6 +70,10 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     lateness: Annotated[
         str | None, typer.Option(help="Lines older than the newest before them by more are late; default none is.")
     ] = None,
+    logsource: Annotated[
+        str | None, typer.Option(help="What foreign JSON is, for the rules: product=aws,service=cloudtrail.")
+    ] = None,
+    time_field: Annotated[str, typer.Option(help="Where foreign JSON has its time.")] = "timestamp",
     rules: Annotated[
         list[str] | None, typer.Option("--rules", help="Folder with Sigma rules, or `default`; may be repeated.")
     ] = None,
@@ -61,34 +85,47 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     Taking the same log again changes nothing: each line is one event, known by what it says. Without --act decisions
     are computed and shown, and none takes effect.
 
-    Example: sentinel ingest /var/log/auth.log --format sshd --act
+    Example: sentinel ingest /var/log/auth.log* --format sshd --act
     """
-    assert log_format is Format.SSHD
-    zone, late = _zone(tz), _lateness(lateness)
-    started = time.monotonic()
-    with _opened(file) as stream:
-        now = datetime.now(UTC)
-        if year is None and stream.seekable():
-            year = first_year(stream, tz=zone, now=now)
-            stream.seek(0)
-        reader = Reader(tz=zone, year=year, now=now)
-        summary = on_service(
-            lambda client, running: _send(
-                client, reader, stream, act=act, lateness=late, refuse=running and bool(rules)
-            ),
-            {"data_dir": data_dir, "rules_dir": rules},
-        )
-    summary = {
+    zone, started = _zone(tz), time.monotonic()
+    order = _Order(act or follow, _lateness(lateness), own_rules=bool(rules))
+    paths = _paths(files, follow=follow)
+    source = _source(logsource, log_format)
+    if log_format is Format.SSHD and year is None and paths:
+        year = first_year(_lines(paths), tz=zone, now=datetime.now(UTC))
+    readers: dict[Format, Callable[[], LineReader]] = {
+        Format.SSHD: lambda: sshd.Reader(tz=zone, year=year, now=datetime.now(UTC)),
+        Format.NGINX: nginx.Reader,
+        Format.APACHE: apache.Reader,
+        Format.JSON: lambda: jsonlog.Reader(logsource=source, time_field=time_field, tz=zone),
+    }
+    reader = readers[log_format]()
+    flags: dict[str, object] = {"data_dir": data_dir, "rules_dir": rules}
+    if follow:
+        result = on_service(lambda client, running: _follow(client, running, reader, paths[0], order), flags)
+    else:
+        result = on_service(lambda client, running: _take(client, running, reader, _lines(paths), order), flags)
+    _tell(_summary(reader, result, started), reader, as_json=as_json, act=order.act)
+
+
+def _summary(reader: LineReader, result: dict[str, Any], started: float) -> dict[str, Any]:
+    return {
         "lines": reader.lines,
-        "events": summary.pop("events"),
-        "rejected": summary.pop("rejected"),
-        "duplicates": summary.pop("duplicates"),
+        "events": result.pop("events"),
+        "rejected": result.pop("rejected"),
+        "duplicates": result.pop("duplicates"),
         "ignored_lines": reader.ignored,
         "unknown_lines": reader.unknown,
         "seconds": round(time.monotonic() - started, 3),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-        **summary,
+        **result,
     }
+
+
+def _tell(summary: dict[str, Any], reader: LineReader, *, as_json: bool, act: bool) -> None:
+    if reader.unknown:
+        first = ", ".join(map(str, reader.unknown_at))
+        sys.stderr.write(f"sentinel: {reader.unknown:,} lines were not understood, the first at line {first}\n")
     if as_json:
         typer.echo(json.dumps(summary))
     else:
@@ -97,13 +134,37 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
         raise typer.Exit(1)
 
 
-def _opened(file: str) -> TextIO:
-    if file == "-":
-        return open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False)
-    try:
-        return Path(file).open(encoding="utf-8", errors="replace", newline="\n")
-    except OSError as err:
-        raise ConfigError(f"can't be read: {err.strerror}", where=file) from err
+# --- what the command line says
+
+
+def _paths(files: list[str], *, follow: bool) -> list[Path]:
+    """The files, oldest first; none for standard input."""
+    if files == ["-"] and not follow:
+        return []
+    if "-" in files:
+        raise ConfigError("standard input stands alone, and can't be followed", where="FILES")
+    if follow and len(files) > 1:
+        raise ConfigError("one file is followed at a time; read its rotated parts before", where="--follow")
+    return oldest_first(map(Path, files))
+
+
+def _lines(paths: list[Path]) -> Iterable[str]:
+    if not paths:
+        return bounded(open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False))
+    return chain.from_iterable(map(file_lines, paths))
+
+
+def _source(text: str | None, log_format: Format) -> dict[str, str]:
+    if text is None:
+        return {}
+    if log_format is not Format.JSON:
+        raise ConfigError("only JSON needs to be told what it is", where="--logsource")
+    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    if not all(parts.values()) or not parts.keys() <= set(_SOURCE_KEYS):
+        raise ConfigError(
+            f"write it like product=aws,service=cloudtrail; known are {', '.join(_SOURCE_KEYS)}", where="--logsource"
+        )
+    return parts
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -120,32 +181,104 @@ def _lateness(text: str | None) -> float | None:
         raise ConfigError(str(err), where="--lateness") from err
 
 
-async def _send(
-    client: httpx.AsyncClient, reader: Reader, stream: TextIO, *, act: bool, lateness: float | None, refuse: bool
+# --- to the service
+
+
+class _Forgotten(Exception):
+    """The service does not know the import any more: it was started anew."""
+
+
+async def _take(
+    client: httpx.AsyncClient, running: bool, reader: LineReader, lines: Iterable[str], order: _Order
 ) -> dict[str, Any]:
-    if refuse:
+    """Send a whole log as one import."""
+    await _prepare(client, running, order)
+    with _progress() as progress:
+        task = progress.add_task("reading", total=None)
+
+        def told(events: int) -> None:
+            progress.update(task, description=f"{reader.lines:,} lines, {events:,} events")
+
+        try:
+            return await _import(client, _parts(reader.read(lines)), order, told)
+        except _Forgotten:
+            fail("the service was started anew (send the log again: nothing is taken twice)", 1)
+
+
+async def _follow(
+    client: httpx.AsyncClient, running: bool, reader: LineReader, path: Path, order: _Order
+) -> dict[str, Any]:
+    """Send a log as it grows, each part as an import of its own, until SIGINT or SIGTERM."""
+    await _prepare(client, running, order)
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    total: dict[str, Any] = {"events": 0, "rejected": 0, "duplicates": 0}
+    rows: dict[str, dict[str, Any]] = {"signals": {}, "anomalies": {}, "decisions": {}}
+    with closing(Tail(path)) as tail:
+        while not stop.is_set():
+            for part in _parts(reader.read(tail.lines())):
+                result = await _until_taken(client, part, order)
+                for name in total:
+                    total[name] += result[name]
+                for name, known in rows.items():
+                    _announce(row for row in result[name] if row["id"] not in known)
+                    known |= {row["id"]: row for row in result[name]}
+            await _pause(stop, _LOOK_SECONDS)
+    return total | {name: list(known.values()) for name, known in rows.items()}
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        pass
+
+
+async def _until_taken(client: httpx.AsyncClient, part: list[Event], order: _Order) -> dict[str, Any]:
+    """Send a part, again for as long as the service is away; nothing is taken twice."""
+    while True:
+        try:
+            return await _import(client, [part], order, lambda _: None)
+        except (httpx.TransportError, _Forgotten):
+            sys.stderr.write("sentinel: the service is away; trying again\n")
+            await asyncio.sleep(_AWAY_SECONDS)
+
+
+def _announce(rows: Iterable[dict[str, Any]]) -> None:
+    for row in rows:
+        what = row.get("title") or row.get("action") or row.get("metric")
+        on = row.get("subject") or row.get("value") or row.get("entity")
+        sys.stderr.write(f"{row.get('last') or row.get('at')} {row.get('severity', 'decision')}: {what}: {on}\n")
+
+
+async def _prepare(client: httpx.AsyncClient, running: bool, order: _Order) -> None:
+    if running and order.own_rules:
         raise ConfigError("the running service has its own rules; stop it, or start it with these", where="--rules")
     for row in (await ask(client, "GET", "/rules"))["refused"]:
         sys.stderr.write(f"sentinel: rule refused: {row['file']}:{row['line']}: {row['reason']}\n")
-    begun = await ask(client, "POST", "/imports", json={"act": act, "lateness_seconds": lateness})
+
+
+async def _import(
+    client: httpx.AsyncClient, parts: Iterable[list[Event]], order: _Order, told: Callable[[int], None]
+) -> dict[str, Any]:
+    begun = await ask(client, "POST", "/imports", json={"act": order.act, "lateness_seconds": order.lateness})
     path = f"/imports/{begun['import_id']}"
     counts = {"events": 0, "rejected": 0, "duplicates": 0}
-    with _progress() as progress:
-        task = progress.add_task("reading", total=None)
-        for part in _parts(reader.read(stream), _PART):
-            receipt = await _patiently(client, f"{path}/events", b"\n".join(map(encode, part)))
-            counts["events"] += receipt["accepted"]
-            counts["duplicates"] += receipt["duplicates"]
-            counts["rejected"] += len(receipt["rejected"])
-            progress.update(task, description=f"{reader.lines:,} lines, {counts['events']:,} events")
-        progress.update(task, description=f"{reader.lines:,} lines, judging")
-        result: dict[str, Any] = await ask(client, "POST", f"{path}/finish")
-        return counts | result
+    for part in parts:
+        receipt = await _patiently(client, f"{path}/events", b"\n".join(map(encode, part)))
+        counts["events"] += receipt["accepted"]
+        counts["duplicates"] += receipt["duplicates"]
+        counts["rejected"] += len(receipt["rejected"])
+        told(counts["events"])
+    result: dict[str, Any] = await ask(client, "POST", f"{path}/finish")
+    return counts | result
 
 
-def _parts(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
+def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
     rest = iter(events)
-    while part := list(islice(rest, size)):
+    while part := list(islice(rest, _PART)):
         yield part
 
 
@@ -158,10 +291,15 @@ async def _patiently(client: httpx.AsyncClient, path: str, body: bytes) -> Any:
         )
         if answer.is_success:
             return answer.json()
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise _Forgotten
         if answer.status_code not in {429, 503} or time.monotonic() > deadline:
             fail(f"{answer.json()['detail']} (the log may be sent again: nothing is taken twice)", 1)
         sys.stderr.write(f"sentinel: {answer.json()['detail']}; trying again\n")
         await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
+
+
+# --- for people
 
 
 def _progress() -> Progress:

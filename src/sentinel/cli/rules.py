@@ -1,29 +1,32 @@
-"""`sentinel rules`: try rules before they judge anybody."""
+"""`sentinel rules`: look at rules, and try them, before they judge anybody."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
 import msgspec
 import typer
+from rich.table import Table
 
-from sentinel.detection import Engine, Rule, RuleSet, parse_rules, shipped_rules
-from sentinel.detection.rule import Step
-from sentinel.detection.sigma.parse import parse_timespan
+from sentinel.cli._service import console
+from sentinel.detection import RuleSet, parse_rules, shipped_rules
+from sentinel.detection.examples import failures
+from sentinel.detection.explain import explain
 from sentinel.errors import ConfigError
-from sentinel.model import Event, StoredEvent, micros
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Try rules before they judge anybody.", no_args_is_help=True)
+app = typer.Typer(help="Look at rules, and try them, before they judge anybody.", no_args_is_help=True)
+
 _OF_SCANNER = re.compile(r"^rules:", re.MULTILINE)
-_START = datetime(2026, 1, 5, 12, tzinfo=UTC)
-"""Examples are played from a full hour on, so that windows begin with them."""
+
+Place = Annotated[str, typer.Argument(help="A rule file, a folder with rule files, or `default` for the shipped ones.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 class _Outcome(NamedTuple):
@@ -31,9 +34,55 @@ class _Outcome(NamedTuple):
     failures: list[str]
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `test` a command of its own while it is the only one."""
+@app.command()
+def lint(path: Place = "default", as_json: Json = False) -> None:
+    """
+    Say which rules load, and why others don't. Exit code 0: none is refused; 1: some are.
+
+    Example: sentinel rules lint my-rules
+    """
+    documents = _documents(path)
+    rules = parse_rules(documents)
+    refused = [{"file": r.file, "line": r.line, "rule": r.rule, "reason": r.reason} for r in rules.refused]
+    if as_json:
+        told = {"files": len(documents), "loaded": len(rules.rules), "refused": refused, "warnings": rules.warnings}
+        typer.echo(json.dumps(told))
+    else:
+        for refusal in rules.refused:
+            typer.echo(f"{refusal.file}:{refusal.line}: refused: {refusal.reason}")
+        for warning in rules.warnings:
+            typer.echo(f"{warning} (warning)")
+        typer.echo(f"{len(documents)} files, {len(rules.rules)} rules loaded, {len(refused)} refused")
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command("list")
+def list_rules(path: Place = "default", as_json: Json = False) -> None:
+    """
+    List the rules that make signals.
+
+    Example: sentinel rules list
+    """
+    rows = [
+        {
+            "rule": rule.id,
+            "title": rule.title,
+            "level": rule.level.value,
+            "threat_type": rule.threat_type.value if rule.threat_type else None,
+            "on_close": rule.on_close,
+            "hash": rule.hash,
+        }
+        for rule in _rules(path).rules
+        if rule.emits
+    ]
+    if as_json:
+        typer.echo(json.dumps({"items": rows}))
+        return
+    table = Table("rule", "level", "threat", "title")
+    for row in rows:
+        table.add_row(str(row["rule"]), str(row["level"]), str(row["threat_type"] or ""), str(row["title"]))
+    console().print(table)
 
 
 @app.command("test")
@@ -52,17 +101,51 @@ def run_examples(
     """
     scanned = _try_scanner_rules(path)
     detected = _try_detection_rules(path)
-    tried, failures = scanned.tried + detected.tried, [*scanned.failures, *detected.failures]
-    if not (tried or failures):
+    tried, wrong = scanned.tried + detected.tried, [*scanned.failures, *detected.failures]
+    if not (tried or wrong):
         raise ConfigError("no rule there has an example", where=str(path))
     if as_json:
-        typer.echo(msgspec.json.encode({"examples": tried, "failures": failures}).decode())
+        typer.echo(msgspec.json.encode({"examples": tried, "failures": wrong}).decode())
     else:
-        for failure in failures:
+        for failure in wrong:
             typer.echo(failure)
-        typer.echo(f"{tried:,} examples, {len(failures)} failed")
-    if failures:
+        typer.echo(f"{tried:,} examples, {len(wrong)} failed")
+    if wrong:
         raise typer.Exit(1)
+
+
+@app.command("explain")
+def explain_rule(rule: Annotated[str, typer.Argument(help="Its id, name or title.")], path: Place = "default") -> None:
+    """
+    Say in words what a rule asks.
+
+    Example: sentinel rules explain failed_logins_by_address
+    """
+    found = [each for each in _rules(path).rules if rule in {each.id, each.title}]
+    if not found:
+        raise ConfigError("there is no such rule; `sentinel rules list` shows them", where=rule)
+    for each in found:
+        typer.echo(f"{each.title} ({each.id})\n{explain(each)}")
+
+
+def _rules(path: str) -> RuleSet:
+    rules = parse_rules(_documents(path))
+    for refusal in rules.refused:
+        typer.echo(f"sentinel: rule refused: {refusal.file}:{refusal.line}: {refusal.reason}", err=True)
+    return rules
+
+
+def _documents(path: str) -> list[tuple[str, str]]:
+    if path == "default":
+        return shipped_rules()
+    place = Path(path)
+    files = sorted(place.rglob("*.y*ml")) if place.is_dir() else [place]
+    if not files:
+        raise ConfigError("no rule files (*.yml) there", where=path)
+    try:
+        return [(str(file), file.read_text(encoding="utf-8")) for file in files]
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError("can't be read as a text", where=path) from err
 
 
 # --- scanner rules
@@ -86,14 +169,14 @@ def _try_scanner_rules(path: Path | None) -> _Outcome:
     else:
         files = [file for file in _rule_files(path) if _is_of_scanner(file)]
         book = load_rules(cast("Traversable", _Files(files)))
-    failures: list[str] = []
+    wrong: list[str] = []
     for rule in book.rules:
         alone = RuleBook([rule])
         for kind, texts in (("flags", rule.flags), ("ignores", rule.ignores)):
             for number, text in enumerate(texts, 1):
                 if bool(read("prompt", text, alone).hits) is not (kind == "flags"):
-                    failures.append(f"{rule.engine}.yaml:{rule.line}: {rule.id}: `{kind}` {number} does not hold")
-    return _Outcome(sum(len(rule.flags) + len(rule.ignores) for rule in book.rules), failures)
+                    wrong.append(f"{rule.engine}.yaml:{rule.line}: {rule.id}: `{kind}` {number} does not hold")
+    return _Outcome(sum(len(rule.flags) + len(rule.ignores) for rule in book.rules), wrong)
 
 
 def _rule_files(path: Path) -> list[Path]:
@@ -118,34 +201,6 @@ def _try_detection_rules(path: Path | None) -> _Outcome:
         files = [file for file in _rule_files(path) if not _is_of_scanner(file) and file.name != "placeholders.yml"]
         documents = [(str(file), file.read_text(encoding="utf-8")) for file in files]
     rules = parse_rules(documents)
-    failures = [f"{refused.file}:{refused.line}: {refused.rule}: {refused.reason}" for refused in rules.refused]
-    tried = 0
-    for rule in rules.rules:
-        for kind, runs in (("fires", rule.examples.fires), ("silent", rule.examples.silent)):
-            for number, steps in enumerate(runs, 1):
-                tried += 1
-                if _fires(rules, rule, steps) is not (kind == "fires"):
-                    failures.append(f"{rule.id}: example `{kind}` {number} does not hold")
-    return _Outcome(tried, failures)
-
-
-def _fires(rules: RuleSet, rule: Rule, steps: Sequence[Step]) -> bool:
-    events = list(_played(rule.id, steps))
-    engine = Engine(rules)
-    engine.warm((), engine.needs(events))
-    return rule.id in {signal.rule for signal in engine.add(events)}
-
-
-def _played(rule: str, steps: Sequence[Step]) -> Iterator[StoredEvent]:
-    """Yield the events of an example, one after the other."""
-    moment, seq = _START, 0
-    for step in steps:
-        for _ in range(step.times):
-            fields = {"event_id": str(seq), "severity": "low", "timestamp": moment, **step.event}
-            at, seq = micros(moment), seq + 1
-            try:
-                event = msgspec.convert(fields, Event)
-            except msgspec.ValidationError as err:
-                raise ConfigError(f"an event of an example can't be read: {err}", where=rule) from None
-            yield StoredEvent(seq=seq, at=at, received_at=at, late=False, event=event)
-            moment += timedelta(microseconds=parse_timespan(step.every))
+    wrong = [f"{refused.file}:{refused.line}: {refused.rule}: {refused.reason}" for refused in rules.refused]
+    wrong += [f"{rule}: {reason}" for rule, reason in failures(rules)]
+    return _Outcome(sum(len(rule.examples.fires) + len(rule.examples.silent) for rule in rules.rules), wrong)

@@ -3,20 +3,25 @@ Events -> signals. The state is a cache over the event store: it can be dropped 
 
 Whoever drives the engine asks `needs` before `add`, and when that lies before `warm_from`, replays the stored events in
 between. A restart, an eviction, an import of old events and a changed rule are then the same case.
+
+Rules stand in an order in which each comes after those that it refers to: a correlation over correlations takes the
+buckets that trigger there as its events, at the time at which the bucket begins.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 
 import msgspec
 
-from sentinel.detection.rule import Base, Group, LogSource, Rule, RuleSet, sources_of
-from sentinel.detection.sigma.fields import subject_type
-from sentinel.detection.window import Shape, Window
-from sentinel.model import Event, EventType, Micros, Severity, Signal, StoredEvent, SubjectType
+from sentinel.detection.index import Index
+from sentinel.detection.rule import Base, Group, Part, Rule, RuleSet
+from sentinel.detection.window import Kind, Reading, TumblingWindow, Window, raise_rank, window_for
+from sentinel.model import Event, Micros, Severity, Signal, StoredEvent, SubjectType
 
 __all__ = ["Engine"]
 
@@ -34,84 +39,107 @@ class _Track(msgspec.Struct, gc=False, eq=False):
     two are one window until the first event that may not act.
     """
 
-    rule: Rule
     group: Group
     acting: Window
     everything: Window
+    known: dict[tuple[int, Group, Micros], bool] = {}
+    """What came from upstream, and whether it may act; the same bucket is found again and again."""
 
     def __len__(self) -> int:
-        return len(self.everything) + (len(self.acting) if self.acting is not self.everything else 0)
+        held = len(self.everything) + len(self.known)
+        return held if self.acting is self.everything else held + len(self.acting)
 
-    def insert(self, event: StoredEvent, rank: int) -> None:
+    def insert(self, at: Micros, rank: int, reading: Reading, *, may_act: bool) -> None:
         """Take in a matching event whose source may reach the severity `rank`."""
-        if event.may_act:
+        if may_act:
             if self.acting is not self.everything:
-                self.acting.insert(event.at, event.event.event_id, rank)
+                self.acting.insert(at, rank, reading)
         elif self.acting is self.everything:
             self.everything = self.acting.twin()
-        self.everything.insert(event.at, event.event.event_id, rank)
+        self.everything.insert(at, rank, reading)
 
-    def judge(self, times: Sequence[Micros]) -> set[int]:
+    def insert_found(self, key: tuple[int, Group, Micros], rank: int, reading: Reading, *, may_act: bool) -> None:
+        """Take in what was found upstream, once; what may act, and how severe it may be, can still rise."""
+        if self.acting is self.everything:
+            self.everything = self.acting.twin()
+        _, _, at = key
+        acted = self.known.get(key)
+        if acted is None:
+            self.everything.insert(at, rank, reading)
+        if may_act and not acted:
+            self.acting.insert(at, rank, reading)
+        self.known[key] = may_act or bool(acted)
+        raise_rank(self.everything, at, rank)
+
+    def judge(self, times: Sequence[Micros], suppress: Micros) -> set[int]:
         """Return the buckets with a signal that events at these times belong to."""
-        if self.acting is not self.everything:
-            self.acting.judge(times)
         found = self.everything.judge(times)
-        buckets, suppress = self.everything.buckets, self.rule.suppress
-        found.update(number for at in times if buckets[number := at // suppress].first is not None)
+        buckets = self.everything.buckets
+        numbers = {at // suppress for at in times}
+        if self.acting is not self.everything:
+            numbers |= self.acting.judge(times)  # what they trigger has a signal, which may act from now on
+        found.update(n for n in numbers if (bucket := buckets.get(n)) is not None and bucket.first is not None)
         return found
 
-    def forget(self, number: int) -> None:
-        """Drop what lies before this bucket."""
-        self.everything.forget(number)
+    def close(self, numbers: Sequence[int]) -> set[int]:
+        """Judge windows that have closed; returns the buckets with a signal."""
+        assert isinstance(self.acting, TumblingWindow)
+        assert isinstance(self.everything, TumblingWindow)
         if self.acting is not self.everything:
-            self.acting.forget(number)
+            self.acting.close(numbers)
+        return self.everything.close(numbers)
 
-    def signal(self, number: int) -> Signal:
-        """Return the present state of the signal in this bucket."""
-        rule, bucket = self.rule, self.everything.buckets[number]
-        acting = self.acting.buckets.get(number)
-        assert bucket.first is not None, "only buckets with a trigger are asked for"
-        return Signal(
-            id=_signal_id(rule.hash, self.group, number),
-            rule=rule.id,
-            rule_hash=rule.hash,
-            title=rule.title,
-            subject="|".join(value for _, value in self.group) or "global",
-            subject_type=_subject_type(self.group),
-            group=dict(self.group),
-            severity=_SEVERITIES[min(rule.level.rank, bucket.rank)],
-            threat_type=rule.threat_type,
-            confidence=rule.confidence,
-            bucket=number,
-            first=bucket.first,
-            last=bucket.last,
-            count=bucket.count,
-            may_act=acting is not None and acting.first is not None,
-        )
+    def forget(self, start: Micros) -> None:
+        """Drop what lies before this time, at which a bucket begins."""
+        self.everything.forget(start)
+        if self.acting is not self.everything:
+            self.acting.forget(start)
+        self.known = {key: acted for key, acted in self.known.items() if key[2] >= start}
 
 
 class _Counter:
     """One rule, with the groups that have events. `since`: all events from then on are in, and none before it."""
 
-    __slots__ = ("rule", "shape", "since", "tracks")
+    __slots__ = ("complete", "feeds", "open", "rule", "shape", "since", "tracks")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.shape = Shape(rule.threshold, rule.timespan, rule.suppress, rule.cell)
+        self.shape = rule.shape
         self.since = _NOTHING_YET
         self.tracks: dict[Group, _Track] = {}
+        self.feeds: list[tuple[_Counter, int, Part]] = []
+        """Who counts what this one finds."""
+        self.open: dict[int, set[_Track]] = {}
+        """Windows that are judged on closing and have not been, by number."""
+        self.complete = _NOTHING_YET
+        """Buckets that begin from then on are whole, with what stands upstream; windows before can't be judged."""
 
     def track(self, group: Group) -> _Track:
         """Return where the events of a group are kept."""
         track = self.tracks.get(group)
         if track is None:
-            window = Window(self.shape)
-            track = self.tracks[group] = _Track(self.rule, group, acting=window, everything=window)
+            window = window_for(self.shape)
+            track = self.tracks[group] = _Track(group, acting=window, everything=window)
         return track
 
-    def needs(self, at: Micros) -> Micros:
-        """Return from where on events are needed to judge one at this time: its whole bucket, and T before that."""
-        return at // self.rule.suppress * self.rule.suppress - self.rule.timespan
+    def opened(self, track: _Track, at: Micros) -> None:
+        """
+        Remember that the window of an event must be judged.
+
+        A replay opens windows that were judged before: the bucket that they lie in needs their answer again.
+        """
+        self.open.setdefault(at // self.rule.timespan, set()).add(track)
+
+    def due(self, horizon: Micros | None) -> dict[_Track, list[int]]:
+        """Return, and count as judged, the windows that end by this time; all for None."""
+        due: dict[_Track, list[int]] = {}
+        for number in sorted(self.open):
+            if horizon is None or (number + 1) * self.rule.timespan <= horizon:
+                tracks = self.open.pop(number)
+                if self.rule.origin(number * self.rule.timespan) >= self.complete:
+                    for track in tracks:
+                        due.setdefault(track, []).append(number)
+        return due
 
     def forget(self, before: Micros) -> None:
         """
@@ -119,70 +147,111 @@ class _Counter:
 
         A bucket goes with all of its cells, or `count` would meet its events again in a replay.
         """
-        number = before // self.rule.suppress
-        start = number * self.rule.suppress
-        self.since = max(self.since, start)
-        self.tracks = {group: track for group, track in self.tracks.items() if track.everything.entries[-1][0] >= start}
+        start = kept = self.rule.origin(before)
+        if self.rule.on_close:  # windows go whole, and the first that stays may begin after its bucket
+            kept = -(-start // self.rule.timespan) * self.rule.timespan
+        self.since, self.complete = max(self.since, kept), max(self.complete, start)
+        self.tracks = {group: track for group, track in self.tracks.items() if track.everything.newest >= kept}
         for track in self.tracks.values():
-            if track.everything.entries[0][0] < start:
-                track.forget(number)
+            track.forget(start)
+
+    def signal(self, track: _Track, number: int) -> Signal:
+        """Return the present state of the signal in this bucket."""
+        rule, bucket = self.rule, track.everything.buckets[number]
+        assert bucket.first is not None, "only buckets with a trigger are asked for"
+        return Signal(
+            id=_signal_id(rule.hash, track.group, number),
+            rule=rule.id,
+            rule_hash=rule.hash,
+            title=rule.title,
+            subject="|".join(value for _, value in track.group) or "global",
+            subject_type=self._subject_type(track.group),
+            group=dict(track.group),
+            severity=_SEVERITIES[min(rule.level.rank, bucket.rank)],
+            threat_type=rule.threat_type,
+            confidence=rule.confidence,
+            bucket=number,
+            first=bucket.first,
+            last=bucket.last,
+            count=bucket.count,
+            may_act=self.acts(track, number),
+        )
+
+    def acts(self, track: _Track, number: int) -> bool:
+        """Whether the events that may act trigger alone."""
+        bucket = track.acting.buckets.get(number)
+        return bucket is not None and bucket.first is not None
+
+    def _subject_type(self, group: Group) -> SubjectType:
+        """Return what the first field of the group that says what it is says."""
+        kinds = dict(self.rule.group_by)
+        types = (kinds[name] for name, _ in group)
+        return next((found for found in types if found is not SubjectType.GLOBAL), SubjectType.GLOBAL)
 
 
 class _Family:
-    """Rules that count the same events by the same fields: a match and a group are worked out once for all of them."""
+    """Rules that count the same of the same events: a match, its group and its values are worked out once for all."""
 
-    __slots__ = ("counters", "group")
+    __slots__ = ("counters", "single")
 
     def __init__(self, counters: Sequence[_Counter]) -> None:
         self.counters = counters
-        self.group = counters[0].rule.group
+        self.single = len(counters[0].rule.bases) == 1
 
 
-_Plan = Sequence[tuple[Base, Sequence[_Family]]]
-"""Detections to ask, and who counts an event that matches."""
+class _Use(msgspec.Struct, frozen=True, eq=False):
+    """A family, and what it reads from the events of one detection."""
+
+    family: _Family
+    part: Part
 
 
-class _Index:
-    """Finds the families that an event counts for, without asking rules for other log sources."""
-
-    def __init__(self, counters: Iterable[_Counter]) -> None:
-        self._by_source: dict[LogSource, list[tuple[Base, list[_Family]]]] = {}
-        for base, families in _users(counters).items():
-            self._by_source.setdefault(base.logsource, []).append((base, families))
-        # Which parts rules name, so that a few look-ups find all log sources that fit an event.
-        self._masks = {tuple(part is not None for part in source) for source in self._by_source}
-        services = {service for _, _, service in self._by_source}
-        self._own: dict[tuple[str | None, str | None], _Plan] = {
-            (kind, service): self._plan(("sentinel", kind, service))
-            for kind in EventType
-            for service in services | {None}
-        }
-
-    def find(self, event: Event) -> Collection[_Family]:
-        """Return each family once, also when the event matches two of its detections."""
-        own, *foreign = sources_of(event)
-        plan = self._own.get(own[1:]) or self._own[event.event_type, None]
-        found = [families for base, families in plan if base.asks(event)]
-        for source in foreign:
-            found += [families for base, families in self._plan(source) if base.asks(event)]
-        return found[0] if len(found) == 1 else {family for families in found for family in families}
-
-    def _plan(self, source: LogSource) -> _Plan:
-        product, category, service = source
-        wanted = {(product if p else None, category if c else None, service if s else None) for p, c, s in self._masks}
-        return [entry for key in wanted for entry in self._by_source.get(key, ())]
-
-
-def _users(counters: Iterable[_Counter]) -> dict[Base, list[_Family]]:
+def _uses(counters: Iterable[_Counter]) -> dict[Base, list[_Use]]:
     alike: dict[object, list[_Counter]] = {}
     for counter in counters:
         rule = counter.rule
-        alike.setdefault((rule.bases, rule.plain, tuple(name for name, _ in rule.group_by)), []).append(counter)
-    users: dict[Base, list[_Family]] = {}
+        counted = rule.kind if rule.kind is not Kind.TEMPORAL_ORDERED else Kind.TEMPORAL
+        parts = tuple((part.source, part.fields, part.plain, part.measured) for part in rule.parts)
+        alike.setdefault((parts, counted), []).append(counter)
+    users: dict[Base, list[_Use]] = {}
     for family in map(_Family, alike.values()):
-        for base in family.counters[0].rule.bases:
-            users.setdefault(base, []).append(family)
+        for part in family.counters[0].rule.parts:
+            if isinstance(part.source, Base):
+                users.setdefault(part.source, []).append(_Use(family, part))
     return users
+
+
+class _Seen:
+    """The sequence numbers of events that were added: ranges, because they are given out without gaps."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def add(self, seq: int) -> bool:
+        """Take in a number; returns whether it is new."""
+        place = bisect_right(self._starts, seq)
+        if place and seq < self._ends[place - 1]:
+            return False
+        follows = place > 0 and self._ends[place - 1] == seq
+        leads = place < len(self._starts) and self._starts[place] == seq + 1
+        if follows and leads:
+            self._ends[place - 1] = self._ends.pop(place)
+            del self._starts[place]
+        elif follows:
+            self._ends[place - 1] = seq + 1
+        elif leads:
+            self._starts[place] = seq
+        else:
+            self._starts.insert(place, seq)
+            self._ends.insert(place, seq + 1)
+        return True
+
+
+_Touched = dict[_Counter, dict[_Track, list[Micros]]]
+"""The times of events that each group got."""
+
+_Hit = tuple[_Counter, Group, Reading]
 
 
 class Engine:
@@ -193,20 +262,79 @@ class Engine:
     windows.
     """
 
-    def __init__(self, rules: RuleSet) -> None:
-        self._counters = [_Counter(rule) for rule in rules.rules if rule.emits]
-        self._index = _Index(self._counters)
+    def __init__(self, rules: RuleSet, before: Engine | None = None) -> None:
+        known = {counter.rule.hash: counter for counter in before.counters} if before else {}
+        self.counters: list[_Counter] = [known.get(rule.hash) or _Counter(rule) for rule in _needed(rules.rules)]
+        self.seen: _Seen = before.seen if before else _Seen()
         self.warm_from: Micros = _NOTHING_YET
         self.retained = 0
-        self.reach: Micros = max((rule.timespan + rule.suppress for rule in rules.rules if rule.emits), default=0)
-        """How far before an event its judgement can reach: the widest T + S."""
+        self._connect({rule.hash: rule for rule in rules.rules})
+        if before:
+            self._take_over(set(known.values()), before.warm_from)
+
+    def _connect(self, rules: Mapping[str, Rule]) -> None:
+        by_hash = {counter.rule.hash: counter for counter in self.counters}
+        for counter in self.counters:
+            counter.rule, counter.feeds = rules[counter.rule.hash], []
+        for counter in self.counters:
+            for step, part in enumerate(counter.rule.parts):
+                if isinstance(part.source, Rule):
+                    by_hash[part.source.hash].feeds.append((counter, step, part))
+        self._index = Index(_uses(self.counters))
+        self.reach: Micros = max((counter.rule.reach for counter in self.counters), default=0)
+        """How far before an event its judgement can reach."""
+        self.closes = any(counter.rule.on_close for counter in self.counters)
+        """Whether windows are judged on closing, so that `close` has something to do."""
+
+    def _take_over(self, known: set[_Counter], warm_from: Micros) -> None:
+        fresh = set(self.counters) - known
+        if not fresh:
+            self.warm_from = warm_from
+        for counter in self.counters:
+            if counter in known:
+                self._feed_again(counter, fresh)
+        self._weigh()
+
+    def replaced(self, rules: RuleSet) -> Engine:
+        """
+        Return an engine for other rules, with the state of the rules that have not changed.
+
+        This one must not be used any more. Unless every rule is known, the new one's `warm_from` says that nothing is
+        there: `warm` it, and only what the new rules lack is taken in.
+        """
+        return Engine(rules, self)
+
+    def _feed_again(self, counter: _Counter, fresh: set[_Counter]) -> None:
+        """Tell correlations that are new what one that they refer to has found so far."""
+        feeds = [feed for feed in counter.feeds if feed[0] in fresh]
+        touched: _Touched = {}
+        for track in counter.tracks.values():
+            numbers = [number for number, bucket in track.everything.buckets.items() if bucket.first is not None]
+            if numbers:
+                self._feed(counter, feeds, track, numbers, touched)
+        for _ in self._settle(touched):
+            pass
 
     def needs(self, events: Sequence[StoredEvent]) -> Micros:
         """Return how far back the state must reach to judge these events; the largest time if nothing is needed."""
         earliest = min((event.at for event in events if not event.late), default=None)
         if earliest is None:
             return _NOTHING_YET
-        return min((counter.needs(earliest) for counter in self._counters), default=_NOTHING_YET)
+        return min((counter.rule.needs(earliest) for counter in self.counters), default=_NOTHING_YET)
+
+    def needs_to_close(self, alive: Micros, lateness: Micros) -> Micros:
+        """
+        Return how far back the state must reach to judge every window that had not closed at `alive`.
+
+        After a restart, that is the last moment at which windows are known to have been closed; the largest time if no
+        rule asks for it.
+        """
+        needs = (
+            start - counter.rule.margin - counter.rule.depth
+            for counter in self.counters
+            if (start := _unclosed(counter.rule, alive - lateness)) is not None
+        )
+        return min(needs, default=_NOTHING_YET)
 
     def warm(self, history: Iterable[StoredEvent], start: Micros) -> None:
         """
@@ -220,18 +348,20 @@ class Engine:
         """
         remaining = iter(history)
         while chunk := list(islice(remaining, _REPLAYED_AT_ONCE)):
-            for track, times in self._insert(chunk, replayed=True).items():
-                track.judge(times)
+            for _ in self._settle(self._insert(chunk, replayed=True)):
+                pass
+        self._weigh()
         self.warm_from = start
-        for counter in self._counters:
+        for counter in self.counters:
             counter.since = min(counter.since, start)
+            counter.complete = min(counter.complete, start + counter.rule.depth)
 
     def add(self, events: Sequence[StoredEvent]) -> list[Signal]:
         """
         Judge events and return the signals that they belong to, as these now stand.
 
-        Late events are left out. Repeated ones change nothing, and their signals are returned again, so a caller that
-        lost an answer gets it by asking again.
+        Late events are left out. Repeated ones (by `seq`) change nothing, and their signals are returned again, so a
+        caller that lost an answer gets it by asking again.
 
         Args:
             events: Any order, `needs(events) >= warm_from`.
@@ -244,40 +374,173 @@ class Engine:
         """
         if self.needs(events) < self.warm_from:
             raise ValueError("the state does not reach back far enough for these events; warm it first")
-        touched = self._insert(events, replayed=False)
-        signals = [track.signal(number) for track, times in touched.items() for number in track.judge(times)]
-        return sorted(signals, key=lambda signal: (signal.first, signal.id))
+        return _signals(self._settle(self._insert(events, replayed=False)))
+
+    def close(self, now: Micros | None, lateness: Micros = 0) -> list[Signal]:
+        """
+        Judge the windows that have closed since the last call, and return their signals.
+
+        A window has closed when no event that is not late can fall into it any more: its end plus the lateness, and
+        what stands upstream of the rule may need longer. Each is judged once, and again only when an event came for it
+        after all (an import into the past).
+
+        Args:
+            now: Every event received before this time has been given to `add`. None closes all: nothing will follow.
+            lateness: How old an event may be when it is received, in microseconds.
+        """
+        touched: _Touched = {}
+        return _signals(self._settle(touched, now=now, lateness=lateness, closing=True))
 
     def forget(self, before: Micros) -> None:
-        """Drop what is wholly before this time, and raise `warm_from` to it."""
-        for counter in self._counters:
-            counter.forget(before)
-        self.warm_from = max(self.warm_from, before)
-        self.retained = sum(len(track) for counter in self._counters for track in counter.tracks.values())
+        """
+        Drop what is wholly before this time, and raise `warm_from` to it.
 
-    def _insert(self, events: Iterable[StoredEvent], *, replayed: bool) -> dict[_Track, list[Micros]]:
-        """Take in events; returns the times of those that each group got."""
-        touched: dict[_Track, list[Micros]] = {}
-        for event in events:
+        Windows that have not been judged stay, with what a correlation over them will need.
+        """
+        changing: dict[Rule, Micros] = {}  # where the first bucket begins that closing can still change
+        for counter in self.counters:
+            rule = counter.rule
+            starts = [changing[upstream] for upstream in rule.upstream if upstream in changing]
+            starts += [min(counter.open) * rule.timespan] if counter.open else []
+            if starts:
+                changing[rule] = rule.origin(min(starts))
+            counter.forget(min(before, changing[rule] - rule.margin) if rule in changing else before)
+        self.warm_from = max(self.warm_from, before)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        self.retained = sum(len(track) for counter in self.counters for track in counter.tracks.values())
+
+    # --- taking in
+
+    def _insert(self, events: Iterable[StoredEvent], *, replayed: bool) -> _Touched:
+        """Take in events, the earliest first because windows are quickest with those."""
+        touched: _Touched = {}
+        for event in sorted(events, key=attrgetter("at")):
             if event.late:
                 continue
-            rank = event.max_severity.rank
-            for track in self._tracks(event, replayed=replayed):
-                if track not in touched:
-                    touched[track] = []
+            hits = self._hits(event.event)  # whole before anything is taken in: an event may break a rule
+            fresh = replayed or self.seen.add(event.seq)
+            at, rank = event.at, event.max_severity.rank
+            for counter, group, reading in hits:
+                if replayed and at >= counter.since:
+                    continue
+                track = counter.track(group)
+                times = touched.setdefault(counter, {}).setdefault(track, [])
+                times.append(at)
+                if fresh:
                     self.retained -= len(track)
-                touched[track].append(event.at)
-                track.insert(event, rank)
-        self.retained += sum(map(len, touched))
+                    # What is judged on closing belongs to no event that could say later whether it takes effect.
+                    may_act = event.may_act and (event.effects or not counter.rule.on_close)
+                    track.insert(at, rank, reading, may_act=may_act)
+                    self.retained += len(track)
+                    if counter.rule.on_close:
+                        counter.opened(track, at)
         return touched
 
-    def _tracks(self, event: StoredEvent, *, replayed: bool) -> Iterator[_Track]:
-        for family in self._index.find(event.event):
-            group = family.group(event.event)
-            if group is not None:
-                for counter in family.counters:
-                    if not replayed or event.at < counter.since:
-                        yield counter.track(group)
+    def _hits(self, event: Event) -> list[_Hit]:
+        """Return who counts the event, in which group, and what."""
+        hits: list[_Hit] = []
+        several: dict[tuple[_Family, Group], Reading] = {}
+        for use in self._index.find(event):
+            group = use.part.group(event)
+            reading = None if group is None else use.part.reading(event)
+            if group is None or reading is None:
+                continue
+            if use.family.single:
+                hits += [(counter, group, reading) for counter in use.family.counters]
+            else:
+                key = (use.family, group)
+                several[key] = _joined(use.family, several.get(key), reading)
+        hits += [
+            (counter, group, reading) for (family, group), reading in several.items() for counter in family.counters
+        ]
+        return hits
+
+    # --- judging
+
+    def _settle(
+        self,
+        touched: _Touched,
+        *,
+        now: Micros | None = None,
+        lateness: Micros = 0,
+        closing: bool = False,
+    ) -> Iterator[tuple[_Counter, _Track, int]]:
+        """Judge what was touched, and what that touches in turn; returns the buckets with a signal."""
+        for counter in self.counters:
+            mine = touched.get(counter, {})
+            suppress = counter.rule.suppress
+            found = {track: track.judge(times, suppress) for track, times in mine.items()}
+            if closing and counter.rule.on_close:
+                horizon = None if now is None else now - lateness - counter.rule.settling
+                for track, windows in counter.due(horizon).items():
+                    found[track] = found.get(track, set()) | track.close(windows)
+            # A replay goes as far back as somebody needs it, and may show a correlation a part of an older bucket.
+            whole = counter.complete + counter.rule.margin
+            for track, numbers in found.items():
+                for number in numbers:
+                    if not counter.rule.upstream or number * suppress >= whole:
+                        yield counter, track, number
+                if counter.feeds and numbers:
+                    self._feed(counter, counter.feeds, track, numbers, touched)
+
+    def _feed(
+        self,
+        counter: _Counter,
+        feeds: Sequence[tuple[_Counter, int, Part]],
+        track: _Track,
+        numbers: Iterable[int],
+        touched: _Touched,
+    ) -> None:
+        """Hand what was found to the correlations that count it."""
+        key = dict(track.group)
+        for follower, step, part in feeds:
+            group, reading = part.regroup(key)
+            if reading is None:
+                continue
+            theirs = follower.track(group)
+            for number in numbers:
+                at = number * counter.rule.suppress
+                rank, acts = track.everything.buckets[number].rank, counter.acts(track, number)
+                self.retained -= len(theirs)
+                theirs.insert_found((step, track.group, at), rank, reading, may_act=acts)
+                self.retained += len(theirs)
+                touched.setdefault(follower, {}).setdefault(theirs, []).append(at)
+                if follower.rule.on_close:
+                    follower.opened(theirs, at)
+
+
+def _unclosed(rule: Rule, settled: Micros) -> Micros | None:
+    """Return the start of the first bucket that windows can change which end after this time; None without any."""
+    starts = [start for upstream in rule.upstream if (start := _unclosed(upstream, settled)) is not None]
+    if rule.on_close:
+        starts.append(settled - rule.settling - rule.timespan)
+    return min(map(rule.origin, starts), default=None)
+
+
+def _needed(rules: Sequence[Rule]) -> list[Rule]:
+    """Return the rules that emit, and the correlations that these refer to, in the order in which they stand."""
+    wanted: set[Rule] = set()
+    for rule in reversed(rules):
+        if rule.emits or rule in wanted:
+            wanted |= {rule, *rule.upstream}
+    return [rule for rule in rules if rule in wanted]
+
+
+def _joined(family: _Family, known: Reading | None, reading: Reading) -> Reading:
+    """Return what an event counts for that matches two rules of a correlation: once, but for all it shows."""
+    if known is None:
+        return reading
+    if family.counters[0].rule.kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}:
+        return known
+    return known + tuple(value for value in reading if value not in known)
+
+
+def _signals(found: Iterable[tuple[_Counter, _Track, int]]) -> list[Signal]:
+    signals = {(counter, track, number): None for counter, track, number in found if counter.rule.emits}
+    made = [counter.signal(track, number) for counter, track, number in signals]
+    return sorted(made, key=lambda signal: (signal.first, signal.id))
 
 
 def _signal_id(rule_hash: str, group: Group, bucket: int) -> str:
@@ -285,9 +548,3 @@ def _signal_id(rule_hash: str, group: Group, bucket: int) -> str:
     # Broken bytes of a log may have become lone surrogates; they must still make an id.
     encoded = [part.encode("utf-8", "surrogatepass") for part in parts]
     return hashlib.blake2b(b"".join(b"%d:%b" % (len(part), part) for part in encoded), digest_size=16).hexdigest()
-
-
-def _subject_type(group: Group) -> SubjectType:
-    """Return what the first field of the group that says what it is says."""
-    types = (subject_type(name) for name, _ in group)
-    return next((found for found in types if found is not SubjectType.GLOBAL), SubjectType.GLOBAL)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from sentinel.detection.sigma.fields import Getter, text
-from sentinel.model import Event, Micros, Severity, ThreatType
+from sentinel.detection.sigma.fields import ABSENT, Getter, number, text
+from sentinel.detection.sigma.values import Predicate
+from sentinel.detection.window import Amount, Condition, Kind, Reading, Shape
+from sentinel.model import Event, Micros, Severity, SubjectType, ThreatType
 
-__all__ = ["Base", "Examples", "Group", "LogSource", "Refusal", "Rule", "RuleSet", "Step", "sources_of"]
+__all__ = ["Base", "Examples", "Group", "LogSource", "Part", "Refusal", "Rule", "RuleSet", "Step", "sources_of"]
 
 Group = tuple[tuple[str, str], ...]
 """Fields and their values, in the order of group-by; empty for a rule without one."""
@@ -38,20 +43,56 @@ class Base(msgspec.Struct, frozen=True, eq=False):
     """One `detection`: which events it looks at, and what it asks of them."""
 
     logsource: LogSource
-    asks: Callable[[Event], bool]
+    asks: Predicate
 
     def matches(self, event: Event) -> bool:
         """Whether the event comes from this log source and meets the condition."""
-        return any(_fits(self.logsource, source) for source in sources_of(event)) and self.asks(event)
+        return any(_fits(self.logsource, source) for source in sources_of(event)) and self.asks.holds(event)
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False):
-    """
-    A detection, or an event count over detections.
+class Part(msgspec.Struct, frozen=True, eq=False):
+    """One of the rules that a rule is about, and what is read from what it finds."""
 
-    The j-th matching event of a group triggers when it and the `threshold - 1` before it lie within less than
-    `timespan`; a plain detection has the threshold 1.
-    """
+    source: Base | Rule
+    """A detection finds events; a correlation finds groups in buckets of time."""
+    fields: tuple[tuple[str, str], ...]
+    """What the group calls a field, and what it is called in the source (an alias may stand between)."""
+    getters: tuple[Getter, ...]
+    """For the fields; empty for a correlation, which has nothing but its group."""
+    plain: bool
+    """A plain detection groups by the first of its fields that is present; a correlation needs them all."""
+    read: Callable[[object], Reading | None]
+    """What is counted, from the value of `measured` or, for steps, of nothing; None: the event takes no part."""
+    measured: str | None = None
+    measure: Getter | None = None
+    name: str = ""
+    """How the rule calls it; empty for a detection by itself."""
+
+    def group(self, event: Event) -> Group | None:
+        """Return the group that a matching event belongs to; None if it lacks a field, and then takes no part."""
+        found: list[tuple[str, str]] = []
+        for (name, _), get in zip(self.fields, self.getters, strict=True):
+            value = text(get(event))
+            if value is not None:
+                found.append((name, value))
+                if self.plain:
+                    break
+            elif not self.plain:
+                return None
+        return tuple(found)
+
+    def reading(self, event: Event) -> Reading | None:
+        """Return what is counted of a matching event; None if it lacks the field, and then takes no part."""
+        return self.read(None if self.measure is None else self.measure(event))
+
+    def regroup(self, key: Mapping[str, str]) -> tuple[Group, Reading | None]:
+        """Return the group, and what is counted, of what a correlation found about a group of its own."""
+        group = tuple((name, key[field]) for name, field in self.fields)
+        return group, self.read(None if self.measured is None else key[self.measured])
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
+    """A detection, or a correlation over detections and other correlations."""
 
     id: str
     """What signals carry as `rule`: the Sigma `id`, else the `name`, else the `title`."""
@@ -62,35 +103,43 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     threat_type: ThreatType | None
     confidence: float
     """In [0, 1]."""
-    bases: tuple[Base, ...]
+    kind: Kind
+    parts: tuple[Part, ...]
     """An event matches when it matches any of them; it counts once."""
-    threshold: int
+    condition: Condition
     timespan: Micros
     suppress: Micros
     """Width of a bucket: at most one signal per group in each."""
-    group_by: tuple[tuple[str, Getter], ...]
+    group_by: tuple[tuple[str, SubjectType], ...]
     plain: bool
-    """A plain detection groups by the first of its fields that is present; a count needs them all."""
+    """Whether it is a detection by itself."""
     emits: bool = True
     """False for what only serves a correlation."""
     examples: Examples = Examples()
 
     def matches(self, event: Event) -> bool:
-        """Whether the event counts for this rule."""
+        """Whether one of the rule's detections finds the event."""
         return any(base.matches(event) for base in self.bases)
 
-    def group(self, event: Event) -> Group | None:
-        """Return the group that a matching event belongs to; None if it lacks a field, and then takes no part."""
-        found: list[tuple[str, str]] = []
-        for name, get in self.group_by:
-            value = text(get(event))
-            if value is not None:
-                found.append((name, value))
-                if self.plain:
-                    break
-            elif not self.plain:
-                return None
-        return tuple(found)
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """The detections among its parts."""
+        return tuple(part.source for part in self.parts if isinstance(part.source, Base))
+
+    @property
+    def upstream(self) -> tuple[Rule, ...]:
+        """The correlations among its parts."""
+        return tuple(part.source for part in self.parts if isinstance(part.source, Rule))
+
+    @property
+    def on_close(self) -> bool:
+        """Whether more events can undo the condition, so that a window is judged only when it has closed."""
+        return self.kind is Kind.VALUE_AVG or not self.condition.rising
+
+    @property
+    def threshold(self) -> int:
+        """The least whole number that fires; 0 for a rule that is judged on closing."""
+        return 0 if self.on_close else self.condition.least
 
     @property
     def cell(self) -> Micros:
@@ -99,6 +148,89 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         while self.suppress % parts:
             parts += 1
         return self.suppress // parts
+
+    @property
+    def shape(self) -> Shape:
+        """What its windows need at hand."""
+        cell = 0 if self.on_close else self.cell
+        steps = len(self.parts)
+        return Shape(self.kind, self.condition, self.timespan, self.suppress, cell, max(self.threshold, 1), steps)
+
+    # How far the rule looks back. A correlation finds a group at the start of its bucket, so what stands upstream
+    # widens everything.
+
+    def origin(self, at: Micros) -> Micros:
+        """Return where the bucket begins that an event at this time belongs to."""
+        if self.on_close:
+            at = at // self.timespan * self.timespan
+        return at // self.suppress * self.suppress
+
+    def needs(self, at: Micros) -> Micros:
+        """Return from where on events are needed to judge one at this time: its whole bucket, and T before that."""
+        return self.origin(self.earliest(at)) - self.margin - self.depth
+
+    def earliest(self, at: Micros) -> Micros:
+        """Return the earliest time that an event at this time can have for the rule."""
+        return min([at, *(rule.origin(rule.earliest(at)) for rule in self.upstream)])
+
+    @cached_property
+    def width(self) -> Micros:
+        """How far before an event its bucket can begin."""
+        return self.suppress + (self.timespan if self.on_close else 0)
+
+    @cached_property
+    def margin(self) -> Micros:
+        """How far before a bucket its windows can begin."""
+        return 0 if self.on_close else self.timespan
+
+    @cached_property
+    def depth(self) -> Micros:
+        """How far back events are needed to know what stands upstream at one time."""
+        return max((rule.depth + rule.width + rule.margin for rule in self.upstream), default=0)
+
+    @cached_property
+    def reach(self) -> Micros:
+        """How far before an event its judgement can reach, at most."""
+        lag = max((rule.reach - rule.depth - rule.margin for rule in self.upstream), default=0)
+        return lag + self.width + self.margin + self.depth
+
+    @cached_property
+    def settling(self) -> Micros:
+        """How long after the end of a closed window what stands upstream can still add to it."""
+        return max((rule.settling + rule.width for rule in self.upstream), default=0)
+
+
+def read_nothing(_: object) -> Reading:
+    """Count the event alone."""
+    return ()
+
+
+def read_value(value: object) -> Reading | None:
+    """Count the value's text form."""
+    found = text(value)
+    return None if found is None else (found,)
+
+
+def read_amount(value: object) -> Reading | None:
+    """Add the number; what is there and no number adds 0."""
+    if value is ABSENT:
+        return None
+    return (_exact(value) or 0,)
+
+
+def read_number(value: object) -> Reading | None:
+    """Take the number into an average; what is there and no number is left out of it."""
+    if value is ABSENT:
+        return None
+    found = _exact(value)
+    return () if found is None else (found,)
+
+
+def _exact(value: object) -> Amount | None:
+    found = number(value)
+    if found is None or isinstance(found, int):
+        return found
+    return Fraction(found) if math.isfinite(found) else None
 
 
 class Refusal(msgspec.Struct, frozen=True):

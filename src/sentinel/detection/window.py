@@ -1,48 +1,140 @@
 """
-What is remembered of one group of one rule.
+What is remembered of one group of one rule: a window for each kind of correlation.
 
-The definition (architecture, section 4): order the matching events by (at, event id); e_j triggers iff
-t_j - t_(j-N+1) < T; a signal is a bucket of width S with a triggering event. It speaks of sets, so the answer must not
-depend on the order of arrival, and it must come out of bounded memory.
+The definition (architecture, section 4) speaks of sets of events, so the answer must not depend on the order of
+arrival, and it must come out of bounded memory. Time is cut into cells [k w, (k+1) w), w <= T; w divides S, hence a
+cell lies in one bucket. Of each cell only some times are kept, and the definition is applied to those. Adding events
+only adds triggers, so what a bucket knows (earliest and latest trigger, number of events, highest severity) only grows.
 
-Time is cut into cells [k w, (k+1) w) with w <= T, and of each cell the first N and the last N events are kept. That is
-enough:
+Whether an event triggers depends on the times in (t - T, t] alone: of several events at one time all trigger or none
+does, as far as a signal can tell. So windows hold times, no ids; the engine keeps repeated events away from them.
 
-- An event among the first N of its cell finds its N-1 predecessors in the list: those in its cell were kept, and of an
-  earlier cell either all or the last N.
-- Any later one of a cell triggers, because N events lie in less than w <= T; and in the list, N-1 steps back from it
-  end in the same cell as well.
-- A dropped event lies between a kept one and another that both trigger, so it can't be the first or last trigger of its
-  bucket: w divides S, hence a cell lies in one bucket.
+**Counting events** (`CountWindow`): of a cell the first N and the last N times. An event among the first N finds its
+N-1 predecessors in the list. Any later one triggers, because N events lie in less than w <= T, and in the list N-1
+steps back from it end in the same cell as well. A dropped one lies between two kept ones that both trigger, so it can't
+be the first or last trigger of its bucket.
 
-So the definition may be applied to the list as it stands. Adding events only adds triggers; what a bucket knows
-(earliest and latest trigger, number of events, highest severity) therefore only grows, whatever the order.
+**Counting values** (`ValueWindow`): of a cell, for each value, its first and its last time, and of these only the N
+earliest firsts and the N latest lasts. D(t), the number of values in (t - T, t], is made of the cell of t (values whose
+first is <= t), of whole cells (any of their values) and of the oldest, cut one (values whose last is > t - T). If a
+value that was dropped from the firsts would count, then N others with earlier firsts count as well and D(t) >= N
+anyway; the same holds for the lasts. The first trigger of a cell is the first occurrence of a value in it: otherwise
+nothing entered with it, the event before it in the cell saw no fewer values and would be a trigger before the first.
+Fewer than N values came before it in its cell, so its value is among the N earliest firsts.
+Hence buckets and `first` are exact. `last` is exact when the last trigger is judged as it comes; a trigger between the
+first and the last occurrence of its value that is proven only later, by an event out of order, may be missing from it,
+and no bounded memory can help that: any time of a flood may turn out to be the last trigger.
+
+**Steps in order** (`OrderedWindow`): the latest start of a chain of s steps dominates all others, so events in order
+need one number for each step. What comes out of order is judged against the times kept: of each cell and set of
+matched rules the first 64 and the last 64. Two steps need only one of each; three or more are exact for events out of
+order as long as no rule matches more than 128 times in a cell.
+
+**Sums** (`SumWindow`) are quantised to T/60 by definition. **Closed windows** (`TumblingWindow`) keep what their
+condition asks about, and are judged when nothing can be added.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable
+import enum
+from bisect import bisect_left, insort
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from copy import copy
+from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
+from typing import Protocol, cast
 
 import msgspec
 
 from sentinel.model import Micros
 
-__all__ = ["Bucket", "Shape", "Window"]
+__all__ = [
+    "Amount",
+    "Bucket",
+    "Condition",
+    "CountWindow",
+    "Kind",
+    "OrderedWindow",
+    "Reading",
+    "Shape",
+    "SumWindow",
+    "TumblingWindow",
+    "ValueWindow",
+    "Window",
+    "raise_rank",
+    "window_for",
+]
+
+Amount = int | Fraction
+"""A number that adds up to the same sum in any order, unlike a float."""
+
+Reading = tuple[str | Amount, ...]
+"""What a rule reads from a matching event: the values, numbers or steps that it counts; empty for plain counts."""
+
+_PARTS_OF_A_SUM = 60  # decisions, C3
+_KEPT_OF_A_STEP = 64
+_NEVER: Micros = -(2**63)
+_SLACK = 16  # values beyond twice the limit before a cell is tidied
 
 
-# One or more for every group: they are in no reference cycle, and keeping them from the garbage collector takes pauses
-# of half a second out of a service with a hundred thousand groups.
+class Kind(enum.StrEnum):
+    """The correlation types; a plain detection is an event count of one."""
+
+    EVENT_COUNT = "event_count"
+    VALUE_COUNT = "value_count"
+    VALUE_SUM = "value_sum"
+    VALUE_AVG = "value_avg"
+    TEMPORAL = "temporal"
+    TEMPORAL_ORDERED = "temporal_ordered"
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """Bounds that a number must meet, all of them."""
+
+    bounds: tuple[tuple[str, Amount], ...]
+    """Of `gt`, `gte`, `lt`, `lte`, `eq`, `neq`, each once."""
+
+    @property
+    def rising(self) -> bool:
+        """Whether what holds once can't be undone by more of the same."""
+        return len(self.bounds) == 1 and self.bounds[0][0] in {"gt", "gte"}
+
+    @property
+    def least(self) -> int:
+        """The smallest whole number above a lower bound."""
+        ((name, bound),) = self.bounds
+        return int(bound // 1) + 1 if name == "gt" else -int(-bound // 1)
+
+    def holds(self, value: Amount) -> bool:
+        """Whether the value meets every bound."""
+        return all(_COMPARE[name](value, bound) for name, bound in self.bounds)
+
+
+_COMPARE = {
+    "gt": lambda value, bound: value > bound,
+    "gte": lambda value, bound: value >= bound,
+    "lt": lambda value, bound: value < bound,
+    "lte": lambda value, bound: value <= bound,
+    "eq": lambda value, bound: value == bound,
+    "neq": lambda value, bound: value != bound,
+}
+
+# One or more of these for every group: they are in no reference cycle, and keeping them from the garbage collector
+# takes pauses of half a second out of a service with a hundred thousand groups.
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """The numbers of a rule that its windows need at hand."""
+    """What the windows of a rule need at hand of it."""
 
-    threshold: int
+    kind: Kind
+    condition: Condition
     timespan: Micros
     suppress: Micros
-    cell: Micros
+    cell: Micros = 0
+    """Width of a cell: divides `suppress`, not above `timespan`."""
+    threshold: int = 1
+    steps: int = 1
 
 
 class Bucket(msgspec.Struct, gc=False):
@@ -55,91 +147,591 @@ class Bucket(msgspec.Struct, gc=False):
     """Of the highest severity that a source of its events may reach."""
 
 
-class Window(msgspec.Struct, gc=False, eq=False):
+class Window(Protocol):
     """The matching events of one group, as far as the definition can ever ask for them."""
+
+    buckets: dict[int, Bucket]
+
+    @property
+    def newest(self) -> Micros:
+        """The latest time of its events."""
+
+    def __len__(self) -> int: ...
+
+    def twin(self) -> Window:
+        """Return an equal window that changes on its own."""
+
+    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
+        """Take in an event that was never inserted, whose source may reach the severity `rank`."""
+
+    def judge(self, times: Iterable[Micros]) -> set[int]:
+        """
+        Apply the definition to what events inserted at these times, and since the last call, can have made trigger.
+
+        Returns:
+            The buckets in which such an event triggers, besides those of the times themselves.
+        """
+
+    def forget(self, start: Micros) -> None:
+        """Drop what lies before this time, at which a bucket begins."""
+
+
+def window_for(shape: Shape) -> Window:
+    """Return an empty window of the kind that the rule's condition asks for."""
+    if shape.kind is Kind.VALUE_AVG or not shape.condition.rising:
+        return TumblingWindow(shape)
+    return _WINDOWS[shape.kind](shape)
+
+
+def raise_rank(window: Window, at: Micros, rank: int) -> None:
+    """Let an event that is already in reach at least this severity."""
+    if isinstance(window, TumblingWindow):
+        tally = window.tallies[at // window.shape.timespan]
+        tally.rank = max(tally.rank, rank)
+    else:
+        bucket = window.buckets[at // cast("_Rising", window).shape.suppress]
+        bucket.rank = max(bucket.rank, rank)
+
+
+def _enter(buckets: dict[int, Bucket], number: int, rank: int) -> None:
+    bucket = buckets.get(number)
+    if bucket is None:
+        bucket = buckets[number] = Bucket()
+    bucket.count += 1
+    bucket.rank = max(bucket.rank, rank)
+
+
+def _note(buckets: dict[int, Bucket], number: int, first: Micros, last: Micros) -> int:
+    bucket = buckets[number]
+    bucket.last = last if bucket.first is None else max(bucket.last, last)
+    bucket.first = first if bucket.first is None else min(bucket.first, first)
+    return number
+
+
+def _copied(buckets: dict[int, Bucket]) -> dict[int, Bucket]:
+    return {number: copy(bucket) for number, bucket in buckets.items()}
+
+
+def _drop(buckets: dict[int, Bucket], before: int) -> None:
+    for old in [number for number in buckets if number < before]:
+        del buckets[old]
+
+
+def _ranges(times: Iterable[Micros], reach: Micros) -> Iterator[tuple[Micros, Micros]]:
+    """Return what the intervals [t, t + reach) cover, as few intervals, ascending."""
+    start: Micros | None = None
+    end: Micros = 0
+    for at in sorted(times):
+        if start is None or at > end:
+            if start is not None:
+                yield start, end
+            start = at
+        end = at + reach
+    if start is not None:
+        yield start, end
+
+
+def _present(cells: Collection[int], numbers: range) -> list[int]:
+    """Return which of these cells there are, ascending."""
+    if len(numbers) <= len(cells):
+        return [number for number in numbers if number in cells]
+    return sorted(number for number in cells if number in numbers)
+
+
+class CountWindow(msgspec.Struct, gc=False, eq=False):
+    """For event_count with a lower bound."""
 
     shape: Shape
     buckets: dict[int, Bucket] = {}
-    entries: list[tuple[Micros, str]] = []
-    """(at, event id), ascending."""
+    times: list[Micros] = []
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def newest(self) -> Micros:
+        """The latest time that it holds."""
+        return self.times[-1]
+
+    def twin(self) -> CountWindow:
+        """Return an equal window that changes on its own."""
+        return CountWindow(self.shape, _copied(self.buckets), self.times.copy())
+
+    def insert(self, at: Micros, rank: int, reading: Reading) -> None:  # noqa: ARG002 - it counts, and reads nothing
+        """Take in an event."""
+        times, shape = self.times, self.shape
+        if not times or at >= times[-1]:
+            times.append(at)
+        else:
+            insort(times, at)
+        _enter(self.buckets, at // shape.suppress, rank)
+        if len(times) > 2 * shape.threshold:
+            self._trim(at)
+
+    def _trim(self, at: Micros) -> None:
+        """Keep the first N and the last N times of the cell that `at` lies in; at most one is too many."""
+        times, kept, cell = self.times, self.shape.threshold, self.shape.cell
+        start = at - at % cell
+        first = bisect_left(times, start)
+        beyond = first + 2 * kept
+        if beyond < len(times) and times[beyond] < start + cell:
+            del times[first + kept]
+
+    def judge(self, times: Iterable[Micros]) -> set[int]:
+        """Return the buckets in which an event triggers that one of these times can have completed."""
+        kept, timespan, back = self.times, self.shape.timespan, self.shape.threshold - 1
+        found: set[int] = set()
+        place = back
+        for at in sorted(times):
+            place = max(place, bisect_left(kept, at))
+            while place < len(kept) and kept[place] < at + timespan:
+                time = kept[place]
+                if place >= back and time - kept[place - back] < timespan:
+                    found.add(_note(self.buckets, time // self.shape.suppress, time, time))
+                place += 1
+        return found
+
+    def forget(self, start: Micros) -> None:
+        """Drop what lies before this time."""
+        del self.times[: bisect_left(self.times, start)]
+        _drop(self.buckets, start // self.shape.suppress)
+
+
+class _Ends(msgspec.Struct, gc=False):
+    """For each value that a cell keeps, when it came first, and when last."""
+
+    firsts: dict[str | Amount, Micros] = {}
+    lasts: dict[str | Amount, Micros] = {}
+
+
+class ValueWindow(msgspec.Struct, gc=False, eq=False):
+    """For value_count and temporal with a lower bound: temporal counts the steps that match."""
+
+    shape: Shape
+    buckets: dict[int, Bucket] = {}
+    cells: dict[int, _Ends] = {}
+    live: dict[str | Amount, Micros] = {}
+    """The values in (newest - T, newest], by their latest time, ascending; not more than N are needed."""
+    newest: Micros = _NEVER
+    pending: list[Micros] = []
+    held: int = 0
+
+    def __len__(self) -> int:
+        return self.held + len(self.live)
+
+    def twin(self) -> ValueWindow:
+        """Return an equal window that changes on its own."""
+        cells = {number: _Ends(ends.firsts.copy(), ends.lasts.copy()) for number, ends in self.cells.items()}
+        buckets, live, pending = _copied(self.buckets), self.live.copy(), self.pending.copy()
+        return ValueWindow(self.shape, buckets, cells, live, self.newest, pending, self.held)
+
+    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
+        """Take in an event with these values."""
+        _enter(self.buckets, at // self.shape.suppress, rank)
+        ends = self.cells.get(at // self.shape.cell)
+        if ends is None:
+            ends = self.cells[at // self.shape.cell] = _Ends()
+        before = len(ends.firsts) + len(ends.lasts)
+        news = [self._keep(ends, value, at) for value in reading]
+        self._tidy(ends)
+        self.held += len(ends.firsts) + len(ends.lasts) - before
+        if at >= self.newest:
+            self._advance(at, reading)
+        elif any(news):
+            self.pending.append(at)
+            self._enliven(at, reading)
+
+    def _keep(self, ends: _Ends, value: str | Amount, at: Micros) -> bool:
+        first, last = ends.firsts.get(value), ends.lasts.get(value)
+        if first is None or at < first:
+            ends.firsts[value] = at
+        if last is None or at > last:
+            ends.lasts[value] = at
+        return first is None or last is None or not first <= at <= last
+
+    def _tidy(self, ends: _Ends) -> None:
+        kept = self.shape.threshold
+        if len(ends.firsts) > 2 * kept + _SLACK:
+            ends.firsts = dict(sorted(ends.firsts.items(), key=itemgetter(1))[:kept])
+        if len(ends.lasts) > 2 * kept + _SLACK:
+            ends.lasts = dict(sorted(ends.lasts.items(), key=itemgetter(1))[-kept:])
+
+    def _advance(self, at: Micros, reading: Reading) -> None:
+        """Judge an event that is not older than any before it: by far the most common case."""
+        self.newest, live, start = at, self.live, at - self.shape.timespan
+        for value in reading:
+            live.pop(value, None)
+            live[value] = at
+        while (oldest := next(iter(live), None)) is not None and (
+            live[oldest] <= start or len(live) > self.shape.threshold
+        ):
+            del live[oldest]
+        if len(live) >= self.shape.threshold:
+            _note(self.buckets, at // self.shape.suppress, at, at)
+
+    def _enliven(self, at: Micros, reading: Reading) -> None:
+        """Let an older event count for those to come."""
+        if at <= self.newest - self.shape.timespan:
+            return
+        fresh = {value: at for value in reading if self.live.get(value, _NEVER) < at}
+        if fresh:
+            ordered = sorted((self.live | fresh).items(), key=itemgetter(1))
+            self.live = dict(ordered[-self.shape.threshold :])
+
+    def judge(self, times: Iterable[Micros]) -> set[int]:  # noqa: ARG002 - it knows itself what came out of order
+        """Return the buckets in which an event triggers that one out of order can have completed."""
+        found: set[int] = set()
+        if self.pending:
+            for start, end in _ranges(self.pending, self.shape.timespan):
+                found.update(self._sweep(start, end))
+            self.pending = []
+        return found
+
+    def _sweep(self, start: Micros, end: Micros) -> Iterator[int]:
+        """Apply the definition to the times kept in [start, end)."""
+        timespan, suppress, enough = self.shape.timespan, self.shape.suppress, self.shape.threshold
+        entries = self._entries(start - timespan, end)
+        present: dict[str | Amount, int] = {}
+        left = 0
+        for at, value in entries:
+            present[value] = present.get(value, 0) + 1
+            while entries[left][0] <= at - timespan:
+                gone = entries[left][1]
+                present[gone] -= 1
+                if not present[gone]:
+                    del present[gone]
+                left += 1
+            if at >= start and len(present) >= enough:
+                yield _note(self.buckets, at // suppress, at, at)
+
+    def _entries(self, after: Micros, before: Micros) -> list[tuple[Micros, str | Amount]]:
+        width = self.shape.cell
+        numbers = range(after // width, (before - 1) // width + 1)
+        cells = [self.cells[number] for number in _present(self.cells, numbers)]
+        ends = (ends for cell in cells for ends in (cell.firsts, cell.lasts))
+        found = [(at, value) for side in ends for value, at in side.items() if after < at < before]
+        return sorted(found, key=itemgetter(0))
+
+    def forget(self, start: Micros) -> None:
+        """Drop what lies before this time."""
+        number = start // self.shape.cell
+        self.cells = {cell: ends for cell, ends in self.cells.items() if cell >= number}
+        self.live = {value: at for value, at in self.live.items() if at >= start}
+        self.held = sum(len(ends.firsts) + len(ends.lasts) for ends in self.cells.values())
+        _drop(self.buckets, start // self.shape.suppress)
+
+
+class OrderedWindow(msgspec.Struct, gc=False, eq=False):
+    """For temporal_ordered: step s matches where bit s of an entry's mask is set."""
+
+    shape: Shape
+    buckets: dict[int, Bucket] = {}
+    entries: list[tuple[Micros, int]] = []
+    """(at, mask), ascending."""
+    amounts: dict[tuple[int, int], int] = {}
+    """How many entries a cell has of each mask."""
+    starts: list[Micros] = []
+    """Latest start of a chain of s steps that ended before `newest`; the first is not used."""
+    now: list[int] = []
+    """Masks of the events at `newest`."""
+    newest: Micros = _NEVER
+    pending: list[Micros] = []
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def twin(self) -> Window:
+    def twin(self) -> OrderedWindow:
         """Return an equal window that changes on its own."""
-        buckets = {number: copy(bucket) for number, bucket in self.buckets.items()}
-        return Window(self.shape, buckets, self.entries.copy())
+        lists = (self.entries.copy(), self.amounts.copy(), self.starts.copy(), self.now.copy())
+        return OrderedWindow(self.shape, _copied(self.buckets), *lists, self.newest, self.pending.copy())
 
-    def insert(self, at: Micros, event_id: str, rank: int) -> None:
+    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
+        """Take in an event that matches these steps."""
+        mask = sum(1 << cast("int", step) for step in reading)
+        _enter(self.buckets, at // self.shape.suppress, rank)
+        insort(self.entries, (at, mask))
+        self._trim(at, mask)
+        if at < self.newest:
+            self.pending.append(at)
+            return
+        if at > self.newest:
+            self.starts, _ = self._after(self.starts, self.now, self.newest)
+            self.now, self.newest = [], at
+        self._join(self.now, mask)
+        if self._after(self.starts, self.now, at)[1] > at - self.shape.timespan:
+            _note(self.buckets, at // self.shape.suppress, at, at)
+
+    def _join(self, masks: list[int], mask: int) -> None:
+        if masks.count(mask) < self.shape.steps:  # a chain can use no more of them
+            masks.append(mask)
+
+    def _trim(self, at: Micros, mask: int) -> None:
+        cell = at // self.shape.cell
+        amount = self.amounts[cell, mask] = self.amounts.get((cell, mask), 0) + 1
+        if amount <= 4 * _KEPT_OF_A_STEP:
+            return
+        first = bisect_left(self.entries, (cell * self.shape.cell,))
+        beyond = bisect_left(self.entries, ((cell + 1) * self.shape.cell,))
+        places = [place for place in range(first, beyond) if self.entries[place][1] == mask]
+        dropped = set(places[_KEPT_OF_A_STEP:-_KEPT_OF_A_STEP])
+        self.entries = [entry for place, entry in enumerate(self.entries) if place not in dropped]
+        self.amounts[cell, mask] = 2 * _KEPT_OF_A_STEP
+
+    def _after(self, starts: Sequence[Micros], masks: Sequence[int], at: Micros) -> tuple[list[Micros], Micros]:
         """
-        Take in an event whose source may reach the severity `rank`.
+        Return the latest starts once events at one time are added, and that of a chain which they complete.
 
-        A repeated event changes nothing while its entry is kept. One that its cell has dropped can't be told from a new
-        one and would add to `count`, and to nothing else: triggers and severity are minima and maxima. The store
-        removes duplicates before, and `count` only informs.
+        Events at one time satisfy either order, so a run of steps may be taken from them in which each has an event
+        of its own.
         """
-        entry, entries = (at, event_id), self.entries
-        if not entries or entry > entries[-1]:
-            entries.append(entry)
-        else:
-            place = bisect_left(entries, entry)
-            if entries[place] == entry:
-                return
-            entries.insert(place, entry)
-        number = at // self.shape.suppress
-        bucket = self.buckets.get(number)
-        if bucket is None:
-            bucket = self.buckets[number] = Bucket()
-        bucket.count += 1
-        bucket.rank = max(bucket.rank, rank)
-        if len(entries) > 2 * self.shape.threshold:
-            self._trim(at)
+        steps = self.shape.steps
+        after = list(starts) or [_NEVER] * steps
+        done = _NEVER
+        for taken in range(steps):
+            start = starts[taken] if taken and starts else _NEVER if taken else at
+            if start == _NEVER:
+                continue
+            for step in range(taken, taken + _run(masks, taken, steps)):
+                if step + 1 == steps:
+                    done = max(done, start)
+                else:
+                    after[step + 1] = max(after[step + 1], start)
+        return after, done
 
-    def _trim(self, at: Micros) -> None:
-        """Keep the first N and the last N entries of the cell that `at` lies in; at most one is too many."""
-        entries, kept, cell = self.entries, self.shape.threshold, self.shape.cell
-        start = at - at % cell
-        first = bisect_left(entries, (start,))
-        beyond = first + 2 * kept
-        if beyond < len(entries) and entries[beyond][0] < start + cell:
-            del entries[first + kept]
-
-    def judge(self, times: Iterable[Micros]) -> set[int]:
-        """
-        Apply the definition to every event that one of these times can have made trigger.
-
-        Args:
-            times: Of events inserted or repeated; one at t can complete only windows that end in [t, t + T).
-
-        Returns:
-            The buckets in which such an event triggers.
-        """
-        entries, timespan, back = self.entries, self.shape.timespan, self.shape.threshold - 1
+    def judge(self, times: Iterable[Micros]) -> set[int]:  # noqa: ARG002 - it knows itself what came out of order
+        """Return the buckets in which an event triggers that one out of order can have completed."""
         found: set[int] = set()
-        place = back
-        for at in sorted(times):
-            place = max(place, bisect_left(entries, (at,)))
-            while place < len(entries) and entries[place][0] < at + timespan:
-                time = entries[place][0]
-                if place >= back and time - entries[place - back][0] < timespan:
-                    found.add(self._note(time))
-                place += 1
+        if self.pending:
+            for start, end in _ranges(self.pending, self.shape.timespan):
+                found.update(self._sweep(start, end))
+            self.pending = []
+            self._restart()
         return found
 
-    def _note(self, time: Micros) -> int:
-        number = time // self.shape.suppress
-        bucket = self.buckets[number]
-        if bucket.first is None:
-            bucket.first = bucket.last = time
-        elif time < bucket.first:
-            bucket.first = time
-        elif time > bucket.last:
-            bucket.last = time
-        return number
+    def _sweep(self, start: Micros, end: Micros) -> Iterator[int]:
+        """Apply the definition to the entries in [start, end)."""
+        starts: list[Micros] = []
+        for at, masks in self._groups(start - self.shape.timespan, end):
+            starts, done = self._after(starts, masks, at)
+            if at >= start and done > at - self.shape.timespan:
+                yield _note(self.buckets, at // self.shape.suppress, at, at)
 
-    def forget(self, number: int) -> None:
-        """Drop every bucket before this one, with its events."""
-        del self.entries[: bisect_left(self.entries, (number * self.shape.suppress,))]
-        for old in [bucket for bucket in self.buckets if bucket < number]:
-            del self.buckets[old]
+    def _restart(self) -> None:
+        """Work out anew what an event to come can continue."""
+        self.starts = []
+        for at, masks in self._groups(self.newest - self.shape.timespan, self.newest):
+            self.starts, _ = self._after(self.starts, masks, at)
+
+    def _groups(self, after: Micros, before: Micros) -> Iterator[tuple[Micros, list[int]]]:
+        """Return the masks at each time in (after, before)."""
+        first, beyond = bisect_left(self.entries, (after + 1,)), bisect_left(self.entries, (before,))
+        for at, entries in groupby(self.entries[first:beyond], key=itemgetter(0)):
+            masks: list[int] = []
+            for _, mask in entries:
+                self._join(masks, mask)
+            yield at, masks
+
+    def forget(self, start: Micros) -> None:
+        """Drop what lies before this time."""
+        del self.entries[: bisect_left(self.entries, (start,))]
+        self.amounts = {
+            (cell, mask): amount for (cell, mask), amount in self.amounts.items() if cell >= start // self.shape.cell
+        }
+        if self.newest < start:
+            self.now, self.newest = [], _NEVER
+        self._restart()
+        _drop(self.buckets, start // self.shape.suppress)
+
+
+def _run(masks: Sequence[int], first: int, beyond: int) -> int:
+    """Return how many of the steps from `first` on can have an event of their own (bipartite matching, Kuhn 1955)."""
+    owner: dict[int, int] = {}  # event -> step
+
+    def place(step: int, tried: set[int]) -> bool:
+        for event, mask in enumerate(masks):
+            if mask >> step & 1 and event not in tried:
+                tried.add(event)
+                if event not in owner or place(owner[event], tried):
+                    owner[event] = step
+                    return True
+        return False
+
+    step = first
+    while step < beyond and place(step, set()):
+        step += 1
+    return step - first
+
+
+class _Part(msgspec.Struct, gc=False):
+    """What a cell of a sum has in one bucket."""
+
+    first: Micros
+    last: Micros
+    amount: Amount
+
+
+class SumWindow(msgspec.Struct, gc=False, eq=False):
+    """For value_sum with a lower bound: cells of T/60, and every event of a cell triggers with its cell."""
+
+    shape: Shape
+    buckets: dict[int, Bucket] = {}
+    cells: dict[int, dict[int, _Part]] = {}
+    newest: Micros = _NEVER
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def twin(self) -> SumWindow:
+        """Return an equal window that changes on its own."""
+        cells = {cell: {number: copy(part) for number, part in parts.items()} for cell, parts in self.cells.items()}
+        return SumWindow(self.shape, _copied(self.buckets), cells, self.newest)
+
+    def _cell(self, at: Micros) -> int:
+        return _PARTS_OF_A_SUM * at // self.shape.timespan
+
+    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
+        """Take in an event with this amount."""
+        number = at // self.shape.suppress
+        _enter(self.buckets, number, rank)
+        amount = max(cast("Amount", reading[0]), 0)
+        parts = self.cells.setdefault(self._cell(at), {})
+        part = parts.get(number)
+        if part is None:
+            parts[number] = _Part(at, at, amount)
+        else:
+            part.first, part.last, part.amount = min(part.first, at), max(part.last, at), part.amount + amount
+        self.newest = max(self.newest, at)
+
+    def judge(self, times: Iterable[Micros]) -> set[int]:
+        """Return the buckets with a cell that reaches the sum, of those that these times add to."""
+        found: set[int] = set()
+        for start, end in _ranges({self._cell(at) for at in times}, _PARTS_OF_A_SUM):
+            found.update(self._sweep(_present(self.cells, range(start - _PARTS_OF_A_SUM + 1, end)), start))
+        return found
+
+    def _sweep(self, cells: Sequence[int], start: int) -> Iterator[int]:
+        amounts = [sum(part.amount for part in self.cells[cell].values()) for cell in cells]
+        total: Amount = 0
+        left = 0
+        for cell, amount in zip(cells, amounts, strict=True):
+            total += amount
+            while cells[left] <= cell - _PARTS_OF_A_SUM:
+                total -= amounts[left]
+                left += 1
+            if cell >= start and self.shape.condition.holds(total):
+                for number, part in self.cells[cell].items():
+                    yield _note(self.buckets, number, part.first, part.last)
+
+    def forget(self, start: Micros) -> None:
+        """Drop what lies before this time."""
+        before = start // self.shape.suppress
+        kept = {
+            cell: {number: part for number, part in parts.items() if number >= before}
+            for cell, parts in self.cells.items()
+        }
+        self.cells = {cell: parts for cell, parts in kept.items() if parts}
+        _drop(self.buckets, before)
+
+
+class _Tally(msgspec.Struct, gc=False):
+    """What one tumbling window has seen."""
+
+    first: Micros
+    last: Micros
+    rank: int = 0
+    count: int = 0
+    numbers: int = 0
+    total: Amount = 0
+    values: set[str | Amount] = set()
+    holds: bool = False
+
+
+class TumblingWindow(msgspec.Struct, gc=False, eq=False):
+    """For conditions that more events can undo: [k T, (k+1) T) is judged by `close`, and not before."""
+
+    shape: Shape
+    buckets: dict[int, Bucket] = {}
+    tallies: dict[int, _Tally] = {}
+    newest: Micros = _NEVER
+    held: int = 0
+
+    def __len__(self) -> int:
+        return self.held
+
+    def twin(self) -> TumblingWindow:
+        """Return an equal window that changes on its own."""
+        tallies = {
+            number: msgspec.structs.replace(tally, values=tally.values.copy()) for number, tally in self.tallies.items()
+        }
+        return TumblingWindow(self.shape, _copied(self.buckets), tallies, self.newest, self.held)
+
+    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
+        """Take in an event."""
+        tally = self.tallies.get(at // self.shape.timespan)
+        if tally is None:
+            tally = self.tallies[at // self.shape.timespan] = _Tally(at, at)
+            self.held += 1
+        tally.first, tally.last, tally.rank = min(tally.first, at), max(tally.last, at), max(tally.rank, rank)
+        tally.count += 1
+        self.newest = max(self.newest, at)
+        if self.shape.kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}:
+            amounts = [cast("Amount", amount) for amount in reading]
+            tally.numbers += len(amounts)
+            # A sum counts nothing below zero (decisions, C3); an average is what it is.
+            tally.total += sum(max(n, 0) if self.shape.kind is Kind.VALUE_SUM else n for n in amounts)
+        elif len(tally.values) <= max(bound for _, bound in self.shape.condition.bounds):
+            # Beyond the largest bound every number of values gives the same answer.
+            self.held -= len(tally.values)
+            tally.values.update(reading)
+            self.held += len(tally.values)
+
+    def judge(self, times: Iterable[Micros]) -> set[int]:  # noqa: ARG002 - nothing is certain before the end
+        """Return nothing: an open window has no answer."""
+        return set()
+
+    def close(self, numbers: Iterable[int]) -> set[int]:
+        """Judge these windows, and return the buckets that they changed and that have a signal."""
+        touched: set[int] = set()
+        for number in numbers:
+            tally = self.tallies.get(number)
+            if tally is not None:
+                tally.holds = self._holds(tally)
+                touched.add(number * self.shape.timespan // self.shape.suppress)
+        for bucket in touched:
+            self.buckets[bucket] = self._bucket(bucket)
+        return {number for number in touched if self.buckets[number].first is not None}
+
+    def _holds(self, tally: _Tally) -> bool:
+        if self.shape.kind is Kind.VALUE_AVG:
+            return tally.numbers > 0 and self.shape.condition.holds(Fraction(tally.total) / tally.numbers)
+        if self.shape.kind is Kind.VALUE_SUM:
+            return self.shape.condition.holds(tally.total)
+        counted = tally.count if self.shape.kind is Kind.EVENT_COUNT else len(tally.values)
+        return self.shape.condition.holds(counted)
+
+    def _bucket(self, bucket: int) -> Bucket:
+        start, end = bucket * self.shape.suppress, (bucket + 1) * self.shape.suppress
+        numbers = range(-(-start // self.shape.timespan), -(-end // self.shape.timespan))
+        held = [tally for number in _present(self.tallies, numbers) if (tally := self.tallies[number]).holds]
+        if not held:
+            return Bucket()
+        first, last = min(tally.first for tally in held), max(tally.last for tally in held)
+        return Bucket(first, last, sum(tally.count for tally in held), max(tally.rank for tally in held))
+
+    def forget(self, start: Micros) -> None:
+        """Drop what lies before this time."""
+        bucket = start // self.shape.suppress
+        first = -(-bucket * self.shape.suppress // self.shape.timespan)
+        self.tallies = {number: tally for number, tally in self.tallies.items() if number >= first}
+        self.held = sum(1 + len(tally.values) for tally in self.tallies.values())
+        _drop(self.buckets, bucket)
+
+
+_Rising = CountWindow | ValueWindow | OrderedWindow | SumWindow
+_WINDOWS: dict[Kind, type[_Rising]] = {
+    Kind.EVENT_COUNT: CountWindow,
+    Kind.VALUE_COUNT: ValueWindow,
+    Kind.VALUE_SUM: SumWindow,
+    Kind.TEMPORAL: ValueWindow,
+    Kind.TEMPORAL_ORDERED: OrderedWindow,
+}

@@ -1,1 +1,6 @@
-"""Bytes from outside become events: HTTP bodies (`events`, `unpack`) and sshd's log lines (`sshd`, on `syslog`)."""
+"""
+Bytes from outside become events: HTTP bodies (`events`, `unpack`), and the lines of logs.
+
+One module reads each kind of log: `sshd`, `nginx`, `apache` (both on `accesslog`), `jsonlog`. They share `lines` (every
+line is accounted for), `syslog` (heads, years, ids) and `files` (rotated, compressed and growing files).
+"""

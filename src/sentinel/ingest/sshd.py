@@ -5,7 +5,7 @@ Read: lines in syslog form, with either kind of stamp, of `sshd` and of the prog
 failed or accepted login is an `authentication` event with `operation: login`. "Invalid user" is one with
 `operation: identify`, because the same attempt's "Failed ... for invalid user" follows and is the one to count. Clients
 that don't speak the protocol give a `network_request` with a `reason`. Every single fact is of low severity: how bad
-many of them are is for the rules to say.
+many of them are is for the rules to say. What only the order of the lines shows is told by `unresolved_users`.
 
 User names are chosen by the attacker and may imitate the text around them ("root from 198.51.100.9 port 22 ssh2").
 Nothing of the attacker's follows the address except in the details of some authentication methods, so the address is
@@ -15,23 +15,21 @@ looked for from the right, and a line that could be read in two ways is not read
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
 from sentinel.errors import RejectedEvent
 from sentinel.ingest.events import canonical_address, canonical_user
+from sentinel.ingest.lines import MAX_LINE, LineReader, storable
 from sentinel.ingest.syslog import HEAD, Calendar, Ordinals, event_id
+from sentinel.ingest.unresolved import Unresolved
 from sentinel.model import Event, EventType, Severity
 
-__all__ = ["MAX_LINE", "Reader"]
-
-MAX_LINE = 64 * 1024
-"""Characters of a line; a longer one is counted as unknown."""
+__all__ = ["Reader"]
 
 _MAX_USER = 256
 _PROGRAMS = frozenset({"sshd", "sshd-session", "sshd-auth"})
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _REPEATED = re.compile(r"message repeated ([1-9]\d{0,4}) times: \[ (.*)\]", re.DOTALL)
 _TAIL = re.compile(r"(?P<address>\S{1,64})(?: port (?P<port>\d{1,5}))?(?: ssh2)?(?:: (?P<more>.*))?", re.DOTALL)
 _KEY = re.compile(r"[A-Z0-9-]{1,32} (?:SHA256:[A-Za-z0-9+/=]{20,64}|(?:MD5:)?[0-9a-f:]{47})")
@@ -89,13 +87,8 @@ _NO_EVENT = (
 """How messages begin that give no event: what they tell is told by another line, or is no security fact."""
 
 
-class Reader:
-    """
-    Reads one source of sshd lines; counts what it meets.
-
-    A line gives events or is counted as `ignored` (known, no event) or `unknown`, which includes lines over `MAX_LINE`.
-    Open the log as UTF-8 with `errors="replace"`; lone surrogates become U+FFFD too, because an event must be storable.
-    """
+class Reader(LineReader):
+    """Reads one source of sshd lines."""
 
     def __init__(self, *, tz: tzinfo = UTC, year: int | None = None, now: datetime) -> None:
         """
@@ -106,21 +99,13 @@ class Reader:
             year: Of the first line, for a file from `syslog.first_year`; None for the latest that is not in the future.
             now: Aware; what "future" means.
         """
-        self.lines = 0
-        self.ignored = 0
-        self.unknown = 0
+        super().__init__()
         self._calendar = Calendar(tz=tz, year=year, now=now)
         self._ordinals = Ordinals()
-
-    def read(self, lines: Iterable[str]) -> Iterator[Event]:
-        """Yield the events of the lines, in their order; call it again to go on with the same source."""
-        for line in lines:
-            self.lines += 1
-            yield from self._events(line.rstrip("\r\n"))
+        self._unresolved = Unresolved()
 
     def _events(self, line: str) -> Iterable[Event]:
-        if not line.isascii():
-            line = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", line)
+        line = storable(line)
         head = HEAD.match(line) if len(line) <= MAX_LINE else None
         at = self._calendar.moment(head[1]) if head else None
         if head is None or at is None:
@@ -133,12 +118,19 @@ class Reader:
             return self._without_event(known=message.startswith(_NO_EVENT))
         fact.details["host"] = head["host"]
         ordinal = self._ordinals.next(line)
-        return [_event(fact, at, event_id("sshd", line, ordinal, copy)) for copy in range(copies)]
+        events = [_event(fact, at, event_id("sshd", line, ordinal, copy)) for copy in range(copies)]
+        self._weigh(events[0])
+        return events
 
-    def _without_event(self, *, known: bool) -> tuple[()]:
-        self.ignored += known
-        self.unknown += not known
-        return ()
+    def _weigh(self, login: Event) -> None:
+        """Tell a failure how many other users failed from there before it, and never signed in."""
+        address, user = login.ip_address, login.user_id
+        if address is None or user is None:
+            return
+        if login.details["success"]:
+            self._unresolved.succeeded(address, user)
+        elif users := self._unresolved.failed(address, user, login.timestamp):
+            login.details["unresolved_users"] = users
 
 
 class _Fact(NamedTuple):

@@ -36,6 +36,8 @@ _FORGET_EVERY: Micros = 60 * 1_000_000
 _RETAINED_LIMIT = 2_000_000  # window entries; beyond it old ones go, and come back from the store when needed
 _RETRY_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
+_IN_HAND: Micros = 30 * 1_000_000  # how long an event may take from its reception to the worker while that is idle
 
 
 class Touched(msgspec.Struct):
@@ -77,6 +79,9 @@ class Worker:
         self._acting = asyncio.Lock()  # from reading what is in force to having changed it
         self._written = self.position = store.processed_seq
         self._forgot_at: Micros = 0
+        self._judging = asyncio.Lock()  # the engine's state is whole only between batches
+        self._live = False  # whether events have come since the start that are no import
+        self._closing_from: Micros | None = None  # when windows were last closed; None until a start has made that good
         self._tasks: list[asyncio.Task[None]] = []
         self.followed: dict[str, Touched] = {}
         """Origins (imports) for which what they touch is kept."""
@@ -91,6 +96,8 @@ class Worker:
             asyncio.create_task(self._judge_forever(), name="worker"),
             asyncio.create_task(self._expire_forever(), name="expiry"),
         ]
+        if self._engine.closes:
+            self._tasks.append(asyncio.create_task(self._close_forever(), name="closing"))
 
     async def stop(self) -> None:
         """End after the batch in hand; what is left is judged at the next start."""
@@ -112,14 +119,22 @@ class Worker:
         self._more.set()
 
     async def drained(self, seq: int) -> None:
-        """Return once every event up to `seq` has been judged and its outcome is durable."""
+        """
+        Return once every event up to `seq` has been judged and its outcome is durable.
+
+        This ends an import, and with it every window that its events lie in (decisions, C8); beside live events, only
+        those that have closed for these as well.
+        """
         async with self._moved:
             await self._moved.wait_for(lambda: self.position >= seq)
+        if self._engine.closes:
+            await self._close(self._clock() - _IN_HAND if self._live else None, list(self.followed) or [""])
 
     async def _judge_forever(self) -> None:
         try:
             while batch := await self._next():
-                await self._judge(batch)
+                async with self._judging:
+                    await self._judge(batch)
         except Exception as err:  # unknown: stop the process rather than skip what was accepted
             self._on_lost(err)
             raise
@@ -149,6 +164,9 @@ class Worker:
         for origin, events in groupby(timely, key=attrgetter("origin")):
             mine = list(events)
             runs.append(Run(origin, mine[0].effects, mine, self._detect(mine, dead)))
+        if self._engine.closes and not self.followed:
+            signals = await self._closed(batch[-1].received_at, batch[0].seq - 1)
+            runs += [Run("", effects=True, events=[], signals=signals)] if signals else []
         if not await self._persevere(lambda: self._settle(runs, dead, batch[-1].seq)):
             return
         self.position = batch[-1].seq
@@ -159,7 +177,10 @@ class Worker:
         await asyncio.sleep(0)
 
     async def _warm(self, events: Sequence[StoredEvent], upto: int) -> None:
-        start = self._engine.needs(events)
+        await self._replay(self._engine.needs(events), upto)
+
+    async def _replay(self, start: Micros, upto: int) -> None:
+        """Bring back what the engine has forgotten from `start` on, as far as it was judged."""
         end = self._engine.warm_from
         if start >= end:
             return
@@ -167,6 +188,40 @@ class Worker:
             self._engine.warm(chunk, end)
             await asyncio.sleep(0)
         self._engine.warm((), start)
+
+    async def _closed(self, now: Micros | None, upto: int) -> list[Signal]:
+        """
+        Return the signals of windows that have closed, when every event received before `now` has been judged.
+
+        After a start, windows may have closed unjudged. Which, the events say: the last one judged was received when
+        the worker last lived, so the windows that were open then are replayed, and judged again.
+        """
+        if self._closing_from is None:
+            last = await self._store.events_after(upto - 1, 1) if upto else []
+            self._closing_from = last[0].received_at if last else self._clock()
+            await self._replay(self._engine.needs_to_close(self._closing_from, self._lateness), upto)
+        if now is not None:
+            self._closing_from = now = max(self._closing_from, now)
+        return self._engine.close(now, self._lateness)
+
+    async def _close(self, now: Micros | None, origins: Iterable[str] = ("",)) -> None:
+        """Judge the windows that have closed, and respond to their signals."""
+        async with self._judging:
+            signals = await self._closed(now, self.position)
+            if signals:
+                runs = [Run(origin, effects=True, events=[], signals=signals) for origin in origins]
+                await self._persevere(lambda: self._settle(runs, [], self.position))
+
+    async def _close_forever(self) -> None:
+        """Close windows while no event comes that would. A log under way may hold more of any time, so it waits."""
+        try:
+            while not self._stopping.is_set():
+                await self._pause(_CLOSE_SECONDS)
+                if self.position >= self._store.accepted_seq and not self.followed and not self._stopping.is_set():
+                    await self._close(self._clock() - _IN_HAND)
+        except Exception as err:  # unknown: as in judging
+            self._on_lost(err)
+            raise
 
     def _detect(self, events: list[StoredEvent], dead: list[tuple[int, str]]) -> list[Signal]:
         try:
@@ -233,6 +288,7 @@ class Worker:
         now = self._clock()
         live = [event for event in batch if event.received_at != event.at]  # an import's times tell nothing about us
         if live:
+            self._live = True
             self._metrics.decision_seconds.observe(max(0.0, (now - live[0].received_at) / 1_000_000))
 
     def _forget_when_due(self, batch: Sequence[StoredEvent]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zlib import crc32
 
 from sentinel.detection import Rule, RuleSet, parse_rules
 from sentinel.model import Event, EventType, Severity, StoredEvent
@@ -30,7 +31,8 @@ def failure(at: float, event_id: str = "", **how: Any) -> StoredEvent:
     stored = {key: how.pop(key) for key in ("late", "max_severity", "may_act") if key in how}
     fields = {"ip_address": "192.0.2.1", "timestamp": EPOCH + timedelta(microseconds=moment)} | how
     body = event({"success": False} | fields.pop("details", {}), event_id=event_id or f"{moment}", **fields)
-    return StoredEvent(seq=1, at=moment, received_at=moment, event=body, late=stored.pop("late", False), **stored)
+    seq = crc32(f"{moment} {body.event_id}".encode())  # the store gives each event its own
+    return StoredEvent(seq=seq, at=moment, received_at=moment, event=body, late=stored.pop("late", False), **stored)
 
 
 def count(n: int = 3, t: str = "10s", extra: str = "", more: str = "") -> RuleSet:

@@ -55,7 +55,7 @@ def detection(text: str) -> Map:
 def test_condition(condition: str, present: str, expected: bool) -> None:
     """Conditions bind not, and, or in this order; selections that begin with an underscore are out of `of`."""
     matches = detection_predicate(detection(f"{SELECTIONS}condition: {condition}"))
-    assert matches(event(dict.fromkeys(present, 1))) is expected
+    assert matches.holds(event(dict.fromkeys(present, 1))) is expected
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_condition(condition: str, present: str, expected: bool) -> None:
 )
 def test_selection(selection: str, details: dict[str, object], expected: bool) -> None:
     """A map asks for all of its fields, a list for one of its items, plain texts are keywords."""
-    assert detection_predicate(detection(f"s: {selection}\ncondition: s"))(event(details)) is expected
+    assert detection_predicate(detection(f"s: {selection}\ncondition: s")).holds(event(details)) is expected
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,15 @@ def test_selection(selection: str, details: dict[str, object], expected: bool) -
     [
         ("s: {a: 1}", 1, "'condition' is missing"),
         ("s: {a: 1}\ntimeframe: 5m\ncondition: s", 2, "event_count"),
-        ("s: {a: 1}\ncondition: s | count() > 5", 2, "event_count"),
+        ("s: {a: 1}\ncondition: s | count() > 5", 2, "type: event_count, condition: {gt: 5}"),
+        (
+            "s: {a: 1}\ncondition: s | count(user) by ip >= 5",
+            2,
+            "type: value_count, group-by: [ip], condition: {field: user, gte: 5}",
+        ),
+        ("s: {a: 1}\ncondition: s | sum(rows) > 5", 2, "type: value_sum, condition: {field: rows, gt: 5}"),
+        ("s: {a: 1}\ncondition: s | near t", 2, "correlation of type temporal"),
+        ("s: {a: 1}\ncondition: s | max(x) > 5", 2, "write a correlation"),
         ("s: {a: 1}\ncondition: s near t", 2, "'near'"),
         ("s: {a: 1}\ncondition: t", 2, "'t'"),
         ("s: {a: 1}\ncondition: (s", 2, "parenthesis"),

@@ -133,7 +133,7 @@ def test_values_can_not_be_joined_into_another_group() -> None:
     """Where one value ends and the next begins is part of the id."""
     judge = engine(many(correlation("c", "[user_id, session_id]", n=1)))
     pairs = [("a|session_id|b", "c"), ("a", "b|session_id|c")]
-    signals = judge.add([failure(1, user_id=user, session_id=session) for user, session in pairs])
+    signals = judge.add([failure(1, user, user_id=user, session_id=session) for user, session in pairs])
     assert len({signal.id for signal in signals}) == 2
 
 

@@ -98,7 +98,7 @@ def test_generate_lets_the_base_emit_too() -> None:
 
 def test_a_refused_correlation_does_not_let_its_base_loose() -> None:
     """A broken count must not turn each failed login into a signal."""
-    parsed = parse(FAILED, CORRELATION.replace("gte", "lte"))
+    parsed = parse(FAILED, CORRELATION.replace("gte", "near"))
     assert [(found.id, found.emits) for found in parsed.rules] == [("failed", False)]
 
 
@@ -169,13 +169,18 @@ def test_refusals_come_in_the_order_of_the_files() -> None:
         (PLAIN + "sentinel: {examples: {fires: [[{event: {}, every: soon}]]}}", 5, "'examples'"),
         (PLAIN.replace("name: plain", "name: 5"), 2, "'name' must be text"),
         (PLAIN.replace("title: T\nname: plain\n", ""), 1, "needs an id"),
-        (CORRELATION.replace("event_count", "value_count"), 3, "'value_count' is not supported yet"),
-        (CORRELATION.replace("event_count", "temporal_ordered"), 3, "'temporal_ordered' is not supported yet"),
-        (CORRELATION.replace("event_count", "guess"), 3, "must be event_count"),
-        (CORRELATION.replace("gte: 3", "lt: 3"), 7, "'lt' is not supported yet"),
-        (CORRELATION.replace("gte: 3", "eq: 3"), 7, "'eq' is not supported yet"),
-        (CORRELATION.replace("gte: 3", "gte: 3, gt: 1"), 7, "a range"),
-        (CORRELATION.replace("gte: 3", "gte: 0"), 7, "whole number, 1 or more"),
+        (CORRELATION.replace("event_count", "value_median"), 3, "'value_median' is not supported"),
+        (CORRELATION.replace("event_count", "value_count"), 7, "needs one 'field'"),
+        (CORRELATION.replace("event_count", "value_sum"), 7, "needs one 'field'"),
+        (CORRELATION.replace("gte: 3", "gte: 3, field: f"), 7, "takes no 'field'"),
+        (CORRELATION.replace("event_count", "temporal_ordered"), 7, "asks for all"),
+        (CORRELATION.replace("event_count", "temporal"), 7, "nothing meets"),
+        (CORRELATION.replace("gte: 3", "near: 3"), 7, "'near' is not supported"),
+        (CORRELATION.replace("gte: 3", "eq: 0"), 7, "nothing meets"),
+        (CORRELATION.replace("gte: 3", "lt: 1"), 7, "nothing meets"),
+        (CORRELATION.replace("gte: 3", "gt: 3, lt: 4"), 7, "nothing meets"),
+        (CORRELATION.replace("gte: 3", "gte: 0"), 7, "every event meets"),
+        (CORRELATION.replace("gte: 3", "gte: -1"), 7, "whole number, 0 or more"),
         (CORRELATION.replace("gte: 3", "gte: true"), 7, "whole number"),
         (CORRELATION.replace("{gte: 3}", "many"), 7, "must be a mapping"),
         (CORRELATION.replace("10s", "10 seconds"), 6, "a timespan is"),
@@ -184,10 +189,22 @@ def test_refusals_come_in_the_order_of_the_files() -> None:
         (CORRELATION.replace("  rules: [failed]\n", ""), 3, "'rules' is missing"),
         (CORRELATION.replace("[ip_address]", "[5]"), 5, "takes names"),
         (CORRELATION + "  generate: maybe", 8, "true or false"),
-        (CORRELATION + "  aliases: {}", 8, "'aliases'"),
+        (CORRELATION + "  aliases: x", 8, "'aliases' must be a mapping"),
+        (CORRELATION + "  aliases: {who: {other: user_id}}", 8, "not among the rules"),
+        (CORRELATION + "  aliases: {who: {failed: 5}}", 8, "takes a field name"),
+        (CORRELATION + "  surprise: 1", 8, "'surprise'"),
+        (CORRELATION.replace("[failed]", "[many]"), 4, "refers to itself"),
         (CORRELATION + "sentinel: {subject: user_id}", 8, "what it groups by"),
         (CORRELATION + "logsource: {product: sentinel}", 8, "no log source"),
-        (CORRELATION + "---\n" + CORRELATION.replace("many", "chain").replace("[failed]", "[many]"), 12, "a chain"),
+        (
+            CORRELATION
+            + "---\n"
+            + CORRELATION.replace("many", "chain").replace("[failed]", "[many]").replace("ip_", ""),
+            13,
+            "does not group by 'address'",
+        ),
+        (PLAIN.replace("detection: {s: {a: 1}", "filter: {s: {a|b: 1}"), 4, "'b'"),
+        (PLAIN.replace("detection:", "filter: {}\ndetection:"), 4, "a rule or a filter"),
         (FAILED + "---\n" + FAILED, 7, "'failed' is already the rule at 0.yml:2"),
     ],
 )
@@ -235,4 +252,83 @@ def test_shipped_rules_load_whole() -> None:
     """Nothing that we ship is refused or warned about."""
     shipped = parse_rules(shipped_rules())
     assert (shipped.refused, shipped.warnings) == ((), ())
-    assert len([found for found in shipped.rules if found.emits]) == 7
+    assert [found for found in shipped.rules if found.emits]
+
+
+CHAINED = """name: {name}
+correlation: {{type: event_count, rules: [{of}], group-by: [ip_address], timespan: 1h, condition: {{gte: 2}}}}
+"""
+
+
+def test_correlations_may_stand_on_each_other_in_any_order() -> None:
+    """Each comes after what it refers to; only the outermost emits."""
+    parsed = parse(
+        CHAINED.format(name="outer", of="inner"), CHAINED.format(name="inner", of="many"), CORRELATION, FAILED
+    )
+    assert not parsed.refused
+    assert [(found.id, found.emits) for found in parsed.rules] == [
+        ("failed", False),
+        ("many", False),
+        ("inner", False),
+        ("outer", True),
+    ]
+
+
+def test_correlations_in_a_circle_are_refused_with_all_that_hangs_on_them() -> None:
+    """None of them can be understood without the others."""
+    parsed = parse(FAILED, CHAINED.format(name="a", of="b"), CHAINED.format(name="b", of="a"), CORRELATION)
+    assert [(refusal.rule, "itself" in refusal.reason) for refusal in parsed.refused] == [("a", True), ("b", True)]
+    assert [found.id for found in parsed.rules] == ["failed", "many"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "on_close"),
+    [("gte: 3", False), ("gt: 2", False), ("lt: 3", True), ("gte: 3, lte: 5", True), ("neq: 3", True), ("eq: 3", True)],
+)
+def test_what_can_be_undone_is_judged_on_closing(condition: str, on_close: bool) -> None:
+    """Only a lower bound alone can be told while more events may come."""
+    (_, many) = parse(FAILED, CORRELATION.replace("gte: 3", condition)).rules
+    assert many.on_close is on_close
+
+
+FILTER = """name: known
+logsource: {category: authentication}
+filter:
+  rules: [failed]
+  scanner: {user_agent: probe}
+  condition: not scanner
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "filtered"),
+    [
+        (("", ""), True),
+        (("[failed]", "any"), True),
+        (("  rules: [failed]\n", ""), True),
+        (("[failed]", "[other]"), False),
+        (("category: authentication", "category: scan"), False),
+    ],
+)
+def test_a_filter_narrows_the_rules_that_it_names(change: tuple[str, str], filtered: bool) -> None:
+    """What the filter leaves out no longer matches, the rule's hash says so, and an idle filter is pointed out."""
+    parsed = parse(FAILED, FILTER.replace(*change))
+    probe = event({"success": False}, user_agent="probe")
+    assert parsed.rules[0].matches(event({"success": False}))
+    assert parsed.rules[0].matches(probe) is not filtered
+    assert (parsed.rules[0].hash != parse(FAILED).rules[0].hash) is filtered
+    assert any("names no rule" in warning for warning in parsed.warnings) is not filtered
+
+
+def test_placeholders_come_from_the_folder_of_the_rule() -> None:
+    """Each folder has its own; a bad one is refused, and a changed one changes the rule."""
+    text = PLAIN.replace("{a: 1}", "{'a|expand': '%x%'}")
+
+    def read(values: str) -> RuleSet:
+        return parse_rules([("one/r.yml", text), ("one/placeholders.yml", values), ("two/placeholders.yml", "x: no")])
+
+    parsed = read("x: [yes1, yes2]")
+    assert not parsed.refused
+    assert [parsed.rules[0].matches(event({"a": value})) for value in ("yes2", "no")] == [True, False]
+    assert parsed.rules[0].hash != read("x: yes1").rules[0].hash
+    assert [refusal.line for refusal in read("x: [1]").refused] == [1, 4]

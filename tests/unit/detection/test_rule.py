@@ -57,25 +57,25 @@ def test_our_source_is_the_event_type_and_the_service() -> None:
 )
 def test_a_plain_detection_is_about_the_first_subject_present(fields: dict[str, str], group: object) -> None:
     """User, address, session, service; an event with none of them still makes a signal."""
-    assert rule(plain()).group(event(**fields)) == group
+    assert rule(plain()).parts[0].group(event(**fields)) == group
 
 
 def test_the_subject_may_be_named() -> None:
     """`sentinel.subject` replaces the usual order."""
     named = rule(plain("{subject: details.tool_name}"))
-    assert named.group(event({"tool_name": "shell"}, user_id="erin")) == (("details.tool_name", "shell"),)
+    assert named.parts[0].group(event({"tool_name": "shell"}, user_id="erin")) == (("details.tool_name", "shell"),)
 
 
 @pytest.mark.parametrize(("address", "group"), [("192.0.2.1", (("ip_address", "192.0.2.1"),)), (None, None)])
 def test_an_event_without_the_field_takes_no_part_in_a_count(address: str | None, group: object) -> None:
     """A missing value is no group of its own."""
-    assert count().rules[1].group(event(ip_address=address)) == group
+    assert count().rules[1].parts[0].group(event(ip_address=address)) == group
 
 
 def test_values_that_are_no_scalars_make_no_group() -> None:
     """Lists and mappings can't be a subject."""
     named = rule(FAILED + "sentinel: {subject: x}")
-    assert [named.group(event({"x": value})) for value in ([1], {"a": 1}, 7)] == [(), (), (("x", "7"),)]
+    assert [named.parts[0].group(event({"x": value})) for value in ([1], {"a": 1}, 7)] == [(), (), (("x", "7"),)]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from sentinel.ingest.events import decode, encode
-from sentinel.ingest.sshd import MAX_LINE, Reader
+from sentinel.ingest.lines import MAX_LINE
+from sentinel.ingest.sshd import Reader
 from sentinel.model import Event, EventType, Severity
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

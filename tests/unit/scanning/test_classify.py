@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sentinel.scanning.engines.classifier import Classifier
 
 from sentinel import scan
 from sentinel.errors import ConfigError
 from sentinel.scanning.classify import features as seen
 from sentinel.scanning.classify.ngram import NgramModel
+from sentinel.scanning.engines.classifier import Classifier
 from sentinel.scanning.rulebook import load_rules
 from sentinel.scanning.text import read
 

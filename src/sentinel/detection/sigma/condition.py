@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from sentinel.detection.sigma.document import Map
-from sentinel.detection.sigma.values import Predicate, all_of, any_of, field_predicate
+from sentinel.detection.sigma.values import Placeholders, Predicate, all_of, any_of, field_predicate, negated
 from sentinel.errors import RuleError
 
 __all__ = ["detection_predicate"]
@@ -18,7 +18,7 @@ _MOST_WORDS = 400  # deeper nesting than this could meet the interpreter's recur
 _WORDS = {"and", "or", "not", "of", "them", "(", ")"}
 
 
-def detection_predicate(detection: Map) -> Predicate:
+def detection_predicate(detection: Map, placeholders: Placeholders | None = None) -> Predicate:
     """
     Return the predicate that a `detection` mapping describes.
 
@@ -29,7 +29,9 @@ def detection_predicate(detection: Map) -> Predicate:
         if (key in detection) is (key == "timeframe"):
             raise detection.error(key, _MISPLACED[key])
     selections = {
-        name: _selection(detection, name, content) for name, content in detection.items() if name != "condition"
+        name: _selection(detection, name, content, placeholders or {})
+        for name, content in detection.items()
+        if name != "condition"
     }
     conditions = detection["condition"]
     texts = conditions if isinstance(conditions, list) else [conditions]
@@ -45,21 +47,39 @@ _MISPLACED = {
 }
 
 
-def _selection(parent: Map, name: str, content: Any) -> Predicate:
+def _selection(parent: Map, name: str, content: Any, placeholders: Placeholders) -> Predicate:
     if isinstance(content, Map) and content:
-        return all_of([_entry(content, key, value) for key, value in content.items()])
+        return all_of([_entry(content, key, key, value, placeholders) for key, value in content.items()])
     if isinstance(content, list) and any(isinstance(each, list) for each in content):
         raise parent.error(name, f"{name}: a list of lists has no meaning")
     if isinstance(content, list) and any(isinstance(each, Map) for each in content):
-        return any_of([_selection(parent, name, each) for each in content])
-    return _entry(parent, name, content, key="")
+        return any_of([_selection(parent, name, each, placeholders) for each in content])
+    return _entry(parent, name, "", content, placeholders)
 
 
-def _entry(at: Map, place: str, value: Any, key: str | None = None) -> Predicate:
+def _entry(at: Map, place: str, key: str, value: Any, placeholders: Placeholders) -> Predicate:
     try:
-        return field_predicate(place if key is None else key, value)
+        return field_predicate(key, value, placeholders)
     except RuleError as err:
         raise at.error(place, f"{place}: {err.reason}") from err
+
+
+def _instead(text: str) -> str:
+    """Return which correlation says what an old aggregation said."""
+    found = _PIPE.search(text)
+    if found is None:
+        return "write a correlation of type temporal" if " near " in text else "write a correlation"
+    function, field, group, operator, bound = found.groups()
+    kind = {"count": "value_count" if field else "event_count", "sum": "value_sum", "avg": "value_avg"}.get(function)
+    if kind is None:
+        return "write a correlation"
+    parts = [f"type: {kind}", *([f"group-by: [{group}]"] if group else [])]
+    condition = [*([f"field: {field}"] if field else []), f"{_BOUNDS.get(operator, 'gte')}: {bound}"]
+    return f"write a correlation with {', '.join(parts)}, condition: {{{', '.join(condition)}}} and a timespan"
+
+
+_PIPE = re.compile(r"\|\s*(\w+)\(\s*([\w.-]*)\s*\)\s*(?:by\s+([\w.-]+)\s*)?([<>=]+)\s*(\d+)")
+_BOUNDS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "=": "eq", "==": "eq"}
 
 
 class _Condition:
@@ -75,7 +95,7 @@ class _Condition:
         if not isinstance(text, str):
             raise RuleError("a condition must be text")
         if "|" in text:
-            raise RuleError("pipes such as '| count()' are not supported; write a correlation of type event_count")
+            raise RuleError(f"pipes are not supported; {_instead(text)}")
         self._words: list[str] = _TOKEN.findall(text)
         if len(self._words) > _MOST_WORDS:
             raise RuleError(f"a condition has at most {_MOST_WORDS} words")
@@ -110,8 +130,7 @@ class _Condition:
 
     def _one(self) -> Predicate:
         if self._take("not"):
-            inner = self._one()
-            return lambda event: not inner(event)
+            return negated(self._one())
         if self._take("("):
             inside = self._either()
             if not self._take(")"):

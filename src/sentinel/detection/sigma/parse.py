@@ -1,7 +1,8 @@
 """
 Sigma documents -> rules. A rule that is not understood exactly is refused with its file and line; the others load.
 
-Two passes: detections first, then the correlations that refer to them by `id` or `name`, in whichever file they stand.
+Detections first, each with the filters that name it, then the correlations that refer to them and to each other by
+`id` or `name`, in whichever file they stand.
 """
 
 from __future__ import annotations
@@ -9,17 +10,34 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from fractions import Fraction
+from functools import partial
 from importlib import resources
+from pathlib import PurePath
 from typing import Any
 
 import msgspec
 
-from sentinel.detection.rule import Base, Examples, LogSource, Refusal, Rule, RuleSet
+from sentinel.detection.rule import (
+    Base,
+    Examples,
+    LogSource,
+    Part,
+    Refusal,
+    Rule,
+    RuleSet,
+    read_amount,
+    read_nothing,
+    read_number,
+    read_value,
+)
 from sentinel.detection.sigma.condition import detection_predicate
 from sentinel.detection.sigma.document import LocatedError, Map, documents
-from sentinel.detection.sigma.fields import getter
-from sentinel.model import EventType, Micros, Severity, ThreatType
+from sentinel.detection.sigma.fields import getter, subject_type
+from sentinel.detection.sigma.values import Placeholders, Predicate, all_of
+from sentinel.detection.window import Amount, Condition, Kind, Reading
+from sentinel.model import EventType, Micros, Severity, SubjectType, ThreatType
 
 __all__ = ["parse_rules", "shipped_rules"]
 
@@ -47,16 +65,13 @@ _PROSE = {
 _PROSE |= {"related", "fields", "scope", "taxonomy"}
 _KNOWN = _PROSE | {"id", "name", "level", "logsource", "detection", "correlation", "sentinel"}
 _SENTINEL = {"threat_type", "confidence", "suppress", "subject", "examples"}
-_CORRELATION = {"type", "rules", "group-by", "timespan", "condition", "generate"}
-_LATER_TYPES = {
-    "value_count",
-    "value_sum",
-    "value_avg",
-    "value_percentile",
-    "value_median",
-    "temporal",
-    "temporal_ordered",
-}
+_CORRELATION = {"type", "rules", "group-by", "timespan", "condition", "generate", "aliases"}
+_FILTER = {"rules", "condition"}
+_BOUNDS = {"gt", "gte", "lt", "lte", "eq", "neq"}
+_MEASURED = {Kind.VALUE_COUNT: read_value, Kind.VALUE_SUM: read_amount, Kind.VALUE_AVG: read_number}
+_STEPS = {Kind.TEMPORAL, Kind.TEMPORAL_ORDERED}
+_MOST_STEPS = 16
+_PLACEHOLDERS = "placeholders.yml"
 
 
 class _Document(msgspec.Struct, frozen=True, eq=False):
@@ -72,6 +87,13 @@ class _Document(msgspec.Struct, frozen=True, eq=False):
     def handles(self) -> set[str]:
         """What a correlation may call it."""
         return {name for key in ("id", "name") if isinstance(name := self.content.get(key), str)}
+
+    @property
+    def refers_to(self) -> set[str]:
+        """What a correlation says that it is about."""
+        correlation = self.content.get("correlation")
+        names = _as_list(correlation.get("rules")) if isinstance(correlation, Map) else []
+        return {name for name in names if isinstance(name, str)}
 
     @property
     def place(self) -> str:
@@ -93,46 +115,155 @@ def parse_rules(documents_: Iterable[tuple[str, str]]) -> RuleSet:
     Return the rules of some files, and what of them was refused.
 
     Args:
-        documents_: File name and YAML text each; a text may hold several documents.
+        documents_: File name and YAML text each; a text may hold several documents. A file `placeholders.yml` says what
+            the placeholders in the rules of its folder stand for.
 
     Returns:
         Never raises for a bad rule: it stands in `refused`, and every rule that could be read is in `rules`.
     """
-    found, refused, warnings = _read(documents_)
-    rules: dict[str, Rule] = {}
-    loaded: list[Rule] = []
-    serving, generating = _referred_to(found)
-    taken: dict[str, str] = {}
-    for document in sorted(found, key=lambda document: "correlation" in document.content):
-        try:
-            _check_names(document, taken)
-            emits = not document.handles & serving or bool(document.handles & generating)
-            rule = _rule(document, rules, emits=emits)
-        except LocatedError as err:
-            refused.append(document.refusal(err))
-            continue
-        taken |= dict.fromkeys(document.handles or {rule.id}, document.place)
-        rules |= dict.fromkeys(document.handles, rule)
-        loaded.append(rule)
-        warnings += _warnings(document)
-    version = _digest(sorted(rule.hash for rule in loaded))
-    refused.sort(key=lambda refusal: (refusal.file, refusal.line))
-    return RuleSet(tuple(loaded), tuple(refused), tuple(warnings), version)
+    reading = _Reading(documents_)
+    serving, generating = _referred_to(reading.found)
+    for document in reading.found:
+        if "filter" in document.content:
+            reading.attempt(document, partial(reading.take_filter, document))
+    for document in reading.in_order():
+        emits = not document.handles & serving or bool(document.handles & generating)
+        reading.attempt(document, partial(reading.take_rule, document, emits=emits))
+    reading.warn_of_idle_filters()
+    version = _digest(sorted(rule.hash for rule in reading.loaded))
+    refused = sorted(reading.refused, key=lambda refusal: (refusal.file, refusal.line))
+    return RuleSet(tuple(reading.loaded), tuple(refused), tuple(reading.warnings), version)
 
 
-def _read(files: Iterable[tuple[str, str]]) -> tuple[list[_Document], list[Refusal], list[str]]:
-    found: list[_Document] = []
-    refused: list[Refusal] = []
-    warnings: list[str] = []
-    for file, text in files:
+class _Filter(msgspec.Struct, frozen=True, eq=False):
+    """A condition that rules named in it must meet besides their own."""
+
+    document: _Document
+    logsource: LogSource
+    rules: tuple[str, ...] | None
+    """None: every rule for the log source."""
+    asks: Predicate
+    hash: str
+
+
+class _Reading:
+    """What a set of files has yielded so far."""
+
+    def __init__(self, files: Iterable[tuple[str, str]]) -> None:
+        self.found: list[_Document] = []
+        self.refused: list[Refusal] = []
+        self.warnings: list[str] = []
+        self.loaded: list[Rule] = []
+        self._rules: dict[str, Rule] = {}
+        self._taken: dict[str, str] = {}
+        self._filters: list[_Filter] = []
+        self._used: set[_Document] = set()
+        self._placeholders: dict[PurePath, Placeholders] = {}
+        for file, text in files:
+            self._read(file, text)
+
+    def _read(self, file: str, text: str) -> None:
         for content in documents(text):
             if isinstance(content, LocatedError):
-                refused.append(Refusal(file, content.line, None, content.reason))
-            elif content.keys() & {"detection", "correlation"}:
-                found.append(_Document(file, content))
+                self.refused.append(Refusal(file, content.line, None, content.reason))
+            elif PurePath(file).name == _PLACEHOLDERS:
+                self._read_placeholders(file, content)
+            elif content.keys() & {"detection", "correlation", "filter"}:
+                self.found.append(_Document(file, content))
             else:
-                warnings.append(f"{file}:{content.line}: neither a detection nor a correlation; it has no effect")
-    return found, refused, warnings
+                self.warnings.append(f"{file}:{content.line}: neither a detection nor a correlation; it has no effect")
+
+    def _read_placeholders(self, file: str, content: Map) -> None:
+        known: dict[str, list[str]] = {}
+        for name, values in content.items():
+            texts = _as_list(values)
+            if texts and all(isinstance(each, str) and each for each in texts):
+                known[name] = texts
+            else:
+                reason = f"the placeholder {name!r} takes a text or a list of texts"
+                self.refused.append(Refusal(file, content.lines[name], None, reason))
+        self._placeholders[PurePath(file).parent] = known
+
+    def attempt(self, document: _Document, step: Callable[[], None]) -> None:
+        """Do something with a document that can turn out to be refused."""
+        try:
+            step()
+        except LocatedError as err:
+            self.refused.append(document.refusal(err))
+
+    def in_order(self) -> Iterable[_Document]:
+        """Return each rule after those that it refers to; what refers to itself in a circle is refused."""
+        waiting = [document for document in self.found if "filter" not in document.content]
+        waiting.sort(key=lambda document: "correlation" in document.content)
+        while waiting:
+            open_handles = {handle for document in waiting for handle in document.handles}
+            ready = [document for document in waiting if not document.refers_to & open_handles - document.handles]
+            ready = [document for document in ready if not document.refers_to & document.handles]
+            yield from ready
+            if not ready:
+                self.refused += [document.refusal(_circle(document)) for document in waiting]
+                return
+            waiting = [document for document in waiting if document not in ready]
+
+    def take_filter(self, document: _Document) -> None:
+        """Understand a filter; what it does shows in the rules that it names."""
+        content = document.content
+        _check_names(document, self._taken)
+        body = _mapping(content, "filter")
+        if content.keys() & {"detection", "correlation"}:
+            raise content.error("filter", "a document holds a rule or a filter; separate them by ---")
+        names = _names(body, "rules")
+        asked = Map(body.line)
+        asked.lines = body.lines
+        asked |= {key: value for key, value in body.items() if key != "rules"}
+        logsource = _logsource(content)
+        asks = detection_predicate(asked, self._placeholders_for(document))
+        rules = None if names in ([], ["any"]) else tuple(names)
+        self._filters.append(_Filter(document, logsource, rules, asks, _digest([json.dumps([logsource, body])])))
+
+    def take_rule(self, document: _Document, *, emits: bool) -> None:
+        """Understand a rule."""
+        _check_names(document, self._taken)
+        rule = self._rule(document, emits=emits)
+        self._taken |= dict.fromkeys(document.handles or {rule.id}, document.place)
+        self._rules |= dict.fromkeys(document.handles, rule)
+        self.loaded.append(rule)
+        self.warnings += _warnings(document)
+
+    def _rule(self, document: _Document, *, emits: bool) -> Rule:
+        content = document.content
+        if "detection" in content and "correlation" in content:
+            raise content.error("correlation", "a document holds a detection or a correlation; separate them by ---")
+        if "action" in content:
+            raise content.error("action", "'action' is not supported; write each rule out")
+        settings = _settings(content)
+        about = _about(document, settings, emits=emits)
+        if "correlation" in content:
+            return _correlation(content, settings, about, self._rules)
+        filters = [each for each in self._filters if _applies(each, document)]
+        self._used.update(each.document for each in filters)
+        return _plain(content, settings, about, filters, self._placeholders_for(document))
+
+    def _placeholders_for(self, document: _Document) -> Placeholders:
+        folders = PurePath(document.file).parents
+        return next((self._placeholders[folder] for folder in folders if folder in self._placeholders), {})
+
+    def warn_of_idle_filters(self) -> None:
+        """Point out what filters nothing: most likely the rule has another name by now."""
+        for document in (each.document for each in self._filters if each.document not in self._used):
+            self.warnings.append(f"{document.place}: the filter names no rule that is loaded; it has no effect")
+
+
+def _circle(document: _Document) -> LocatedError:
+    correlation = document.content["correlation"]
+    return LocatedError("the correlation refers to itself, directly or through others", correlation.lines["rules"])
+
+
+def _applies(found: _Filter, document: _Document) -> bool:
+    if found.rules is not None and not document.handles & set(found.rules):
+        return False
+    wanted = _logsource(document.content)
+    return all(part is None or part == have for part, have in zip(found.logsource, wanted, strict=True))
 
 
 def _referred_to(found: Iterable[_Document]) -> tuple[set[str], set[str]]:
@@ -145,9 +276,8 @@ def _referred_to(found: Iterable[_Document]) -> tuple[set[str], set[str]]:
     generating: set[str] = set()
     for document in found:
         correlation = document.content.get("correlation")
-        if isinstance(correlation, Map):
-            handles = generating if correlation.get("generate") is True else serving
-            handles.update(handle for handle in _as_list(correlation.get("rules")) if isinstance(handle, str))
+        generates = isinstance(correlation, Map) and correlation.get("generate") is True
+        (generating if generates else serving).update(document.refers_to)
     return serving, generating
 
 
@@ -162,100 +292,202 @@ def _check_names(document: _Document, taken: Mapping[str, str]) -> None:
         raise document.content.error("id", f"{handle!r} is already the rule at {taken[handle]}")
 
 
-def _rule(document: _Document, rules: Mapping[str, Rule], *, emits: bool) -> Rule:
-    content = document.content
-    if "detection" in content and "correlation" in content:
-        raise content.error("correlation", "a document holds a detection or a correlation; separate them by ---")
-    if "action" in content:
-        raise content.error("action", "'action' is not supported; write each rule out")
-    title, name = content.get("title"), document.name
+def _about(document: _Document, settings: Map, *, emits: bool) -> dict[str, Any]:
+    content, name = document.content, document.name
     assert name is not None, "_check_names has seen to it"
-    settings = _settings(content)
-    about = {
+    return {
         "id": name,
-        "title": title or name,
+        "title": content.get("title") or name,
         "level": _word(content, "level", _LEVELS) or Severity.MEDIUM,
         "threat_type": _word(settings, "threat_type", {threat.value: threat for threat in ThreatType}),
         "confidence": _confidence(settings),
         "examples": _examples(settings),
         "emits": emits,
     }
-    if "detection" in content:
-        return _plain(content, settings, about)
-    return _count(content, settings, about, rules)
 
 
-def _plain(content: Map, settings: Map, about: dict[str, Any]) -> Rule:
+def _plain(
+    content: Map,
+    settings: Map,
+    about: dict[str, Any],
+    filters: Sequence[_Filter],
+    placeholders: Placeholders,
+) -> Rule:
     suppress = _timespan(settings, "suppress", _PLAIN_SUPPRESS)
+    logsource = _logsource(content)
+    asks = all_of([detection_predicate(_mapping(content, "detection"), placeholders), *(f.asks for f in filters)])
+    fields = [(name, name) for name in _names(settings, "subject") or _PLAIN_SUBJECTS]
     return Rule(
         **about,
-        hash=_content_hash(content, ()),
-        bases=(Base(_logsource(content), detection_predicate(_mapping(content, "detection"))),),
-        threshold=1,
+        hash=_content_hash(content, [*_expanded(content, placeholders), *(found.hash for found in filters)]),
+        kind=Kind.EVENT_COUNT,
+        parts=(_direct(Base(logsource, asks), fields, read_nothing, None, plain=True),),
+        condition=Condition((("gte", 1),)),
         timespan=suppress,
         suppress=suppress,
-        group_by=tuple((name, getter(name)) for name in _names(settings, "subject") or _PLAIN_SUBJECTS),
+        group_by=_kinds(fields),
         plain=True,
     )
 
 
-def _count(content: Map, settings: Map, about: dict[str, Any], rules: Mapping[str, Rule]) -> Rule:
+def _direct(
+    base: Base,
+    fields: Sequence[tuple[str, str]],
+    read: Callable[[object], Reading | None],
+    measured: str | None,
+    *,
+    plain: bool,
+) -> Part:
+    getters = tuple(getter(field) for _, field in fields)
+    return Part(base, tuple(fields), getters, plain, read, measured, measured and getter(measured))  # type: ignore[arg-type]  # no field, no getter
+
+
+def _kinds(fields: Iterable[tuple[str, str]]) -> tuple[tuple[str, SubjectType], ...]:
+    """Return what each field of a group says a subject is; behind an alias, the field that it stands for."""
+    return tuple((name, max(subject_type(name), subject_type(field), key=_TOLD.index)) for name, field in fields)
+
+
+_TOLD = [SubjectType.GLOBAL, *(kind for kind in SubjectType if kind is not SubjectType.GLOBAL)]
+
+
+def _correlation(content: Map, settings: Map, about: dict[str, Any], rules: Mapping[str, Rule]) -> Rule:
     correlation = _mapping(content, "correlation")
-    _check_correlation(correlation)
+    kind = _kind(correlation)
     if "subject" in settings:
         raise settings.error("subject", "the subject of a correlation is what it groups by")
-    for key in content.keys() & {"logsource"}:
-        raise content.error(key, "a correlation has no log source of its own")
-    referred = [_referred(correlation, handle, rules) for handle in _names(correlation, "rules")]
-    if not referred:
+    if "logsource" in content:
+        raise content.error("logsource", "a correlation has no log source of its own")
+    handles = _names(correlation, "rules")
+    if not handles:
         raise correlation.error("rules", "'rules' is missing")
+    if len(handles) > _MOST_STEPS and kind in _STEPS:
+        raise correlation.error("rules", f"a correlation of type {kind.value!r} takes at most {_MOST_STEPS} rules")
+    condition, field = _condition(correlation, kind, len(handles))
+    names = [*_names(correlation, "group-by")]
+    aliases = _aliases(correlation, handles)
+    parts = []
+    for step, handle in enumerate(handles):
+        rule = _referred(correlation, handle, rules)
+        fields = [(name, aliases.get(name, {}).get(handle, name)) for name in names]
+        measured = field and aliases.get(field, {}).get(handle, field)
+        read = _MEASURED.get(kind) or (partial(_read_step, (step,)) if kind in _STEPS else read_nothing)
+        parts.append(_part(correlation, rule, fields, read, measured))
     timespan = _timespan(correlation, "timespan", None)
     return Rule(
         **about,
-        hash=_content_hash(content, [rule.hash for rule in referred]),
-        bases=tuple(base for rule in referred for base in rule.bases),
-        threshold=_threshold(correlation),
+        hash=_content_hash(content, [_referred(correlation, handle, rules).hash for handle in handles]),
+        kind=kind,
+        parts=tuple(parts),
+        condition=condition,
         timespan=timespan,
         suppress=_timespan(settings, "suppress", timespan),
-        group_by=tuple((name, getter(name)) for name in _names(correlation, "group-by")),
+        group_by=_kinds(parts[0].fields),
         plain=False,
     )
 
 
-def _check_correlation(correlation: Map) -> None:
+def _read_step(step: Reading, _: object) -> Reading:
+    return step
+
+
+def _kind(correlation: Map) -> Kind:
     kind = correlation.get("type")
-    if kind in _LATER_TYPES:
-        raise correlation.error("type", f"correlation type {kind!r} is not supported yet")
-    if kind != "event_count":
-        raise correlation.error("type", "'type' must be event_count")
+    if not isinstance(kind, str) or kind not in set(Kind):
+        raise correlation.error("type", f"correlation type {kind!r} is not supported; there are {', '.join(Kind)}")
     for key in correlation.keys() - _CORRELATION:
-        raise correlation.error(key, f"unknown or not supported yet in a correlation: {key!r}")
+        raise correlation.error(key, f"unknown key in a correlation: {key!r}")
     if not isinstance(correlation.get("generate", False), bool):
         raise correlation.error("generate", "'generate' takes true or false")
+    return Kind(kind)
+
+
+def _part(
+    correlation: Map,
+    rule: Rule,
+    fields: Sequence[tuple[str, str]],
+    read: Callable[[object], Reading | None],
+    measured: str | None,
+) -> Part:
+    """Return what is read of a rule. A correlation shows its group and nothing else (decisions, C7)."""
+    if rule.plain:
+        [base] = rule.bases
+        return msgspec.structs.replace(_direct(base, fields, read, measured, plain=False), name=rule.id)
+    shown = {name for name, _ in rule.group_by}
+    for wanted in (*(field for _, field in fields), *([measured] if measured else [])):
+        if wanted not in shown:
+            key = "condition" if wanted == measured else "group-by"
+            raise correlation.error(key, f"{rule.id!r} is a correlation that does not group by {wanted!r}")
+    return Part(rule, tuple(fields), (), plain=False, read=read, measured=measured)
+
+
+def _aliases(correlation: Map, handles: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return, by alias, what the field is called in each rule."""
+    found: dict[str, dict[str, str]] = {}
+    if "aliases" not in correlation:
+        return found
+    aliases = _mapping(correlation, "aliases")
+    for alias in aliases:
+        names = _mapping(aliases, alias)
+        for handle, field in names.items():
+            if handle not in handles:
+                raise names.error(handle, f"the alias {alias!r} names {handle!r}, which is not among the rules")
+            if not isinstance(field, str) or not field:
+                raise names.error(handle, f"the alias {alias!r} takes a field name for each rule")
+        found[alias] = dict(names)
+    return found
 
 
 def _referred(correlation: Map, handle: str, rules: Mapping[str, Rule]) -> Rule:
     rule = rules.get(handle)
     if rule is None:
         raise correlation.error("rules", f"the rule {handle!r} is not there or was refused")
-    if not rule.plain:
-        raise correlation.error("rules", f"{handle!r} is a correlation; a chain of correlations is not supported yet")
     return rule
 
 
-def _threshold(correlation: Map) -> int:
-    condition = correlation.get("condition")
-    if not isinstance(condition, Map) or not condition:
+def _condition(correlation: Map, kind: Kind, rules: int) -> tuple[Condition, str | None]:
+    """Return the bounds, and the field that is measured."""
+    content = correlation.get("condition")
+    if content is None and kind in _STEPS:
+        return Condition((("gte", rules),)), None
+    if kind is Kind.TEMPORAL_ORDERED:
+        raise correlation.error("condition", "a correlation of type 'temporal_ordered' asks for all of its rules")
+    if not isinstance(content, Map) or not content.keys() - {"field"}:
         raise correlation.error("condition", "'condition' must be a mapping such as {gte: 10}")
-    for key in condition.keys() - {"gt", "gte"}:
-        raise condition.error(key, f"{key!r} is not supported yet in the condition of an event_count")
-    if len(condition) > 1:
-        raise correlation.error("condition", "a range is not supported yet in the condition of an event_count")
-    ((key, bound),) = condition.items()
-    least = 1 if key == "gte" else 0
-    if type(bound) is not int or bound < least:
-        raise condition.error(key, f"{key!r} takes a whole number, {least} or more")
-    return bound + (key == "gt")
+    for key in content.keys() - _BOUNDS - {"field"}:
+        raise content.error(key, f"{key!r} is not supported in a condition; there are {', '.join(sorted(_BOUNDS))}")
+    field = content.get("field")
+    if (kind in _MEASURED) is not isinstance(field, str) or field == "":
+        takes = "needs one 'field'" if kind in _MEASURED else "takes no 'field'"
+        raise content.error("field", f"the condition of type {kind.value!r} {takes}")
+    bounds = tuple((key, _bound(content, key, kind)) for key in content if key != "field")
+    condition = Condition(bounds)
+    _check_possible(correlation, condition, kind, rules)
+    return condition, field
+
+
+def _bound(content: Map, key: str, kind: Kind) -> Amount:
+    value = content[key]
+    if kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise content.error(key, f"{key!r} takes a number")
+        return value if isinstance(value, int) else Fraction(value)
+    if type(value) is not int or value < 0:
+        raise content.error(key, f"{key!r} takes a whole number, 0 or more")
+    return value
+
+
+def _check_possible(correlation: Map, condition: Condition, kind: Kind, rules: int) -> None:
+    """Refuse what holds for nothing, or, as a lower bound, for everything."""
+    if kind is Kind.VALUE_AVG:
+        return
+    if condition.rising and condition.holds(0):
+        raise correlation.error("condition", "every event meets this condition; ask for 1 or more")
+    if kind is Kind.VALUE_SUM:
+        return
+    highest = int(max(bound for _, bound in condition.bounds)) + 1
+    counts = range(1, min(highest, rules) + 1 if kind is Kind.TEMPORAL else highest + 1)
+    if not any(map(condition.holds, counts)):
+        raise correlation.error("condition", "nothing meets this condition: what is counted has at least one event")
 
 
 # --- parts of a document
@@ -363,6 +595,11 @@ def _ours(source: Mapping[str, str]) -> bool:
 
 
 # --- hashes
+
+
+def _expanded(content: Map, placeholders: Placeholders) -> list[str]:
+    """Return what a rule's meaning takes from its folder's placeholders."""
+    return [json.dumps(placeholders, sort_keys=True)] if "|expand" in json.dumps(content.get("detection")) else []
 
 
 def _content_hash(content: Map, referred: Collection[str]) -> str:

@@ -4,28 +4,59 @@ One field of a Sigma selection -> a predicate over events.
 `name|modifier|modifier: value or list of values`. Several values are alternatives (`all`: all must hold), an array in
 the event holds if any element does. What is not understood exactly is refused by name.
 
+A predicate also says, where it can, which texts an event must show for it to hold at all: whoever has many rules asks
+only those whose text is there.
+
 Source: the Sigma specification 2 (sigma-rules and modifiers appendix), and part G of the decisions.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
+import msgspec
 import re2
 
 from sentinel.detection.sigma.fields import ABSENT, getter, number, strings, text
 from sentinel.errors import RuleError
 from sentinel.model import Event
 
-__all__ = ["Predicate", "all_of", "any_of", "field_predicate"]
+__all__ = ["Need", "Placeholders", "Predicate", "all_of", "any_of", "field_predicate", "negated"]
 
-Predicate = Callable[[Event], bool]
-Test = Callable[[object], bool]
-"""A question about one scalar of an event."""
+Placeholders = Mapping[str, Sequence[str]]
+"""What `%name%` stands for under the modifier `expand`."""
+
+
+class Need(msgspec.Struct, frozen=True):
+    """The event's text in this field must be (`exact`) or contain one of these, in lower case."""
+
+    field: str
+    """As the rule calls it; empty: any text of the event."""
+    literals: frozenset[str]
+    exact: bool
+
+
+class Predicate(msgspec.Struct, frozen=True, eq=False):
+    """A question about events, and what an event must show for the answer to be yes."""
+
+    holds: Callable[[Event], bool]
+    need: Need | None = None
+
+
+class _Test(NamedTuple):
+    """A question about one scalar of an event, and the lower-case literal that it must be or contain."""
+
+    holds: Callable[[object], bool]
+    literal: str | None = None
+    exact: bool = False
+
 
 _NUMERIC: dict[str, Callable[[float, float], bool]] = {
     "gt": lambda value, bound: value > bound,
@@ -36,9 +67,21 @@ _NUMERIC: dict[str, Callable[[float, float], bool]] = {
 _TEXTUAL = ("equals", "contains", "startswith", "endswith")
 _OPERATORS = {"contains", "startswith", "endswith", "re", "cidr", "exists", *_NUMERIC}
 _RE_FLAGS = {"i", "m", "s"}
-_COMBINING = {"all", "cased", "neq"}
+_COMBINING = {"all", "cased", "neq", "fieldref"}
+_TIMES: dict[str, Callable[[datetime], int]] = {
+    "minute": lambda moment: moment.minute,
+    "hour": lambda moment: moment.hour,
+    "day": lambda moment: moment.day,
+    "week": lambda moment: moment.isocalendar().week,
+    "month": lambda moment: moment.month,
+    "year": lambda moment: moment.year,
+}
 # A backslash escapes * and ? and itself; before anything else it is a plain backslash.
 _PIECE = re.compile(r"\\[\\*?]|[*?]|[^\\*?]+|\\")
+_PLACEHOLDER = re.compile(r"%([^%\s]+)%")
+_DASH = re.compile(r"\B[-/]\b")
+_DASHES = "-/\N{EN DASH}\N{EM DASH}\N{HORIZONTAL BAR}"
+_MOST_VARIANTS = 1_000
 
 
 @dataclass(frozen=True)
@@ -46,8 +89,10 @@ class _Asked:
     """The modifiers of one field, sorted out."""
 
     operator: str
-    flags: frozenset[str]
-    re_flags: str
+    flags: frozenset[str] = frozenset()
+    re_flags: str = ""
+    transforms: tuple[str, ...] = ()
+    time: str | None = None
 
     def __post_init__(self) -> None:
         if "cased" in self.flags and self.operator not in _TEXTUAL:
@@ -56,9 +101,17 @@ class _Asked:
             raise RuleError(f"modifiers {', '.join(self.re_flags)} belong to 're'")
         if "neq" in self.flags and ("all" in self.flags or self.operator == "exists"):
             raise RuleError("modifier 'neq' can't be combined with 'all' or 'exists'; put 'not' into the condition")
+        if self.transforms and self.operator not in {*_TEXTUAL, "re", "cidr"}:
+            raise RuleError(f"modifier {self.transforms[0]!r} has no meaning with {self.operator!r}")
+        if set(self.transforms) - {"expand"} and self.operator not in _TEXTUAL:
+            raise RuleError(f"modifier {self.transforms[-1]!r} has no meaning with {self.operator!r}")
+        if "fieldref" in self.flags and (self.operator not in _TEXTUAL or self.transforms or self.time):
+            raise RuleError("modifier 'fieldref' compares texts of two fields; it takes no other kind of modifier")
+        if self.time and (self.operator not in {"equals", *_NUMERIC} or self.transforms or "cased" in self.flags):
+            raise RuleError(f"modifier {self.time!r} gives a number, which can only be compared")
 
 
-def field_predicate(key: str, value: Any) -> Predicate:
+def field_predicate(key: str, value: Any, placeholders: Placeholders | None = None) -> Predicate:
     """
     Return the predicate for one entry of a selection; an empty field name means keywords.
 
@@ -68,25 +121,35 @@ def field_predicate(key: str, value: Any) -> Predicate:
     name, *modifiers = key.split("|")
     asked = _asked(modifiers)
     if not name:
-        return _keywords(asked, value)
+        return _keywords(asked, value, placeholders or {})
     if asked.operator == "exists":
         return _exists(name, value)
     values = _values(value)
-    tests = _tests(asked, values)
+    if "fieldref" in asked.flags:
+        return _over_other_field(name, asked, values)
+    tests = _tests(asked, values, placeholders or {})
     if "all" in asked.flags:
-        return all_of([_over_field(name, test, negated=False) for test in tests])
-    return _over_field(name, _any(tests), negated="neq" in asked.flags)
+        return all_of([_over_field(name, [test]) for test in tests])
+    found = _over_field(name, tests)
+    return negated(found) if "neq" in asked.flags else found
 
 
 def _asked(modifiers: Sequence[str]) -> _Asked:
+    known = _OPERATORS | _RE_FLAGS | _COMBINING | _TIMES.keys() | _TRANSFORMS.keys()
     for modifier in modifiers:
-        if modifier not in _OPERATORS | _RE_FLAGS | _COMBINING:
+        if modifier not in known:
             raise RuleError(f"modifier {modifier!r} is not supported")
     operators = [modifier for modifier in modifiers if modifier in _OPERATORS]
-    if len(operators) > 1 or len(set(modifiers)) < len(modifiers):
+    times = [modifier for modifier in modifiers if modifier in _TIMES]
+    if len(operators) > 1 or len(times) > 1 or len(set(modifiers)) < len(modifiers):
         raise RuleError(f"modifiers {'|'.join(modifiers)} exclude or repeat each other")
-    flags = frozenset(modifiers) & _COMBINING
-    return _Asked(operators[0] if operators else "equals", flags, "".join(m for m in modifiers if m in _RE_FLAGS))
+    return _Asked(
+        operators[0] if operators else "equals",
+        frozenset(modifiers) & _COMBINING,
+        "".join(m for m in modifiers if m in _RE_FLAGS),
+        tuple(m for m in modifiers if m in _TRANSFORMS),
+        times[0] if times else None,
+    )
 
 
 def _values(value: Any) -> list[Any]:
@@ -98,83 +161,268 @@ def _values(value: Any) -> list[Any]:
     return values
 
 
+# --- predicates
+
+
 def any_of(predicates: Sequence[Predicate]) -> Predicate:
     """Return whether one of them holds."""
     if len(predicates) == 1:
         return predicates[0]
+    asks = [predicate.holds for predicate in predicates]
+    needs = [predicate.need for predicate in predicates]
+    return Predicate(lambda event: any(ask(event) for ask in asks), _one_of(needs))
 
-    def matches(event: Event) -> bool:
-        return any(predicate(event) for predicate in predicates)
 
-    return matches
+def _one_of(needs: Sequence[Need | None]) -> Need | None:
+    """Return what any of these shows; None where they speak of different fields, or one of nothing."""
+    known = [need for need in needs if need is not None]
+    if len(known) < len(needs) or len({need.field for need in known}) != 1:
+        return None
+    literals = frozenset(literal for need in known for literal in need.literals)
+    exact = all(need.exact for need in known)
+    return Need(known[0].field, literals, exact) if exact or "" not in literals else None
 
 
 def all_of(predicates: Sequence[Predicate]) -> Predicate:
     """Return whether all of them hold."""
     if len(predicates) == 1:
         return predicates[0]
+    asks = [predicate.holds for predicate in predicates]
+    needs = [predicate.need for predicate in predicates if predicate.need]
+    rarest = min(needs, key=lambda need: (not need.exact, len(need.literals)), default=None)
+    return Predicate(lambda event: all(ask(event) for ask in asks), rarest)
 
-    def matches(event: Event) -> bool:
-        return all(predicate(event) for predicate in predicates)
 
-    return matches
+def negated(predicate: Predicate) -> Predicate:
+    """Return whether it does not hold."""
+    holds = predicate.holds
+    return Predicate(lambda event: not holds(event))
 
 
 def _exists(name: str, wanted: Any) -> Predicate:
     if not isinstance(wanted, bool):
         raise RuleError("'exists' takes true or false")
     get = getter(name)
-    return lambda event: (get(event) is not ABSENT) is wanted
+    return Predicate(lambda event: (get(event) is not ABSENT) is wanted)
 
 
-def _over_field(name: str, test: Test, *, negated: bool) -> Predicate:
+def _over_field(name: str, tests: Sequence[_Test]) -> Predicate:
     get = getter(name)
+    any_test = _any(tests)
+    test = any_test.holds
 
-    def matches(event: Event) -> bool:
+    def holds(event: Event) -> bool:
         value = get(event)
-        # `neq` asks that the test holds for no element, so it is true where there is none.
-        holds = any(map(test, value)) if isinstance(value, list) else test(value)
-        return holds is not negated
+        return any(map(test, value)) if isinstance(value, list) else test(value)
 
-    return matches
+    return Predicate(holds, _need(name, tests))
 
 
-def _keywords(asked: _Asked, value: Any) -> Predicate:
-    if asked.operator not in {*_TEXTUAL, "re"} or "neq" in asked.flags:
+def _need(name: str, tests: Sequence[_Test]) -> Need | None:
+    literals = frozenset(test.literal for test in tests if test.literal is not None)
+    if any(test.literal is None for test in tests):
+        return None
+    exact = all(test.exact for test in tests)
+    return Need(name, literals, exact) if exact or "" not in literals else None
+
+
+def _over_other_field(name: str, asked: _Asked, values: Sequence[Any]) -> Predicate:
+    """Compare the texts of two fields of the event; absence equals nothing, not even absence."""
+    if not all(isinstance(value, str) and value for value in values):
+        raise RuleError("'fieldref' takes names of fields")
+    compare = _COMPARE_TEXTS[asked.operator]
+    cased = "cased" in asked.flags
+
+    def one(other: str) -> Predicate:
+        get, get_other = getter(name), getter(other)
+
+        def holds(event: Event) -> bool:
+            mine, theirs = _texts(get(event), cased=cased), _texts(get_other(event), cased=cased)
+            return any(compare(value, wanted) for value in mine for wanted in theirs)
+
+        return Predicate(holds)
+
+    predicates = [one(value) for value in values]
+    found = all_of(predicates) if "all" in asked.flags else any_of(predicates)
+    return negated(found) if "neq" in asked.flags else found
+
+
+_COMPARE_TEXTS: dict[str, Callable[[str, str], bool]] = {
+    "equals": str.__eq__,
+    "contains": str.__contains__,
+    "startswith": str.startswith,
+    "endswith": str.endswith,
+}
+
+
+def _texts(value: Any, *, cased: bool) -> list[str]:
+    found = [text(each) for each in (value if isinstance(value, list) else [value])]
+    return [each if cased else each.lower() for each in found if each is not None]
+
+
+def _keywords(asked: _Asked, value: Any, placeholders: Placeholders) -> Predicate:
+    if asked.operator not in {*_TEXTUAL, "re"} or asked.flags & {"neq", "fieldref"} or asked.time:
         raise RuleError("keywords are looked for in the whole event; this modifier needs a field")
     operator = "contains" if asked.operator == "equals" else asked.operator
-    tests = _tests(_Asked(operator, asked.flags, asked.re_flags), _values(value))
-    combine = all if "all" in asked.flags else any
+    asked = _Asked(operator, asked.flags, asked.re_flags, asked.transforms)
 
-    def matches(event: Event) -> bool:
-        found = strings(event)
-        return combine(any(map(test, found)) for test in tests)
+    def one(tests: Sequence[_Test]) -> Predicate:
+        test = _any(tests).holds
+        return Predicate(lambda event: any(map(test, strings(event))), _need("", tests))
 
-    return matches
+    tests = _tests(asked, _values(value), placeholders)
+    return all_of([one([test]) for test in tests]) if "all" in asked.flags else one(tests)
+
+
+# --- what modifiers make of a value
+
+
+def _expand(value: Any, placeholders: Placeholders) -> list[Any]:
+    if not isinstance(value, str):
+        raise RuleError("'expand' takes a text with %placeholders%")
+    names = _PLACEHOLDER.findall(value)
+    if not names:
+        raise RuleError("'expand' takes a text with %placeholders%")
+    for name in names:
+        if name not in placeholders:
+            raise RuleError(f"the placeholder %{name}% does not stand in placeholders.yml")
+    pieces = _PLACEHOLDER.split(value)[::2]
+    return [
+        "".join(part for pair in zip(pieces, (*chosen, ""), strict=True) for part in pair)
+        for chosen in product(*(placeholders[name] for name in names))
+    ]
+
+
+def _windash(value: Any, _: Placeholders) -> list[Any]:
+    if not isinstance(value, str):
+        raise RuleError("'windash' takes a text")
+    pieces = _DASH.split(value)
+    if len(_DASHES) ** (len(pieces) - 1) > _MOST_VARIANTS:
+        raise RuleError("'windash' takes a text with at most four options")
+    return [
+        "".join(part for pair in zip(pieces, (*chosen, ""), strict=True) for part in pair)
+        for chosen in product(_DASHES, repeat=len(pieces) - 1)
+    ]
+
+
+def _encoder(encoding: str, mark: bytes = b"") -> Callable[[Any, Placeholders], list[Any]]:
+    return lambda value, _: [mark + _literal(value).encode(encoding)]
+
+
+def _literal(value: Any) -> str:
+    """Return a text without wildcards; what is encoded has none."""
+    wanted = value if isinstance(value, str) else ""
+    shape = _shape(wanted)
+    if len(shape) != 1 or not isinstance(shape[0], _Literal):
+        raise RuleError("only a text without wildcards can be encoded")
+    return str(shape[0])
+
+
+def _bytes(value: Any) -> bytes:
+    return value if isinstance(value, bytes) else _literal(value).encode()
+
+
+def _base64(value: Any, _: Placeholders) -> list[Any]:
+    return [b64encode(_bytes(value)).decode()]
+
+
+def _base64offset(value: Any, _: Placeholders) -> list[Any]:
+    """
+    Return what base64 text shows of the value at each of the three places where it can begin.
+
+    Characters that also depend on what stands before or after are left out: of 8 bits, those that share a group of 6.
+    """
+    raw = _bytes(value)
+    skipped, cut = (0, 2, 3), (None, -3, -2)
+    found = [b64encode(b" " * shift + raw)[skipped[shift] : cut[(len(raw) + shift) % 3]].decode() for shift in range(3)]
+    if not all(found):
+        raise RuleError("'base64offset' takes a longer text")
+    return found
+
+
+_TRANSFORMS: dict[str, Callable[[Any, Placeholders], list[Any]]] = {
+    "expand": _expand,
+    "windash": _windash,
+    "wide": _encoder("utf-16-le"),
+    "utf16le": _encoder("utf-16-le"),
+    "utf16be": _encoder("utf-16-be"),
+    "utf16": _encoder("utf-16-le", b"\xff\xfe"),
+    "base64": _base64,
+    "base64offset": _base64offset,
+}
+
+
+def _variants(asked: _Asked, value: Any, placeholders: Placeholders) -> list[Any]:
+    found = [value]
+    for transform in asked.transforms:
+        found = [variant for each in found for variant in _TRANSFORMS[transform](each, placeholders)]
+        if len(found) > _MOST_VARIANTS:
+            raise RuleError(f"{'|'.join(asked.transforms)} makes more than {_MOST_VARIANTS} texts of one")
+    if any(isinstance(each, bytes) for each in found):
+        raise RuleError(f"modifier {asked.transforms[-1]!r} must stand before base64 or base64offset")
+    return found
 
 
 # --- tests of one scalar
 
 
-def _tests(asked: _Asked, values: Sequence[Any]) -> list[Test]:
+def _tests(asked: _Asked, values: Sequence[Any], placeholders: Placeholders) -> list[_Test]:
+    """Return one test for each value, whatever its modifiers make of it."""
+    return [_any([_test(asked, variant) for variant in _variants(asked, value, placeholders)]) for value in values]
+
+
+def _test(asked: _Asked, value: Any) -> _Test:
+    if asked.time:
+        return _timely(asked.time, asked.operator, value)
     if asked.operator in _TEXTUAL:
-        return [_textual(asked.operator, value, cased="cased" in asked.flags) for value in values]
+        return _textual(asked.operator, value, cased="cased" in asked.flags)
     if asked.operator == "re":
-        return [_regex(value, asked.re_flags) for value in values]
+        return _Test(_regex(value, asked.re_flags))
     if asked.operator == "cidr":
-        return [_cidr(value) for value in values]
-    return [_numeric(asked.operator, value) for value in values]
+        return _Test(_cidr(value))
+    return _Test(_numeric(asked.operator, value))
 
 
-def _any(tests: list[Test]) -> Test:
-    return tests[0] if len(tests) == 1 else lambda value: any(test(value) for test in tests)
+def _any(tests: Sequence[_Test]) -> _Test:
+    if len(tests) == 1:
+        return tests[0]
+    asks = [test.holds for test in tests]
+    # Variants of one value: the shortest speaks for none of the others, so there is no one literal to look for.
+    return _Test(lambda value: any(ask(value) for ask in asks))
 
 
-def _textual(operator: str, value: Any, *, cased: bool) -> Test:
+def _timely(part: str, operator: str, value: Any) -> _Test:
+    if type(value) is not int:
+        raise RuleError(f"{part!r} takes a whole number")
+    take, compare = _TIMES[part], _NUMERIC.get(operator, float.__eq__)
+
+    def holds(found: object) -> bool:
+        moment = _moment(found)
+        return moment is not None and compare(float(take(moment)), float(value))
+
+    return _Test(holds)
+
+
+def _moment(value: object) -> datetime | None:
+    """Return a time in UTC; None for anything else. A text without a zone means UTC."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:  # not a time
+            return None
+    if not isinstance(value, datetime):
+        return None
+    try:
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    except OverflowError:  # the year 0 or 10000 in UTC
+        return None
+
+
+def _textual(operator: str, value: Any, *, cased: bool) -> _Test:
     if value is None:
         if operator != "equals":
             raise RuleError(f"null can't be combined with {operator!r}")
-        return lambda found: found is None or found is ABSENT
+        return _Test(lambda found: found is None or found is ABSENT)
     wanted = text(value)
     if wanted is None:
         raise RuleError("a value must be a text, a number, true, false or null")
@@ -183,10 +431,14 @@ def _textual(operator: str, value: Any, *, cased: bool) -> Test:
         shape = ["*", *shape]
     if operator in {"contains", "startswith"}:
         shape = [*shape, "*"]
-    return _of_text(_shape_test(shape), cased=cased)
+    longest = max((str(piece) for piece in shape if isinstance(piece, _Literal)), key=len, default="")
+    # Where case counts, only ASCII is sure to be found again in a lowered text.
+    literal = None if cased and not longest.isascii() else longest.lower()
+    exact = all(isinstance(piece, _Literal) for piece in shape)
+    return _Test(_of_text(_shape_test(shape), cased=cased), literal, exact)
 
 
-def _of_text(test: Callable[[str], bool], *, cased: bool) -> Test:
+def _of_text(test: Callable[[str], bool], *, cased: bool) -> Callable[[object], bool]:
     def holds(value: object) -> bool:
         found = text(value)
         return found is not None and test(found)
@@ -235,7 +487,7 @@ def _shape_test(shape: list[str]) -> Callable[[str], bool]:
     return _searcher(rf"(?s)\A{body}\z")
 
 
-def _regex(pattern: Any, flags: str) -> Test:
+def _regex(pattern: Any, flags: str) -> Callable[[object], bool]:
     if not isinstance(pattern, str):
         raise RuleError("'re' takes a text")
     return _of_text(_searcher(f"(?{flags}){pattern}" if flags else pattern), cased=True)
@@ -259,7 +511,7 @@ def _searcher(pattern: str) -> Callable[[str], bool]:
     return found
 
 
-def _cidr(value: Any) -> Test:
+def _cidr(value: Any) -> Callable[[object], bool]:
     try:
         network = ip_network(str(value), strict=False)
     except ValueError as err:
@@ -274,7 +526,7 @@ def _cidr(value: Any) -> Test:
     return holds
 
 
-def _numeric(operator: str, value: Any) -> Test:
+def _numeric(operator: str, value: Any) -> Callable[[object], bool]:
     bound = number(value)
     if bound is None or isinstance(value, str):
         raise RuleError(f"{operator!r} takes a number")
