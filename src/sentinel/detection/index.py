@@ -46,7 +46,7 @@ class _Containing(Generic[_User]):
         self._set.Compile()
 
     def find(self, value: str) -> Iterable[_Entry[_User]]:
-        return [self._entries[number] for number in self._set.Match(_encoded(value))]
+        return [self._entries[number] for number in self._set.Match(_encoded(value)) or ()]
 
 
 def _encoded(value: str) -> str | bytes:

@@ -313,17 +313,19 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
     live: dict[str | Amount, Micros] = {}
     """The values in (newest - T, newest], by their latest time, ascending; not more than N are needed."""
     newest: Micros = _NEVER
+    fresh: dict[str | Amount, Micros] = {}
+    """What came out of order and belongs into `live`."""
     pending: list[Micros] = []
     held: int = 0
 
     def __len__(self) -> int:
-        return self.held + len(self.live)
+        return self.held + len(self.live) + len(self.fresh)
 
     def twin(self) -> ValueWindow:
         """Return an equal window that changes on its own."""
         cells = {number: _Ends(ends.firsts.copy(), ends.lasts.copy()) for number, ends in self.cells.items()}
-        buckets, live, pending = _copied(self.buckets), self.live.copy(), self.pending.copy()
-        return ValueWindow(self.shape, buckets, cells, live, self.newest, pending, self.held)
+        lists = (self.live.copy(), self.newest, self.fresh.copy(), self.pending.copy())
+        return ValueWindow(self.shape, _copied(self.buckets), cells, *lists, self.held)
 
     def insert(self, at: Micros, rank: int, reading: Reading) -> None:
         """Take in an event with these values."""
@@ -358,6 +360,9 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
 
     def _advance(self, at: Micros, reading: Reading) -> None:
         """Judge an event that is not older than any before it: by far the most common case."""
+        if self.fresh:
+            ordered = sorted((self.live | self.fresh).items(), key=itemgetter(1))
+            self.live, self.fresh = dict(ordered[-self.shape.threshold :]), {}
         self.newest, live, start = at, self.live, at - self.shape.timespan
         for value in reading:
             live.pop(value, None)
@@ -373,19 +378,28 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         """Let an older event count for those to come."""
         if at <= self.newest - self.shape.timespan:
             return
-        fresh = {value: at for value in reading if self.live.get(value, _NEVER) < at}
-        if fresh:
-            ordered = sorted((self.live | fresh).items(), key=itemgetter(1))
-            self.live = dict(ordered[-self.shape.threshold :])
+        for value in reading:
+            if at > max(self.live.get(value, _NEVER), self.fresh.get(value, _NEVER)):
+                self.fresh[value] = at
 
     def judge(self, times: Iterable[Micros]) -> set[int]:  # noqa: ARG002 - it knows itself what came out of order
         """Return the buckets in which an event triggers that one out of order can have completed."""
         found: set[int] = set()
         if self.pending:
-            for start, end in _ranges(self.pending, self.shape.timespan):
+            for start, end in _ranges(filter(self._matters, self.pending), self.shape.timespan):
                 found.update(self._sweep(start, end))
             self.pending = []
         return found
+
+    def _matters(self, at: Micros) -> bool:
+        """Whether an event out of order can start a bucket's signal, or start it earlier."""
+        suppress, width = self.shape.suppress, self.shape.cell
+        end = min(at + self.shape.timespan, self.newest + 1)
+        near = _present(self.cells, range((at - self.shape.timespan) // width, (end - 1) // width + 1))
+        if sum(len(self.cells[number].firsts) for number in near) < self.shape.threshold:
+            return False
+        numbers = _present(self.buckets, range(at // suppress, (end - 1) // suppress + 1))
+        return any((first := self.buckets[number].first) is None or first > at for number in numbers)
 
     def _sweep(self, start: Micros, end: Micros) -> Iterator[int]:
         """Apply the definition to the times kept in [start, end)."""
@@ -417,6 +431,7 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         number = start // self.shape.cell
         self.cells = {cell: ends for cell, ends in self.cells.items() if cell >= number}
         self.live = {value: at for value, at in self.live.items() if at >= start}
+        self.fresh = {value: at for value, at in self.fresh.items() if at >= start}
         self.held = sum(len(ends.firsts) + len(ends.lasts) for ends in self.cells.values())
         _drop(self.buckets, start // self.shape.suppress)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from sentinel.detection import Engine, RuleSet, parse_rules
@@ -291,3 +292,100 @@ def test_memory_is_bounded_under_attack() -> None:
     judge = engine()
     judge.add([failure(at / 1000, event_id=f"{at:05}") for at in range(5000)])
     assert judge.retained == 6
+
+
+# --- closing, chains, other rules -----------------------------------------------------------------------------------
+
+
+FEW = """name: few
+correlation: {type: event_count, rules: [failed], group-by: [ip_address], timespan: 10s, condition: {lt: 3}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "now", "buckets"),
+    [
+        ([1, 2], 14, []),  # 10 s and 5 s of lateness are not over
+        ([1, 2], 15, [0]),
+        ([1, 2, 3], 15, []),
+        ([1, 2, 12], 15, [0]),
+        ([1, 12], 25, [0, 1]),
+        ([1, 12], None, [0, 1]),
+    ],
+)
+def test_windows_are_judged_when_they_have_closed(times: list[int], now: float | None, buckets: list[int]) -> None:
+    """Too few in a window is only known when the window and the lateness are over, or nothing will follow."""
+    judge = engine(many(FEW))
+    assert judge.add([failure(at) for at in times]) == []
+    closed = judge.close(None if now is None else round(now * SECOND), 5 * SECOND)
+    assert [signal.bucket for signal in closed] == buckets
+    assert judge.close(None if now is None else round(now * SECOND), 5 * SECOND) == []
+
+
+def test_a_restart_judges_what_was_open_and_no_more() -> None:
+    """The windows open when the service last lived are replayed; a part of a window is never judged."""
+    events = [failure(at) for at in (1, 2, 3, 12)]
+    judge = Engine(many(FEW))
+    start = judge.needs_to_close(16 * SECOND, 5 * SECOND)
+    assert start == 0
+    judge.warm([event for event in events if event.at >= start], start)
+    assert [signal.bucket for signal in judge.close(25 * SECOND, 5 * SECOND)] == [1]
+    partial = Engine(many(FEW))
+    partial.warm(events[1:], 2 * SECOND)
+    assert [signal.bucket for signal in partial.close(None)] == [1]
+
+
+def test_windows_that_are_open_outlive_forgetting() -> None:
+    """What has not been judged can't be dropped, or nobody would ever know."""
+    judge = engine(many(FEW))
+    judge.add([failure(1)])
+    judge.forget(1000 * SECOND)
+    assert [signal.bucket for signal in judge.close(None)] == [0]
+
+
+def test_without_effect_a_closed_window_may_not_act() -> None:
+    """Nobody can say later which of its events would have had an effect."""
+    judge = engine(many(FEW))
+    judge.add([msgspec.structs.replace(failure(1, may_act=True), effects=False), failure(11, may_act=True)])
+    assert [signal.may_act for signal in judge.close(None)] == [False, True]
+
+
+CHAIN = """name: often
+level: high
+correlation: {type: event_count, rules: [c], group-by: [ip_address], timespan: 1m, condition: {gte: 2}}
+"""
+
+
+def test_a_correlation_counts_what_another_found() -> None:
+    """Two buckets with a signal are two events, at the start of each; the inner rule is silent."""
+    judge = engine(many(correlation("c", "[ip_address, user_id]"), CHAIN))
+    first = [failure(at, user_id="erin", max_severity=Severity.LOW) for at in (1, 2)]
+    assert judge.add(first) == []
+    (signal,) = judge.add([failure(at, user_id="frank", max_severity=Severity.MEDIUM) for at in (21, 22)])
+    assert (signal.rule, signal.first, signal.count, signal.severity) == ("often", 20 * SECOND, 2, Severity.MEDIUM)
+    (raised,) = judge.add([failure(3, user_id="erin", max_severity=Severity.CRITICAL)])
+    assert (raised.id, raised.count, raised.severity) == (signal.id, 2, Severity.HIGH)
+
+
+def test_what_is_found_upstream_may_act_when_acting_events_find_it() -> None:
+    """The right to act goes up the chain, also when it comes later."""
+    judge = engine(many(correlation("c", "[ip_address]"), CHAIN))
+    (signal,) = judge.add([failure(at, may_act=at > 20) for at in (1, 2, 21, 22)])
+    assert not signal.may_act
+    (signal,) = judge.add([failure(at, may_act=True) for at in (3, 4)])
+    assert signal.may_act
+
+
+def test_other_rules_leave_the_state_of_equal_ones_alone() -> None:
+    """After a reload nothing is replayed for what has not changed; what is new must be warmed."""
+    judge = engine(many(correlation("c", "[ip_address]", n=3)))
+    events = [failure(1), failure(2)]
+    judge.add(events)
+    same = judge.replaced(many(correlation("c", "[ip_address]", n=3).replace("name: c", "title: T\nname: c")))
+    (signal,) = same.add([failure(3)])
+    assert (signal.title, signal.count) == ("T", 3)
+    other = same.replaced(many(correlation("c", "[ip_address]", n=3), CHAIN, correlation("d", "[]", n=4)))
+    assert other.warm_from == NOTHING_YET
+    other.warm([*events, failure(3)], -1000 * SECOND)
+    assert [(s.rule, s.count) for s in other.add([failure(4)])] == [("d", 4)]
+    assert next((s.rule, s.count) for s in other.add([failure(at) for at in (21, 22, 23)])) == ("often", 2)
