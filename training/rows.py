@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from disguises import disguised
 from grammar.expand import Row, expand, read_grammar
-from structural import flooded, suffixed
+from structural import suffixed
 
 from sentinel.scanning.folding import normalised
 from sentinel.scanning.view import original
@@ -58,7 +58,7 @@ _BURIED_SHARE = 0.35
 _CHANGED_SHARE = 0.3
 _LONGEST_HOST = 1500
 _LONGEST_QUESTION = 200
-_SUFFIXES, _FLOODS = 800, 100
+_SUFFIXES = 800
 _PER_DISGUISE = 60
 _CAPITALS = 800
 
@@ -174,7 +174,7 @@ def _buried(row: Row, target: str, host: str, rng: np.random.Generator) -> Examp
 
 
 def structural_examples(examples: Sequence[Example], *, seed: int) -> Iterator[Example]:
-    """Yield questions, harmful and harmless, with a gibberish suffix or a flood; and harmless texts in disguise."""
+    """Yield questions, harmful and harmless, with a gibberish suffix, and harmless texts in disguise."""
     rng = np.random.default_rng([seed, 13])
     short = [one.text for one in examples if one.target == BENIGN and len(one.text) <= _LONGEST_QUESTION]
     for number, text in disguised(short, _PER_DISGUISE, rng):
@@ -187,5 +187,3 @@ def structural_examples(examples: Sequence[Example], *, seed: int) -> Iterator[E
     texts = [one.text for one in examples if one.target == BENIGN]
     for text in suffixed(questions, texts, _SUFFIXES, rng):
         yield Example(plain(text), JAILBREAK, f"{GRAMMAR}suffix", "")
-    for text in flooded(questions, _FLOODS, rng):
-        yield Example(plain(text), JAILBREAK, f"{GRAMMAR}flood", "")

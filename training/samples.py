@@ -28,7 +28,14 @@ _TWIN_SHARE = 0.35
 """Of the negatives' weight, what the grammar's benign twins carry."""
 _DISGUISE_SHARE = 0.07
 """Of the negatives' weight, what harmless texts in disguise carry."""
-_WEAK = {"a_neuralchemy": 0.3, "a_spikee_composed": 0.3, "a_composed_indirect": 0.3, "a_trigger_sentences": 2.0}
+_FACTORS = {
+    "a_neuralchemy": 0.3,
+    "a_spikee_composed": 0.3,
+    "a_composed_indirect": 0.3,
+    "a_trigger_sentences": 2.0,
+    f"{GRAMMAR}everyday_orders": 3.0,
+}
+"""Groups that weigh more or less than the root of their size: templated or noisy sets, hard benign texts."""
 
 
 class Samples(NamedTuple):
@@ -112,7 +119,9 @@ def _weights(samples: Samples, taken: Array, positive: Array) -> Array:
     owners = samples.example[taken]
     groups, ours = samples.groups[owners], np.char.startswith(samples.groups[owners].astype(str), GRAMMAR)
     sizes = Counter(zip(groups, positive[taken], strict=True))
-    weights = np.array([_WEAK.get(g, 1.0) / np.sqrt(sizes[g, p]) for g, p in zip(groups, positive[taken], strict=True)])
+    weights = np.array(
+        [_FACTORS.get(g, 1.0) / np.sqrt(sizes[g, p]) for g, p in zip(groups, positive[taken], strict=True)]
+    )
     attack, harmful = positive[taken], samples.targets[owners] == HARMFUL
     disguised = np.char.startswith(groups.astype(str), DISGUISE)
     plain_benign = ~attack & ~harmful & ~disguised

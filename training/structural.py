@@ -1,9 +1,10 @@
 """
-Attacks that have a structure rather than a wording: gibberish suffixes and floods of tokens.
+Attacks that have a structure rather than a wording: gibberish suffixes.
 
 Optimised suffixes are strings of word pieces, joined without sense, full of brackets and half-closed markup; they push
-a model off its course whatever the question before them. Floods repeat a token until what stood before is forgotten.
-Neither has a vocabulary to learn, so pieces are cut from benign texts of all kinds, and the same texts stay benign.
+a model off its course whatever the question before them. There is no vocabulary to learn, so pieces are cut from
+benign texts of all kinds, and the same texts stay benign. Floods of one repeated token were tried too and dropped: a
+model that learnt them refused harmless repetition.
 """
 
 from __future__ import annotations
@@ -12,31 +13,20 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["flooded", "suffixed"]
+__all__ = ["suffixed"]
 
 _SIGN_LINE = r"""
 ]({ ** !-- ." \! =\ {\ ]; </ --> (( $$ ?\ \\ "@ ~~ ]{ }; [[ (\ !! || \_ )</ _{ ^{ '] `` :) == ...] %} `, // \n (' <<
 """
 _SIGNS = _SIGN_LINE.split()
-_FLOODS = ("! ", ". ", "x ", "AAAA", "0 ", "\\n", "? ", "~", "| ", "so ", "and ", "</s>", "poem ", "company ", "A A ")
 _FEWEST_PIECES, _MOST_PIECES = 10, 26
 _SIGN_SHARE, _GLUED_SHARE, _CAPITAL_SHARE = 0.3, 0.35, 0.15
-_FEWEST_CHARS, _MOST_CHARS = 200, 500
 
 
 def suffixed(questions: Sequence[str], texts: Sequence[str], n: int, rng: np.random.Generator) -> Iterator[str]:
     """Yield `n` questions, each with a gibberish suffix made of pieces of the texts."""
     for _ in range(n):
         yield f"{_one(questions, rng)} {_gibberish(texts, rng)}"
-
-
-def flooded(questions: Sequence[str], n: int, rng: np.random.Generator) -> Iterator[str]:
-    """Yield `n` questions, each after or before a flood of one token."""
-    for _ in range(n):
-        token = _one(_FLOODS, rng)
-        flood = token * (int(rng.integers(_FEWEST_CHARS, _MOST_CHARS)) // len(token))
-        question = _one(questions, rng)
-        yield f"{flood}\n{question}" if rng.random() < 0.5 else f"{question} {flood}"  # noqa: PLR2004 - either way
 
 
 def _one(values: Sequence[str], rng: np.random.Generator) -> str:

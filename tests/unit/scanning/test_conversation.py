@@ -9,6 +9,8 @@ from sentinel.model import ScanAction, ScanThreat, Turn
 from sentinel.scanning.conversation import Conversation
 
 SCANNER = Scanner()
+# What the model makes of a sentence changes with each training; what rules and the conversation make of it does not.
+RULES = Scanner({name: engine for name, engine in SCANNER.engines.items() if name != "classifier"}, SCANNER.rules)
 NO = ("assistant", "I'm sorry, I can't help with that.")
 Said = str | tuple[str, str]
 
@@ -100,25 +102,25 @@ BENIGN: dict[str, list[Said]] = {
 }
 
 
-def risks(talk: list[Said]) -> list[float]:
+def risks(talk: list[Said], scanner: Scanner = RULES) -> list[float]:
     """Return the risk of each of the user's turns after what was said before it."""
     results = (
-        SCANNER.scan(said, context=AnalysisContext(history=talk[:index]))
+        scanner.scan(said, context=AnalysisContext(history=talk[:index]))
         for index, said in enumerate(talk)
         if isinstance(said, str)
     )
     return [result.risk_score for result in results]
 
 
-@pytest.mark.parametrize("name", RISING)
-def test_an_attack_in_steps_rises_turn_by_turn(name: str) -> None:
+@pytest.mark.parametrize(("name", "scanner"), [("the contract's", SCANNER), *((name, RULES) for name in RISING)])
+def test_an_attack_in_steps_rises_turn_by_turn(name: str, scanner: Scanner) -> None:
     """It begins under 0.1, each turn is riskier than the one before, and the last is over 0.8 and blocked."""
     talk = RISING[name]
-    rising = risks(list(talk))
+    rising = risks(list(talk), scanner)
     assert rising[0] < 0.1
     assert rising == sorted(set(rising))
     assert rising[-1] > 0.8
-    result = SCANNER.scan(talk[-1], context=AnalysisContext(history=talk[:-1]))
+    result = scanner.scan(talk[-1], context=AnalysisContext(history=talk[:-1]))
     assert (result.action, result.is_safe) == (ScanAction.BLOCK, False)
     assert "conversation" in result.triggered_engines
     assert "context" in result.triggered_layers
@@ -132,13 +134,18 @@ def test_an_attack_over_several_turns_ends_blocked(name: str) -> None:
     assert rising[-1] == max(rising)
     last = ATTACKS[name][-1]
     assert isinstance(last, str)
-    assert SCANNER.scan(last).is_safe
+    assert RULES.scan(last).is_safe
 
 
 @pytest.mark.parametrize("name", BENIGN)
 def test_ordinary_talk_stays_low(name: str) -> None:
     """Talk about models, stories and refused requests that aim at nothing stays at 0.2 and below, or at least safe."""
     assert max(risks(BENIGN[name])) <= (0.45 if name == "instructions of somebody else" else 0.2)
+
+
+def test_talk_about_the_weather_stays_low_with_the_model_too() -> None:
+    """The shipped scanner as a whole has nothing against it."""
+    assert max(risks(BENIGN["weather"], SCANNER)) < 0.2
 
 
 def test_a_harmless_turn_is_not_blamed_for_those_before_it() -> None:

@@ -124,8 +124,8 @@ class NgramModel:
             logits = (raw - self._thresholds[:, scripts]) * np.array(self._slopes)[:, None]
             scores = 1.0 / (1.0 + np.exp(-np.maximum(logits, _LEAST)))
             firsts = np.maximum(folded.positions.take(starts), 0)
-            lasts = np.minimum(folded.positions.take(ends - 1), len(text) - 1)
-            yield from map(Window, firsts.tolist(), (lasts + 1).tolist(), *scores.tolist())
+            stops = np.where(ends == length, len(text), folded.positions.take(ends - 1) + 1)
+            yield from map(Window, firsts.tolist(), stops.tolist(), *scores.tolist())
 
     def _only_window(self, text: str, folded: Folded) -> Window:
         """Return the window of a short text; arrays of one element would cost more than all else."""

@@ -12,8 +12,8 @@ from sentinel.scanning.view import View
 
 __all__ = ["Classifier"]
 
-_REPORTED = 0.25
-"""Windows below say nothing; one benign text in a hundred reaches it."""
+_REPORTED = 0.45
+"""Windows below say nothing; about one benign text in four hundred reaches it."""
 _UNSAFE = 0.5
 
 
@@ -30,8 +30,8 @@ class Classifier:
         Ignores("Write a short story about a lighthouse keeper."),
     )
 
-    def __init__(self) -> None:
-        self._model = NgramModel.load()
+    def __init__(self, model: NgramModel | None = None) -> None:
+        self._model = model or NgramModel.load()
         self.version = self._model.version
 
     def examine(self, text: Text) -> Iterable[Finding]:
@@ -65,9 +65,16 @@ def _finding(source: Source, view: View, window: Window) -> Finding:
         severity=Severity.HIGH if score >= _UNSAFE else Severity.LOW,
         confidence=score,
         engine=Classifier.id,
-        span=view.span(window.start, window.end),
+        span=_place(view, window),
         rule_id="ngram.jailbreak" if jailbreak else "ngram.injection",
         threat=ScanThreat.JAILBREAK if jailbreak else ScanThreat.INJECTION,
         view=view.name,
         source=source,
     )
+
+
+def _place(view: View, window: Window) -> tuple[int, int]:
+    """Return where the window stands in the original text, without white space: it stands for what was left out."""
+    text = view.text[window.start : window.end]
+    start = window.start + len(text) - len(text.lstrip())
+    return view.span(start, max(window.start + len(text.rstrip()), start + 1))
