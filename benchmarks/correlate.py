@@ -1,7 +1,7 @@
 """
 How many events a second the engine judges on one core, decoding and storage left out.
 
-- `mixed`: 20 detections, 5 correlations; 30 in a hundred events match a detection, 10 touch a window; a million keys.
+- `mixed`: 20 detections and 5 correlations; 30 in a hundred events match, 10 touch a window; a million keys.
 - `many_rules`: the same events under 200 detections for one log source.
 - `distinct`: one value_count over 10,000 values in one group, events in order; `distinct_shuffled`: within ten seconds.
 - `shipped`: the shipped rules under failed logins, unsafe scans and harmless events.

@@ -263,7 +263,7 @@ def read_rules(folders: Iterable[str]) -> RuleSet:
         if folder == "default":
             documents += shipped_rules()
             continue
-        paths = sorted(path for path in Path(folder).rglob("*.y*ml") if path.name != "placeholders.yml")
+        paths = sorted(Path(folder).rglob("*.y*ml"))
         if not paths:
             raise ConfigError("no rule files (*.yml) there; name a folder with Sigma rules, or `default`", where=folder)
         documents += [(str(path), path.read_text(encoding="utf-8")) for path in paths]
