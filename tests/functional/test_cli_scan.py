@@ -242,7 +242,7 @@ sentinel:
         (("open  SESAME", "Close the door."), "false", []),
         (("Close the door.", "Close the door."), "false", ["mine.yaml:3: mine.word: `flags` 2 does not hold"]),
         (("open sesame", "Please open sesame oil."), "false", ["mine.yaml:3: mine.word: `ignores` 1 does not hold"]),
-        (("open sesame", "no"), "true", ["mine: example `fires` 1 does not hold"]),
+        (("open sesame", "no"), "true", ["mine: fires 1: the rule stays silent"]),
     ],
 )
 def test_examples_of_own_rules_are_run(
@@ -270,7 +270,7 @@ def test_a_misspelt_event_in_an_example_is_named(sentinel: Any, tmp_path: Path) 
     """An example that can't be read tests nothing."""
     (tmp_path / "mine.yml").write_text(DETECTION_RULE.format(fires="false").replace("user_id: grace", "user_id: 7"))
     done = sentinel("rules", "test", "mine.yml")
-    assert (done.code, "mine: an event of an example" in done.err) == (2, True), done
+    assert (done.code, "not an event" in done.out) == (1, True), done
 
 
 # --- calibrate
