@@ -38,9 +38,19 @@ def scans(figures: Figures) -> Iterator[Row]:
     yield "First scan of a process", "compiles the rules", f"{figures['first_scan_ms']:,} ms"
 
 
+DETECTION = {
+    "mixed": "20 detections and 5 correlations, 30 % matching, 10 % touching a window",
+    "many_rules": "200 detections on one log source",
+    "distinct": "distinct values, 10,000 in one group, in order",
+    "shipped": "the shipped rules",
+}
+
+
 def detection(figures: Figures) -> Iterator[Row]:
-    events = f"{figures['events']:,} mixed events, 30 % match a rule; one core, no storage"
-    yield "Detection", events, f"{figures['events_per_cpu_second']:,} events/s"
+    for name, told in DETECTION.items():
+        taken = figures[name]
+        rate = f"{taken['events_per_cpu_second']:,} events/s"
+        yield "Detection", f"{told}; {taken['events']:,} events, one core, no storage", rate
 
 
 def checks(figures: Figures) -> Iterator[Row]:

@@ -206,7 +206,6 @@ def hook() -> Iterator[Callable[[int], tuple[str, list[bytes]]]]:
 )  # apprise's own, on Python 3.11 and 3.12
 def test_a_webhook_gets_the_alert(hook: Callable[[int], tuple[str, list[bytes]]]) -> None:
     """Through apprise, as Slack, PagerDuty and mail would; a refusal is an error, so that the backup is used."""
-    pytest.importorskip("apprise")
     url, got = hook(200)
     AppriseChannel(url).send("Title", "what happened")
     assert [b"what happened" in body for body in got] == [True]
@@ -218,7 +217,6 @@ def test_a_webhook_gets_the_alert(hook: Callable[[int], tuple[str, list[bytes]]]
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 def test_an_unreadable_address_is_refused_without_quoting_it() -> None:
     """These addresses hold passwords, so the error names only the class."""
-    pytest.importorskip("apprise")
     with pytest.raises(ConfigError) as caught:
         AppriseChannel("nonsense-s3cret")
     assert "s3cret" not in str(caught.value)
