@@ -30,7 +30,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from correlate import make_event
+from mixed_events import make_event
 
 from sentinel.ingest.events import encode
 
