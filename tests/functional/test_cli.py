@@ -30,8 +30,13 @@ def service(tmp_path: Path) -> Iterator[Service]:
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """An hour of a bastion: one brute force, one person with a typo, one office with an attacker in it."""
-    dice, start = random.Random(7), datetime.now(UTC) - timedelta(hours=2)
+    """
+    An hour of a bastion: one brute force, one person with a typo, one office with an attacker in it.
+
+    It begins on the hour: decisions are one for each hour, and an attack across it would make two.
+    """
+    dice = random.Random(7)
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
     lines: list[tuple[float, str]] = []
 
     def say(at: float, text: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.support.service import Service, eventually
 
 ATTACKER = "203.0.113.66"
-START = datetime.now(UTC) - timedelta(hours=3)
+START = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)  # one hour: one decision
 
 
 @pytest.fixture
