@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sentinel.cli import blocks, calibrate, engine, evaluate, ingest, rules, scan, serve, token
+from sentinel.cli import audit, blocks, calibrate, engine, evaluate, ingest, rules, scan, serve, token
 
 __all__ = ["app"]
 
@@ -25,3 +25,4 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(rules.app, name="rules")
 app.add_typer(blocks.app, name="blocks")
 app.add_typer(token.app, name="token")
+app.add_typer(audit.app, name="audit")

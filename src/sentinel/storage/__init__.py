@@ -1,5 +1,6 @@
 """What must outlive the process: events, signals, incidents, actions, tokens, the audit trail."""
 
+from sentinel.storage.anchor import Notary, verify_file
 from sentinel.storage.sql import Store
 from sentinel.storage.values import (
     SYSTEM,
@@ -18,11 +19,12 @@ __all__ = [
     "Accepted",
     "Action",
     "AuditEntry",
+    "Notary",
     "Outcome",
     "Pending",
     "Store",
     "StoreFull",
     "StoreLost",
     "StoreUnable",
-    "Token",
+    "verify_file",
 ]

@@ -52,6 +52,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sentinel.access import Token
+from sentinel.audit import GENESIS, link
 from sentinel.model import (
     ActionStatus,
     ActionType,
@@ -81,7 +82,7 @@ from sentinel.storage.values import (
     StoreUnable,
 )
 
-__all__ = ["Store"]
+__all__ = ["AUDIT_ENTRIES", "Store"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -127,6 +128,8 @@ class Store:
         self.accepted_seq = 0
         self.processed_seq = 0
         self.change_seq = 0
+        self.audited = (0, GENESIS)
+        """Sequence and hash of the last audit entry."""
 
     @classmethod
     async def open(cls, path: Path) -> Store:
@@ -149,6 +152,8 @@ class Store:
         store.processed_seq = await store._number(
             select(tables.positions.c.value).where(tables.positions.c.name == "processed")
         )
+        for row in await store._all(select(tables.audit).order_by(tables.audit.c.seq.desc()).limit(1)):
+            store.audited = (row.seq, row.hash)
         return store
 
     async def close(self) -> None:
@@ -291,13 +296,13 @@ class Store:
                 numbered.append(msgspec.structs.replace(action, change_seq=change_seq) if action.effective else action)
             if numbered:
                 await connection.execute(_UPSERT_ACTION, list(map(_action_row, numbered)))
-            if outcome.audit:
-                await connection.execute(insert(tables.audit), [_audit_row(entry) for entry in outcome.audit])
+            audited = await self._chain(connection, outcome.audit)
             if outcome.dead:
                 rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
                 await connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
             if outcome.position > self.processed_seq:
                 await connection.execute(_UPSERT_POSITION, {"name": "processed", "value": outcome.position})
+        self.audited = audited
         self.processed_seq = max(self.processed_seq, outcome.position)
         self.change_seq = change_seq
         return numbered
@@ -411,7 +416,8 @@ class Store:
         """Write a token, new or changed, with its audit entry."""
         async with self._write(rows=1) as connection:
             await connection.execute(_UPSERT_TOKEN, _token_row(token))
-            await connection.execute(insert(tables.audit), [_audit_row(entry)])
+            audited = await self._chain(connection, [entry])
+        self.audited = audited
 
     async def list_audit(self, limit: int, before: int | None = None) -> list[tuple[int, AuditEntry]]:
         """Return up to `limit` audit entries with their sequence, newest first, below seq `before`."""
@@ -419,13 +425,25 @@ class Store:
         query = select(tables.audit).order_by(a.seq.desc()).limit(limit)
         if before is not None:
             query = query.where(a.seq < before)
-        return [
-            (
-                row.seq,
-                AuditEntry(at=row.at, actor=row.actor, operation=row.operation, target=row.target, details=row.details),
-            )
-            for row in await self._all(query)
-        ]
+        return [(row.seq, _audit_entry(row)) for row in await self._all(query)]
+
+    async def audit_hash(self, seq: int) -> bytes | None:
+        """Return the hash of an audit entry, None when there is no such entry."""
+        rows = await self._all(select(tables.audit.c.hash).where(tables.audit.c.seq == seq))
+        return rows[0].hash if rows else None
+
+    async def _chain(self, connection: AsyncConnection, entries: Sequence[AuditEntry]) -> tuple[int, bytes]:
+        """Write audit entries, each sealed to the one before; returns the last one's sequence and hash."""
+        size, root = self.audited
+        rows = []
+        for entry in entries:
+            size += 1
+            fields = (size, entry.at, entry.actor, entry.operation, entry.target, _encode(entry.details).decode())
+            root = link(root, fields)
+            rows.append((*fields, root))
+        if rows:
+            await connection.exec_driver_sql(_INSERT_AUDIT, rows)
+        return size, root
 
     @_whole
     async def probe(self) -> None:
@@ -626,6 +644,10 @@ _MOVE_ACTION = (
 
 # One bound value however many ids: a statement with a place for each takes longer to build than to run.
 _KNOWN_EVENTS = "SELECT event_id, content_hash FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
+_AUDIT_COLUMNS = ", ".join(column.name for column in tables.audit.columns)
+_INSERT_AUDIT = f"INSERT INTO audit_trail ({_AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
+AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
+"""The audit trail as it is stored: rows of `audit.Entry`."""
 _COLUMNS = [column.name for column in tables.events.columns]
 _INSERT_EVENT = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names of our own columns
 _STORED = [
@@ -738,8 +760,9 @@ def _action(row: Row[Any]) -> Action:
     )
 
 
-def _audit_row(entry: AuditEntry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__struct_fields__}
+def _audit_entry(row: Row[Any]) -> AuditEntry:
+    details = msgspec.json.decode(row.details)
+    return AuditEntry(at=row.at, actor=row.actor, operation=row.operation, target=row.target, details=details)
 
 
 def _token_row(token: Token) -> dict[str, Any]:

@@ -136,12 +136,13 @@ tokens = Table(
 audit = Table(
     "audit_trail",
     metadata,
-    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False),
     Column("actor", String(256), nullable=False),
     Column("operation", String(64), nullable=False),
     Column("target", Text, nullable=False),
-    Column("details", JSON, nullable=False),
+    Column("details", Text, nullable=False),  # JSON, hashed as it stands
+    Column("hash", LargeBinary(32), nullable=False),
 )
 
 dead_letters = Table(
