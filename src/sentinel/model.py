@@ -8,6 +8,7 @@ text with a `Z` only at the edge, by `iso`.
 from __future__ import annotations
 
 import enum
+import functools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "ScanAction",
     "ScanResult",
     "ScanThreat",
+    "Scope",
     "Severity",
     "Signal",
     "StoredEvent",
@@ -166,7 +168,7 @@ class Turn(msgspec.Struct, frozen=True):
     text: str
 
 
-class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
+class ScanResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The answer to one scan."""
 
     is_safe: bool
@@ -190,6 +192,11 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True):
     """`patterns`, `semantic`, `context`: the layers that found something, or whose pipeline rule held."""
     failed_engines: tuple[str, ...] = ()
     """Engines that broke or ran out of time; a scan with one is never silently safe."""
+
+    @functools.cached_property
+    def engine_seconds(self) -> tuple[tuple[str, float], ...]:
+        """How long each engine took, and before them `views`, the reading; in no JSON, empty if not scanned here."""
+        return ()
 
 
 # --- events
@@ -343,7 +350,25 @@ class ActionType(enum.StrEnum):
     """What can be done to a subject."""
 
     IP_BLOCK = "ip_block"
+    USER_SUSPEND = "user_suspend"
     RATE_LIMIT = "rate_limit"
+    ACCOUNT_LOCKOUT = "account_lockout"
+    SERVICE_ISOLATION = "service_isolation"
+    THREAT_QUARANTINE = "threat_quarantine"
+    ALERT_ESCALATION = "alert_escalation"
+
+
+class Scope(enum.StrEnum):
+    """What kind of thing the target of an action is."""
+
+    IP = "ip"
+    USER = "user"
+    ENDPOINT = "endpoint"
+    SESSION = "session"
+    DOCUMENT = "document"
+    TOOL = "tool"
+    SERVICE = "service"
+    INCIDENT = "incident"
 
 
 class ActionStatus(enum.StrEnum):
@@ -362,7 +387,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of (policy rule, action, target, incident bucket): one row and one effective block per key."""
     action: ActionType
     target: str
-    """As the action's scope spells it: an address or network in canonical form."""
+    """In the one spelling of `response.targets`."""
     reason: str
     severity: Severity
     rule: str

@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 import tomllib
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from ipaddress import ip_network
@@ -39,18 +40,36 @@ class Settings:
     """None = the shipped policy."""
     allow_list: tuple[str, ...] = ()
     """Addresses and networks that are never blocked."""
+    protected_users: tuple[str, ...] = ()
+    """Users whom no action may be aimed at."""
     trusted_proxies: tuple[str, ...] = ()
     """Peers whose X-Forwarded-For is believed; they are never blocked."""
+    blast_radius: int = 100
+    """New actions a minute of one kind by one rule of the policy, beyond which they become rate limits."""
     lateness: float = 3600.0
     """Seconds after which an arriving event is late: stored and counted, not correlated."""
     queue_limit: int = 100_000
     """Accepted but unprocessed events beyond which new ones are refused with 429."""
     log_retention_days: int = 30
+    audit_anchor: Path | None = None
+    """File of signed checkpoints of the audit log; None = `anchors/checkpoints.jsonl` in the data folder."""
+    audit_key_file: Path | None = None
+    """Key that signs them; None = `audit.key` in the data folder, made at the first start."""
 
     @property
     def token_file(self) -> Path:
         """Where the first admin token lies."""
         return self.data_dir / "token"
+
+    @property
+    def anchor_path(self) -> Path:
+        """Where the checkpoints of the audit log go."""
+        return self.audit_anchor or self.data_dir / "anchors" / "checkpoints.jsonl"
+
+    @property
+    def audit_key_path(self) -> Path:
+        """Where the key that signs them lies."""
+        return self.audit_key_file or self.data_dir / "audit.key"
 
     @property
     def database_path(self) -> Path:
@@ -100,10 +119,14 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "rules_dir": _names,
     "policy_file": Path,
     "allow_list": _networks,
+    "protected_users": lambda value: tuple(unicodedata.normalize("NFC", name) for name in _names(value)),
     "trusted_proxies": _networks,
+    "blast_radius": _positive,
     "lateness": lambda value: parse_duration(str(value)),
     "queue_limit": _positive,
     "log_retention_days": _positive,
+    "audit_anchor": Path,
+    "audit_key_file": Path,
 }
 
 

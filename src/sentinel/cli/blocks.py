@@ -16,7 +16,15 @@ __all__ = ["app"]
 
 app = typer.Typer(help="See and end what is in force.", no_args_is_help=True)
 
-_LISTS = {"ip_block": "ip_blocks", "rate_limit": "rate_limits"}
+_LISTS = {
+    "ip_block": "ip_blocks",
+    "user_suspend": "user_suspensions",
+    "rate_limit": "rate_limits",
+    "account_lockout": "account_lockouts",
+    "service_isolation": "service_isolations",
+    "threat_quarantine": "quarantines",
+    "alert_escalation": "escalations",
+}
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
@@ -50,17 +58,36 @@ async def _listed(client: httpx.AsyncClient, everything: bool) -> dict[str, Any]
     if not everything:
         return dict(await ask(client, "GET", "/active-blocks"))
     items = (await ask(client, "GET", "/actions"))["items"]
-    lists: dict[str, Any] = {"user_suspensions": []}
-    for kind, name in _LISTS.items():
-        lists[name] = [item for item in items if item["action_type"] == kind]
-    lists["ip_blocks"] = [{"ip_address": item["target"], **item} for item in lists["ip_blocks"]]
+    lists: dict[str, Any] = {
+        name: [item for item in items if item["action_type"] == kind] for kind, name in _LISTS.items()
+    }
+    for name, key in (("ip_blocks", "ip_address"), ("user_suspensions", "user_id"), ("account_lockouts", "user_id")):
+        lists[name] = [{key: item["target"], **item} for item in lists[name]]
     return lists
 
 
 @app.command()
+def add(
+    target: Annotated[str, typer.Argument(help="Address, network or name; where needed with its kind: user:ann.")],
+    reason: Annotated[str, typer.Option(help="Why; people will read it.")],
+    kind: Annotated[str, typer.Option("--type", help="Kind of action.")] = "ip_block",
+    hours: Annotated[float, typer.Option(help="How long; 0 = until somebody ends it.")] = 24.0,
+    data_dir: DataDir = None,
+) -> None:
+    """
+    Put an action in force on every node: ip_block, user_suspend, account_lockout, rate_limit, service_isolation, ...
+
+    Example: sentinel blocks add 203.0.113.0/24 --reason "scans since noon" --hours 4
+    """
+    order = {"action_type": kind, "target": target, "reason": reason, "duration_hours": hours or None}
+    answer = on_service(lambda client, _: ask(client, "POST", "/manual-action", json=order), {"data_dir": data_dir})
+    typer.echo(answer["message"])
+
+
+@app.command()
 def remove(
-    target: Annotated[str, typer.Argument(help="Address or network, as `blocks list` shows it.")],
-    kind: Annotated[str, typer.Option("--type", help="ip_block or rate_limit.")] = "ip_block",
+    target: Annotated[str, typer.Argument(help="Address, network or name, as `blocks list` shows it.")],
+    kind: Annotated[str, typer.Option("--type", help="Kind of action, as `blocks list` shows it.")] = "ip_block",
     data_dir: DataDir = None,
 ) -> None:
     """

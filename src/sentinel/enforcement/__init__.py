@@ -1,6 +1,6 @@
 """Who asks and obeys: the ASGI middleware and its local copy of the blocks."""
 
-from sentinel.enforcement.asgi import SentinelMiddleware
+from sentinel.enforcement.asgi import Caller, SentinelMiddleware
 from sentinel.enforcement.snapshot import Block, Snapshot
 
-__all__ = ["Block", "SentinelMiddleware", "Snapshot"]
+__all__ = ["Block", "Caller", "SentinelMiddleware", "Snapshot"]

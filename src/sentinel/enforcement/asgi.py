@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from pathlib import Path
@@ -18,9 +19,10 @@ from sentinel.enforcement.client import Proxies, client_address
 from sentinel.enforcement.feed import Feed, now_micros
 from sentinel.enforcement.snapshot import Block, Snapshot
 from sentinel.errors import ConfigError, OutsideError
-from sentinel.model import ActionType, iso
+from sentinel.model import Scope as Kind
+from sentinel.model import iso
 
-__all__ = ["SentinelMiddleware"]
+__all__ = ["Caller", "SentinelMiddleware"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -34,18 +36,28 @@ _FIRST_CONTACT_SECONDS = 2.0
 _log = logging.getLogger("sentinel.enforcement")
 
 
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who asks, as the application knows it; what it doesn't know can't be refused."""
+
+    user_id: str | None = None
+    session_id: str | None = None
+    service: str | None = None
+    """The service that calls, when it is one of ours."""
+
+
 class SentinelMiddleware:
     """
-    Refuses requests from addresses that the Sentinel service has blocked.
+    Refuses requests that the Sentinel service has blocked: by address, user, session, service or endpoint.
 
     Each process keeps its own copy of the blocks, so a request costs microseconds and no question to anybody. The
     thread that keeps the copy up to date starts with the application's lifespan, or else with the first request, in the
     process that serves it; constructing the middleware starts nothing, so servers may fork after importing the app.
 
-    Refusals: 403 (`SNTL-4031`) for a block; 429 with Retry-After (`SNTL-4291`) for a rate limit, counted per process;
-    503 (`SNTL-5031`) for `on_unknown="deny"`. A websocket is closed with 1008 before it is accepted. The reason stays
-    inside; whoever is refused learns the decision's id and end. A request without an address (Unix socket) cannot be
-    blocked.
+    Refusals: 403 (`SNTL-4031`) for a block, a suspension, a lockout, a quarantined session or an isolated caller; 503
+    (`SNTL-5032`) while this application itself is isolated; 429 with Retry-After (`SNTL-4291`) for a rate limit,
+    counted per process; 503 (`SNTL-5031`) for `on_unknown="deny"`. A websocket is closed with 1008 before it is
+    accepted. The reason stays inside; whoever is refused learns the decision's id and end. A request without an address
+    (Unix socket) cannot be blocked by one.
 
     Args:
         app: The ASGI application inside.
@@ -54,6 +66,10 @@ class SentinelMiddleware:
         trusted_proxies: Addresses and networks whose X-Forwarded-For is believed, `unix` for Unix sockets. Default
             none: the header is ignored. A server may have put the client in the peer's place before we see it, as
             uvicorn does for the peers in `--forwarded-allow-ips` (127.0.0.1 unless told otherwise).
+        identify: Says who asks, from the ASGI scope; without it users, sessions and calling services can't be refused.
+            It must not believe what the client only claims: verify the token or the session first. What it raises is
+            answered like any error of the application.
+        service: This application's name; isolating it refuses every request.
         on_unknown: What to do as long as there is neither a snapshot nor an answer of the service.
         snapshot_path: Where the copy is kept over restarts; without it a restart during an outage knows nothing.
         node: Name that the service shows; default host name and process id.
@@ -70,6 +86,8 @@ class SentinelMiddleware:
         token: str | None = None,
         token_file: str | Path | None = None,
         trusted_proxies: Iterable[str] = (),
+        identify: Callable[[Scope], Caller | None] | None = None,
+        service: str | None = None,
         on_unknown: Literal["allow", "deny"] = "allow",
         snapshot_path: str | Path | None = None,
         node: str | None = None,
@@ -79,6 +97,8 @@ class SentinelMiddleware:
         path = None if snapshot_path is None else Path(snapshot_path)
         self._app = app
         self._proxies = Proxies(trusted_proxies)
+        self._identify = identify
+        self._own = () if service is None else ((Kind.SERVICE, service),)
         self._deny_unknown = on_unknown == "deny"
         self._buckets = TokenBuckets()
         self.snapshot = _loaded(path)
@@ -102,14 +122,26 @@ class SentinelMiddleware:
     def _judge(self, scope: Scope) -> _Refusal | None:
         if self.snapshot.seq is None:
             return _UNKNOWN if self._deny_unknown else None
+        now = now_micros()
+        if self._own and (isolation := self.snapshot.refusal(None, self._own, now)):
+            return _isolated(isolation)
         address = client_address(scope, self._proxies)
-        block = None if address is None else self.snapshot.check(address, now_micros())
-        if block is None:
-            return None
-        if block.action_type == ActionType.IP_BLOCK:
+        names = self._names(scope)
+        if block := self.snapshot.refusal(address, names, now):
             return _blocked(block)
-        wait_seconds = self._buckets.take(block.id, block.limit, time.monotonic())
-        return _limited(block, wait_seconds) if wait_seconds else None
+        for limit in self.snapshot.limits(address, names, now):
+            if wait_seconds := self._buckets.take(limit.id, limit.limit, time.monotonic()):
+                return _limited(limit, wait_seconds)
+        return None
+
+    def _names(self, scope: Scope) -> list[tuple[Kind, str]]:
+        """Return what a block may name of this request."""
+        names = [(Kind.ENDPOINT, scope.get("path", ""))]
+        caller = None if self._identify is None else self._identify(scope)
+        if caller is not None:
+            known = (Kind.USER, caller.user_id), (Kind.SESSION, caller.session_id), (Kind.SERVICE, caller.service)
+            names += [(kind, unicodedata.normalize("NFC", name)) for kind, name in known if name is not None]
+        return names
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the lifespan on; follow the service before the application is ready and until it has shut down."""
@@ -147,7 +179,16 @@ def _blocked(block: Block) -> _Refusal:
     return _Refusal(
         status=HTTPStatus.FORBIDDEN,
         code="SNTL-4031",
-        detail="Access from this address is blocked. Quote the decision when you ask the operator about it.",
+        detail="Access is blocked. Quote the decision when you ask the operator about it.",
+        decision=block,
+    )
+
+
+def _isolated(block: Block) -> _Refusal:
+    return _Refusal(
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        code="SNTL-5032",
+        detail="This service is isolated for now. Quote the decision when you ask the operator about it.",
         decision=block,
     )
 
@@ -156,7 +197,7 @@ def _limited(block: Block, wait_seconds: float) -> _Refusal:
     return _Refusal(
         status=HTTPStatus.TOO_MANY_REQUESTS,
         code="SNTL-4291",
-        detail="Requests from this address are limited. Wait as long as Retry-After says.",
+        detail="Such requests are limited. Wait as long as Retry-After says.",
         retry_after_seconds=math.ceil(wait_seconds),
         decision=block,
     )

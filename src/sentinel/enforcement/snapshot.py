@@ -1,9 +1,10 @@
 """
 The local copy of what is in force, which answers "may this address go on?" without asking anybody.
 
-How it works. A target is a network (a single address is a /32 or /128). Per address family and prefix length there is
-one dict from the network's leading bits to its blocks, so a check is one shift and one lookup per prefix length in use,
-however many blocks there are.
+How it works. The target of a block is a network (a single address is a /32 or /128) or a name: a user, a session, a
+service, an endpoint and so on. Per address family and prefix length there is one dict from the network's leading bits
+to its blocks, and one dict for all names, so a check is one shift and one lookup per prefix length in use, and a lookup
+for each name, however many blocks there are.
 
 Threads. Writers (one feed, normally) take a lock. Readers take none: a change replaces one immutable tuple in a dict,
 the new block comes in before the old one goes, and a complete list is built aside and swapped in by one assignment. So
@@ -19,7 +20,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from operator import itemgetter
@@ -29,8 +30,8 @@ from socket import AF_INET, AF_INET6, inet_pton
 import msgspec
 
 from sentinel.errors import OutsideError
-from sentinel.model import ActionStatus, ActionType, Micros, Severity
-from sentinel.response import DEFAULT_LIMIT, Network, normalise
+from sentinel.model import ActionStatus, ActionType, Micros, Scope, Severity
+from sentinel.response import DEFAULT_LIMIT, Network, Target, normalise, parse_target
 
 __all__ = ["Address", "Block", "Snapshot", "parse_address"]
 
@@ -123,7 +124,25 @@ class Snapshot:
         """
         parsed = parse_address(address)
         books = self._books
-        return books.refusals.find(parsed, now) or books.limits.find(parsed, now)
+        return books.refusals.networks.find(parsed, now) or books.limits.networks.find(parsed, now)
+
+    def refusal(self, address: str | None, names: Iterable[tuple[Scope, str]], now: Micros) -> Block | None:
+        """
+        Return what refuses a request from an address that concerns these names, or None.
+
+        Raises:
+            ValueError: `address` is not an address.
+        """
+        return next(self._books.refusals.find(address, names, now), None)
+
+    def limits(self, address: str | None, names: Iterable[tuple[Scope, str]], now: Micros) -> list[Block]:
+        """
+        Return every rate limit that a request from an address that concerns these names must keep.
+
+        Raises:
+            ValueError: `address` is not an address.
+        """
+        return list(self._books.limits.find(address, names, now))
 
     def forget(self, before: Micros) -> None:
         """Drop blocks that expired before a time, to bound memory."""
@@ -157,15 +176,15 @@ class Snapshot:
 
 
 class _Books:
-    """The blocks by id, and indexes of those that concern addresses."""
+    """The blocks by id, and indexes of those that requests must keep."""
 
     def __init__(self) -> None:
         self.active: dict[str, Block] = {}
         self.ended: dict[str, int] = {}
         self.floor = -1
         """Changes up to this number are already in, whatever block they concern."""
-        self.refusals = _PrefixTable()
-        self.limits = _PrefixTable()
+        self.refusals = _Index()
+        self.limits = _Index()
 
     def put(self, change: Block) -> None:
         known = self.active.get(change.id)
@@ -191,28 +210,60 @@ class _Books:
     def _list(self, block: Block) -> None:
         place = self._place(block)
         if place is not None:
-            table, network = place
-            table.add(network, block)
+            index, target = place
+            index.add(target, block)
 
     def _unlist(self, block: Block) -> None:
         place = self._place(block)
         if place is not None:
-            table, network = place
-            table.remove(network, block)
+            index, target = place
+            index.remove(target, block)
 
-    def _place(self, block: Block) -> tuple[_PrefixTable, Network] | None:
-        """Return the table that the block belongs in and its network; None if it concerns no address."""
-        if block.action_type == ActionType.IP_BLOCK:
-            table, address = self.refusals, block.target
-        elif block.action_type == ActionType.RATE_LIMIT and block.target.startswith("ip:"):
-            table, address = self.limits, block.target.removeprefix("ip:")
-        else:
+    def _place(self, block: Block) -> tuple[_Index, Target] | None:
+        """Return the index that the block belongs in and its target; None if no request has to do with it."""
+        if block.action_type == ActionType.ALERT_ESCALATION:
             return None
         try:
-            return table, normalise(address)
+            action_type = ActionType(block.action_type)
+            target = parse_target(action_type, block.target)
         except ValueError:
-            # A target that a newer service spells differently must not cost this node all the others.
+            # What a newer service does or spells differently must not cost this node all the others.
             return None
+        return self.limits if action_type is ActionType.RATE_LIMIT else self.refusals, target
+
+
+class _Index:
+    """Blocks by what they are aimed at."""
+
+    def __init__(self) -> None:
+        self.networks = _PrefixTable()
+        self._names: dict[tuple[Scope, str], tuple[Block, ...]] = {}
+
+    def find(self, address: str | None, names: Iterable[tuple[Scope, str]], now: Micros) -> Iterator[Block]:
+        """Yield the block of the address, then those of each name."""
+        if address is not None and (block := self.networks.find(parse_address(address), now)):
+            yield block
+        if self._names:
+            for name in names:
+                yield from (block for block in self._names.get(name, ()) if block.in_force(now))
+
+    def add(self, target: Target, block: Block) -> None:
+        if target.scope is Scope.IP:
+            self.networks.add(normalise(target.name), block)
+        else:
+            key = (target.scope, target.name)
+            self._names[key] = (*self._names.get(key, ()), block)
+
+    def remove(self, target: Target, block: Block) -> None:
+        if target.scope is Scope.IP:
+            self.networks.remove(normalise(target.name), block)
+            return
+        key = (target.scope, target.name)
+        rest = tuple(other for other in self._names[key] if other is not block)
+        if rest:
+            self._names[key] = rest
+        else:
+            del self._names[key]
 
 
 class _PrefixTable:

@@ -10,8 +10,10 @@ from sentinel.response.policy import (
     PolicyRule,
     decide,
     default_policy,
+    escalate,
     parse_policy,
 )
+from sentinel.response.targets import Target, parse_target, refusal
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -22,10 +24,14 @@ __all__ = [
     "Network",
     "Policy",
     "PolicyRule",
+    "Target",
     "decide",
     "default_policy",
+    "escalate",
     "normalise",
     "parse_policy",
+    "parse_target",
     "protected",
+    "refusal",
     "spelling",
 ]

@@ -25,11 +25,12 @@ _NEVER: tuple[tuple[str, tuple[Network, ...]], ...] = (
 
 
 class GuardRails(msgspec.Struct, frozen=True, kw_only=True):
-    """The networks that the operator protects."""
+    """Whom and what the operator protects."""
 
     allow_list: tuple[Network, ...] = ()
     trusted_proxies: tuple[Network, ...] = ()
     own_addresses: tuple[Network, ...] = ()
+    protected_users: frozenset[str] = frozenset()
 
 
 def normalise(text: str) -> Network:

@@ -14,8 +14,9 @@ import msgspec
 import yaml
 
 from sentinel.errors import ConfigError
-from sentinel.model import ActionType, Decision, Incident, Micros, Severity, Signal, SubjectType, ThreatType
-from sentinel.response.guardrails import GuardRails, Network, normalise, protected, spelling
+from sentinel.model import ActionType, Decision, Incident, Micros, Scope, Severity, Signal, SubjectType, ThreatType
+from sentinel.response.guardrails import GuardRails, Network, normalise, spelling
+from sentinel.response.targets import Target, refusal
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -26,6 +27,7 @@ __all__ = [
     "PolicyRule",
     "decide",
     "default_policy",
+    "escalate",
     "parse_policy",
 ]
 
@@ -43,6 +45,20 @@ _SUBSCRIBER_PREFIX = 64
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
 
+_HELD = "until_released"
+_HIGHEST_LIMIT = 1_000_000
+
+_SUBJECTS: dict[ActionType, set[SubjectType]] = {
+    ActionType.IP_BLOCK: {SubjectType.IP, SubjectType.NETWORK},
+    ActionType.RATE_LIMIT: {SubjectType.IP, SubjectType.NETWORK, SubjectType.USER},
+    ActionType.USER_SUSPEND: {SubjectType.USER},
+    ActionType.ACCOUNT_LOCKOUT: {SubjectType.USER},
+    ActionType.SERVICE_ISOLATION: {SubjectType.SERVICE},
+    ActionType.THREAT_QUARANTINE: {SubjectType.SESSION, SubjectType.TOOL},
+    ActionType.ALERT_ESCALATION: set(SubjectType),
+}
+"""Which subjects of a signal an action can be aimed at."""
+
 _NO_LISTS = GuardRails()
 
 Word = TypeVar("Word", bound=enum.Enum)
@@ -57,10 +73,14 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
     """Empty: every threat."""
     min_severity: Severity = Severity.INFO
     action: ActionType
-    durations_seconds: tuple[int, ...]
-    """By repeat level; the last one holds for every further level."""
+    durations_seconds: tuple[int | None, ...]
+    """By repeat level; the last one holds for every further level. None: held until a person releases it."""
     min_confidence: float = DEFAULT_CONFIDENCE
     """In [0, 1]."""
+    limit: int = DEFAULT_LIMIT
+    """Requests a minute, for a rate limit at a subject's first incident; tighter at each further one."""
+    dry_run: bool = False
+    """Decide and show, don't do."""
 
     @property
     def content_hash(self) -> str:
@@ -69,7 +89,7 @@ class PolicyRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """Rules in order; the first that matches decides."""
+    """Rules in order; the first that matches decides. Those that escalate stand apart: they act on no subject."""
 
     rules: tuple[PolicyRule, ...]
 
@@ -83,6 +103,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody undid an action on the subject within 24 h."""
     earlier_incidents: int = 0
     """The repeat level: 0 for a subject's first incident."""
+    crowded: bool = False
+    """The rule has just taken this action as often as the blast radius allows."""
 
 
 class Declined(msgspec.Struct, frozen=True):
@@ -110,11 +132,26 @@ def decide(
         return Declined("none of its events came from a source that may cause actions")
     misses = []
     for rule in policy.rules:
+        if rule.action is ActionType.ALERT_ESCALATION:
+            continue
         miss = _miss(rule, signal)
         if miss is None:
             return _apply(rule, incident, signal, facts, rails)
         misses.append(f"{rule.name}: {miss}")
     return Declined("; ".join(misses) or "the policy has no rules")
+
+
+def escalate(incident: Incident, signal: Signal, policy: Policy) -> Decision | None:
+    """
+    Return the decision to wake people about an incident, or None.
+
+    It restricts nobody, so it needs no guard rail, and a source that may cause no action may still cause this one.
+    """
+    for rule in policy.rules:
+        if rule.action is ActionType.ALERT_ESCALATION and _miss(rule, signal) is None:
+            reason = f"{signal.title}: {signal.count} events, {signal.severity.value}, about {signal.subject}"
+            return _decision(rule, rule.action, Target(Scope.INCIDENT, incident.id), incident, signal, Facts(), reason)
+    return None
 
 
 def _miss(rule: PolicyRule, signal: Signal) -> str | None:
@@ -133,38 +170,93 @@ def _miss(rule: PolicyRule, signal: Signal) -> str | None:
 def _apply(
     rule: PolicyRule, incident: Incident, signal: Signal, facts: Facts, rails: GuardRails
 ) -> Decision | Declined:
-    limited = rule.action is ActionType.RATE_LIMIT or facts.users_behind >= SHARED_BY_USERS
-    action = ActionType.RATE_LIMIT if limited else ActionType.IP_BLOCK
+    softer = _softer(rule, facts)
+    action = rule.action if softer is None else ActionType.RATE_LIMIT
     try:
-        address = spelling(_target(signal, facts, rails))
+        target = _target(signal, facts, rails)
     except ValueError as err:
         return Declined(f"{rule.name}: {err}", stopped=action)
-    target = f"ip:{address}" if limited else address
+    reason = f"{signal.title}: {signal.count} events from {signal.subject}"
+    if softer is not None and rule.action is not ActionType.RATE_LIMIT:
+        if target.scope not in _LIMITED:
+            return Declined(f"{rule.name}: {softer}", stopped=rule.action)
+        reason = f"{reason}; limited, not {_DONE[rule.action]}, because {softer}"
+    return _decision(rule, action, target, incident, signal, facts, reason)
+
+
+_LIMITED = {Scope.IP, Scope.USER}
+_DONE = {
+    ActionType.IP_BLOCK: "blocked",
+    ActionType.USER_SUSPEND: "suspended",
+    ActionType.ACCOUNT_LOCKOUT: "locked",
+}
+
+
+def _softer(rule: PolicyRule, facts: Facts) -> str | None:
+    """Return why the action is softened to a rate limit, or None."""
+    if rule.action is ActionType.IP_BLOCK and facts.users_behind >= SHARED_BY_USERS:
+        return f"{facts.users_behind} users signed in from there within 24 h"
+    if facts.crowded:
+        return "this rule has acted as often as the blast radius allows"
+    return None
+
+
+def _decision(  # noqa: PLR0917 - every one of them goes into the row
+    rule: PolicyRule,
+    action: ActionType,
+    target: Target,
+    incident: Incident,
+    signal: Signal,
+    facts: Facts,
+    reason: str,
+) -> Decision:
+    name = target.spelled(action)
+    evidence = _evidence(signal, facts)
+    if action is ActionType.RATE_LIMIT:
+        evidence["limit"] = max(1, rule.limit // (1 + facts.earlier_incidents))
     level = min(facts.earlier_incidents, len(rule.durations_seconds) - 1)
     return Decision(
-        key=_hash(rule.content_hash, action, target, str(signal.first // _HOUR)),
+        key=_hash(rule.content_hash, action, name, str(signal.first // _HOUR)),
         action=action,
-        target=target,
-        reason=_reason(rule, signal, facts),
+        target=name,
+        reason=reason,
         severity=signal.severity,
         rule=rule.name,
         signal_id=signal.id,
         incident_id=incident.id,
         at=signal.last,
-        duration_seconds=float(rule.durations_seconds[level]),
-        evidence=_evidence(signal, facts) | ({"limit": DEFAULT_LIMIT} if limited else {}),
+        duration_seconds=rule.durations_seconds[level],
+        effective=not rule.dry_run,
+        evidence=evidence,
     )
 
 
-def _target(signal: Signal, facts: Facts, rails: GuardRails) -> Network:
-    """Return the network to act on; `ValueError` says why there is none."""
+_SCOPE_OF = {
+    SubjectType.IP: Scope.IP,
+    SubjectType.NETWORK: Scope.IP,
+    SubjectType.USER: Scope.USER,
+    SubjectType.SESSION: Scope.SESSION,
+    SubjectType.TOOL: Scope.TOOL,
+    SubjectType.SERVICE: Scope.SERVICE,
+}
+_FAILURES_ALONE = {ThreatType.BRUTE_FORCE, ThreatType.CREDENTIAL_STUFFING}
+
+
+def _target(signal: Signal, facts: Facts, rails: GuardRails) -> Target:
+    """Return whom or what to act on; `ValueError` says why there is nobody."""
     if facts.held:
         raise ValueError("an undo within the last 24 h holds this subject")
-    network = _widened(normalise(signal.subject))
-    refusal = protected(network, rails)
-    if refusal is not None:
-        raise ValueError(f"{spelling(network)} may not be a target: {refusal}")
-    return network
+    if len(signal.group) > 1:
+        raise ValueError("the signal is about several fields together, so there is no one subject to act on")
+    scope = _SCOPE_OF[signal.subject_type]
+    if scope is Scope.USER and signal.threat_type in _FAILURES_ALONE:
+        raise ValueError("anybody can fail to log in as this user, so automation does nothing to the user")
+    name = spelling(_widened(normalise(signal.subject))) if scope is Scope.IP else signal.subject
+    target = Target(scope, name)
+    reason = refusal(target, rails)
+    if reason is not None:
+        raise ValueError(f"{name} may not be a target: {reason}")
+    return target
 
 
 def _widened(network: Network) -> Network:
@@ -172,13 +264,6 @@ def _widened(network: Network) -> Network:
     if isinstance(network, IPv6Network) and network.prefixlen > _SUBSCRIBER_PREFIX:
         return network.supernet(new_prefix=_SUBSCRIBER_PREFIX)
     return network
-
-
-def _reason(rule: PolicyRule, signal: Signal, facts: Facts) -> str:
-    what = f"{signal.title}: {signal.count} events from {signal.subject}"
-    if rule.action is ActionType.IP_BLOCK and facts.users_behind >= SHARED_BY_USERS:
-        return f"{what}; limited, not blocked, because {facts.users_behind} users signed in from there within 24 h"
-    return what
 
 
 def _evidence(signal: Signal, facts: Facts) -> dict[str, object]:
@@ -242,35 +327,57 @@ class _Reader:
         return Policy(tuple(rules.values()))
 
     def _rule(self, node: yaml.Node) -> PolicyRule:
-        fields = self._mapping(node, required={"name", "match", "action", "duration"}, optional={"min_confidence"})
+        fields = self._mapping(
+            node, required={"name", "match", "action", "duration"}, optional={"min_confidence", "limit", "dry_run"}
+        )
         match = self._mapping(fields["match"], required={"subject_types"}, optional={"min_severity", "threat_types"})
+        action = self._word(fields["action"], ActionType)
         return PolicyRule(
             name=self._text(fields["name"]),
-            subject_types=self._subject_types(match["subject_types"]),
+            subject_types=self._subject_types(match["subject_types"], action),
             threat_types=self._words(match["threat_types"], ThreatType) if "threat_types" in match else (),
             min_severity=self._word(match["min_severity"], Severity) if "min_severity" in match else Severity.INFO,
-            action=self._word(fields["action"], ActionType),
+            action=action,
             durations_seconds=self._durations(fields["duration"]),
             min_confidence=self._share(fields["min_confidence"]) if "min_confidence" in fields else DEFAULT_CONFIDENCE,
+            limit=self._limit(fields["limit"]) if "limit" in fields else DEFAULT_LIMIT,
+            dry_run=self._flag(fields["dry_run"]) if "dry_run" in fields else False,
         )
 
-    def _subject_types(self, node: yaml.Node) -> tuple[SubjectType, ...]:
+    def _subject_types(self, node: yaml.Node, action: ActionType) -> tuple[SubjectType, ...]:
         kinds = self._words(node, SubjectType)
-        if not {SubjectType.IP, SubjectType.NETWORK}.issuperset(kinds):
-            raise self._error(node, "this action needs an address; write ip, network or both")
+        possible = _SUBJECTS[action]
+        if not possible.issuperset(kinds):
+            names = ", ".join(kind.value for kind in SubjectType if kind in possible)
+            raise self._error(node, f"{action.value} can be aimed at {names} only")
         return kinds
 
-    def _durations(self, node: yaml.Node) -> tuple[int, ...]:
+    def _durations(self, node: yaml.Node) -> tuple[int | None, ...]:
         items = self._sequence(node) if isinstance(node, yaml.SequenceNode) else [node]
         if not items:
             raise self._error(node, "name at least one duration")
         return tuple(self._duration(item) for item in items)
 
-    def _duration(self, node: yaml.Node) -> int:
-        parts = _DURATION.fullmatch(self._text(node))
+    def _duration(self, node: yaml.Node) -> int | None:
+        text = self._text(node)
+        if text == _HELD:
+            return None
+        parts = _DURATION.fullmatch(text)
         if parts is None:
-            raise self._error(node, "a duration is a whole number and a unit: 30s, 15m, 4h or 7d")
+            raise self._error(node, f"a duration is a whole number and a unit: 30s, 15m, 4h or 7d; or {_HELD}")
         return int(parts[1]) * _SECONDS[parts[2]]
+
+    def _limit(self, node: yaml.Node) -> int:
+        text = self._text(node)
+        if not (text.isascii() and text.isdigit() and 0 < int(text) <= _HIGHEST_LIMIT):
+            raise self._error(node, f"a limit is a whole number of requests a minute from 1 to {_HIGHEST_LIMIT}")
+        return int(text)
+
+    def _flag(self, node: yaml.Node) -> bool:
+        text = self._text(node)
+        if text not in {"true", "false"}:
+            raise self._error(node, "write true or false")
+        return text == "true"
 
     def _share(self, node: yaml.Node) -> float:
         try:

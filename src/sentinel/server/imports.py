@@ -12,17 +12,20 @@ import uuid
 import msgspec
 
 from sentinel.app import Monitor
+from sentinel.ingest.events import Parsed
 from sentinel.model import ActionStatus, Micros, Severity, Signal, iso
 from sentinel.server.hot import parse_events, receipt_body, sent_events
 from sentinel.server.problems import Problem
 from sentinel.storage import Action
 from sentinel.stream import Source
+from sentinel.stream.respond import IMPORT_ORIGIN
 from sentinel.stream.worker import Touched
 
 __all__ = ["ImportOrder", "Imports", "signal_row"]
 
 _LIMIT = 16
 _IDLE: Micros = 3600 * 1_000_000
+_AHEAD = 10_000  # events that an import may be ahead of their judgement: more would only fill the memory
 
 
 class ImportOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,12 +33,17 @@ class ImportOrder(msgspec.Struct, forbid_unknown_fields=True):
 
     act: bool = False
     lateness_seconds: float | None = None
+    replay: bool = False
+    """Believe the `received_at` of its events; late is then what the service would have found late."""
+    final: bool = True
+    """Nothing will follow: its end closes every window."""
 
 
 class _Run(msgspec.Struct):
     source: Source
     touched: Touched
     used_at: Micros
+    final: bool
     last_seq: int = 0
 
 
@@ -53,38 +61,47 @@ class Imports:
             self._end(import_id)
         if len(self._runs) >= _LIMIT:
             raise Problem("overloaded", f"{_LIMIT} imports are under way", headers={"Retry-After": "60"})
-        import_id = f"imp-{uuid.uuid4().hex[:16]}"
-        lateness = None if order.lateness_seconds is None else round(order.lateness_seconds * 1_000_000)
+        import_id = f"{IMPORT_ORIGIN}{uuid.uuid4().hex[:16]}"
+        seconds = order.lateness_seconds
+        if seconds is None and order.replay:
+            seconds = self._monitor.settings.lateness
         source = Source(
             origin=import_id,
             max_severity=Severity.CRITICAL,
             may_act=True,
             effects=order.act,
-            lateness=lateness,
+            lateness=None if seconds is None else round(seconds * 1_000_000),
             live=False,
+            replay=order.replay,
         )
-        self._runs[import_id] = _Run(source, Touched(), now)
+        self._runs[import_id] = _Run(source, Touched(), now, order.final)
         self._monitor.worker.followed[import_id] = self._runs[import_id].touched
         return import_id
 
     async def take(self, import_id: str, body: bytes) -> dict[str, object]:
         """Return what became of one part of the log, as NDJSON events."""
+        self._run(import_id)  # known before the part is read
+        return await self.take_parsed(import_id, parse_events(body, "application/x-ndjson"))
+
+    async def take_parsed(self, import_id: str, parsed: Parsed) -> dict[str, object]:
+        """Return what became of one part of the log, once it is durable and the parts well before it are judged."""
         run = self._run(import_id)
-        parsed = parse_events(body, "application/x-ndjson")
         receipt = await sent_events(self._monitor, parsed, run.source)
         if receipt.accepted:
             run.last_seq = receipt.accepted[-1].seq
+            await self._monitor.worker.reached(run.last_seq - _AHEAD)
         return receipt_body(receipt, parsed.rejected)
 
     async def finish(self, import_id: str) -> dict[str, object]:
         """Return what the import created or changed, once all of it is judged."""
         run = self._run(import_id)
-        await self._monitor.worker.drained(run.last_seq)
+        await self._monitor.worker.drained(run.last_seq, None if run.final else run.source.latest)
         signals = await self._monitor.store.signals_by_id(run.touched.signals)
         actions = await self._monitor.store.actions_by_id(run.touched.actions)
         self._end(import_id)
         return {
             "signals": [signal_row(signal) for signal in signals],
+            "dead_letters": run.touched.dead,
             "anomalies": [],
             # What this run itself took back again (a block on an address that proved shared) is not its result.
             "decisions": [_decision_row(action) for action in actions if action.status is not ActionStatus.REVOKED],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import unicodedata
 import uuid
 from typing import Annotated, Any
 
@@ -12,14 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.access import Token
 from sentinel.app import Monitor
-from sentinel.model import ActionStatus, ActionType, Micros, Role, Severity, iso, micros_of_iso
-from sentinel.response import normalise, protected, spelling
+from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severity, iso, micros_of_iso
+from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
 from sentinel.server.hot import read_body
 from sentinel.server.imports import ImportOrder, Imports, signal_row
 from sentinel.server.problems import Problem, json_bytes
 from sentinel.settings import parse_duration
-from sentinel.storage import Action
+from sentinel.storage import Action, verify_file
 from sentinel.stream.board import shown
 
 __all__ = ["build_routes"]
@@ -30,6 +32,19 @@ _LONGEST_HOURS = 87_600
 _LONGEST_WAIT = 30.0
 
 Limit = Annotated[int, Query(ge=1, le=500)]
+
+_LISTS = {
+    ActionType.IP_BLOCK: "ip_blocks",
+    ActionType.USER_SUSPEND: "user_suspensions",
+    ActionType.RATE_LIMIT: "rate_limits",
+    ActionType.ACCOUNT_LOCKOUT: "account_lockouts",
+    ActionType.SERVICE_ISOLATION: "service_isolations",
+    ActionType.THREAT_QUARANTINE: "quarantines",
+    ActionType.ALERT_ESCALATION: "escalations",
+}
+"""Names in /active-blocks (decisions, D6)."""
+_NAMED = {"ip_blocks": "ip_address", "user_suspensions": "user_id", "account_lockouts": "user_id"}
+"""Lists whose items say their target once more under the contract's name."""
 
 
 class ManualAction(BaseModel):
@@ -85,7 +100,11 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
         body = {"timestamp": iso(monitor.clock()), **monitor.health()}
         if request.scope["sentinel.token"] is not None:
             body["queue"] = {"accepted_seq": monitor.store.accepted_seq, "processed_seq": monitor.worker.position}
-            body["rules"] = {"loaded": len(monitor.rules.rules), "refused": len(monitor.rules.refused)}
+            body["rules"] = {
+                "loaded": len(monitor.rules.rules),
+                "refused": len(monitor.rules.refused),
+                "rejected": len(monitor.rule_files.rejected),
+            }
             body["blocks"] = len(monitor.board.snapshot)
         return _json(body)
 
@@ -139,15 +158,30 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/rules")
     async def rules() -> Response:
-        refused = [msgspec.to_builtins(refusal) for refusal in monitor.rules.refused]
-        loaded = [{"rule": rule.id, "title": rule.title} for rule in monitor.rules.rules]
-        return _json({"version": monitor.rules.version, "items": loaded, "refused": refused, "next_cursor": None})
+        blind = monitor.worker.coverage.blind()
+        loaded = [{"rule": rule.id, "title": rule.title, "blind": blind.get(rule.id)} for rule in monitor.rules.rules]
+        told = {"version": monitor.rules.version, "refused": monitor.rules.refused, "warnings": monitor.rules.warnings}
+        return _json({**told, "rejected": monitor.rule_files.rejected, "items": loaded, "next_cursor": None})
+
+    @api.post(f"{_S}/rules/reload")
+    async def reload() -> Response:
+        await monitor.rule_files.reload()
+        if rejected := monitor.rule_files.rejected:
+            places = "; ".join(f"{each.file}:{each.line}: {each.reason}" for each in rejected)
+            raise Problem("invalid", f"the rules stay as they were: {places}", members={"rejected": rejected})
+        return _json({"success": True, "message": f"{len(monitor.rules.rules)} rules are in force"})
 
     @api.get(f"{_S}/audit")
     async def audit(limit: Limit = 50, cursor: str | None = None) -> Response:
         found = await store.list_audit(limit, _number(cursor))
         items = [{"seq": seq, **msgspec.to_builtins(entry), "at": iso(entry.at)} for seq, entry in found]
         return _json({"items": items, "next_cursor": str(found[-1][0]) if len(found) == limit else None})
+
+    @api.get(f"{_S}/audit/verify")
+    async def verify() -> Response:
+        place, keys = monitor.settings, [monitor.settings.audit_key_path.read_bytes()]
+        report = await asyncio.to_thread(verify_file, place.database_path, place.anchor_path, keys)
+        return _json(msgspec.to_builtins(report))
 
 
 def _add_actions(api: FastAPI, monitor: Monitor) -> None:
@@ -159,15 +193,12 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
     @api.get(f"{_S}/active-blocks")
     async def active_blocks() -> Response:
         actions = await store.actions_in_force(monitor.clock())
-        blocks = [show(action) for action in _longest(actions, ActionType.IP_BLOCK)]
-        limits = [show(action) for action in _longest(actions, ActionType.RATE_LIMIT)]
-        return _json(
-            {
-                "ip_blocks": [{"ip_address": block["target"], **block} for block in blocks],
-                "rate_limits": limits,
-                "user_suspensions": [],
-            }
-        )
+        lists = {
+            name: [show(action) for action in _longest(actions, action_type)] for action_type, name in _LISTS.items()
+        }
+        for name, key in _NAMED.items():
+            lists[name] = [{key: item["target"], **item} for item in lists[name]]
+        return _json(lists)
 
     @api.get(f"{_S}/actions")
     async def actions() -> Response:
@@ -182,6 +213,14 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
         found = [] if block is None else await store.actions_by_id([block.id])
         refused = bool(found) and found[0].action_type is ActionType.IP_BLOCK
         return _json({"ip_address": ip, "is_blocked": refused, "block_info": show(found[0]) if found else None})
+
+    @api.get(f"{_S}/check-user/{{user_id:path}}")
+    async def check_user(user_id: str) -> Response:
+        name = unicodedata.normalize("NFC", user_id)
+        block = board.snapshot.refusal(None, [(Scope.USER, name)], monitor.clock())
+        found = [] if block is None else await store.actions_by_id([block.id])
+        info = show(found[0]) if found else None
+        return _json({"user_id": user_id, "is_suspended": bool(found), "suspension_info": info})
 
     @api.get(f"{_S}/decisions")
     async def decisions(
@@ -207,7 +246,7 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
 
     @api.delete(f"{_S}/action/{{action_type}}/{{target:path}}")
     async def end_action(action_type: ActionType, target: str, request: Request) -> Response:
-        wanted = _target(action_type, target)
+        wanted = _aim(action_type, target).spelled(action_type)
         if not await monitor.worker.end(action_type, wanted, by=token_of(request.scope).id):
             actions = await monitor.store.actions_in_force(monitor.clock())
             raise Problem("not_found", _why_none(actions, action_type, wanted))
@@ -265,8 +304,9 @@ def _add_imports(api: FastAPI, imports: Imports) -> None:
 
 def _ordered(order: ManualAction, monitor: Monitor, token: Token) -> Action:
     """Return a person's order as an action, or refuse it."""
-    target = _target(order.action_type, order.target)
-    if reason := protected(normalise(target.removeprefix("ip:")), monitor.rails):
+    aim = _aim(order.action_type, order.target)
+    target = aim.spelled(order.action_type)
+    if reason := refusal(aim, monitor.rails):
         raise Problem("protected", f"{target} can't be a target: {reason}")
     hours = order.duration_hours
     if hours is not None and not (math.isfinite(hours) and 0 < hours <= _LONGEST_HOURS):
@@ -292,14 +332,11 @@ def _ordered(order: ManualAction, monitor: Monitor, token: Token) -> Action:
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), 127)}
 
 
-def _target(action_type: ActionType, target: str) -> str:
-    """Return a target in its one spelling; `ip:` marks the address of a rate limit."""
-    address = target.removeprefix("ip:") if action_type is ActionType.RATE_LIMIT else target
+def _aim(action_type: ActionType, target: str) -> Target:
     try:
-        name = spelling(normalise(address))
+        return parse_target(action_type, target)
     except ValueError as err:
         raise Problem("invalid", f"the target is {err}") from None
-    return f"ip:{name}" if action_type is ActionType.RATE_LIMIT else name
 
 
 def _longest(actions: list[Action], action_type: ActionType) -> list[Action]:
@@ -314,13 +351,18 @@ def _longest(actions: list[Action], action_type: ActionType) -> list[Action]:
 
 
 def _why_none(actions: list[Action], action_type: ActionType, wanted: str) -> str:
-    network = normalise(wanted.removeprefix("ip:"))
+    aim = parse_target(action_type, wanted)
     for action in actions:
-        if action.action_type is action_type:
-            wider = normalise(action.target.removeprefix("ip:"))
-            if wider.version == network.version and network.subnet_of(wider):  # type: ignore[arg-type]
-                return f"{wanted} lies inside {action.target}; end that one to let it go on"
+        if action.action_type is action_type and _inside(aim, parse_target(action_type, action.target)):
+            return f"{wanted} lies inside {action.target}; end that one to let it go on"
     return f"no {action_type} on {wanted} is in force"
+
+
+def _inside(inner: Target, outer: Target) -> bool:
+    if not inner.scope is outer.scope is Scope.IP:
+        return False
+    network, wider = normalise(inner.name), normalise(outer.name)
+    return wider.version == network.version and network.subnet_of(wider)  # type: ignore[arg-type]  # same version
 
 
 def _token_row(token: Token) -> dict[str, object]:

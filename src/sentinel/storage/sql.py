@@ -12,7 +12,10 @@ from how SQLite treats errors (docs/adr/0003-what-202-means.md):
 - Room running out (SQLITE_FULL, or a write error that a probe in the same folder explains) only rolls back:
   `StoreFull`.
 
-One connection writes, under a lock; readers use their own, and see only what was committed.
+One connection writes, in a thread of its own; readers use others, and see only what was committed. A transaction is
+handed over whole, and runs there from its first statement to its commit: handing over each statement costs more than
+running it. SQLite gives Python's lock away at each step of a statement and must wait for it again while the loop is
+busy, so many rows are written in one step.
 """
 
 from __future__ import annotations
@@ -21,9 +24,11 @@ import asyncio
 import contextlib
 import errno
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
-from functools import wraps
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial, wraps
+from itertools import chain
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,6 +36,8 @@ import msgspec
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import (
+    Connection,
+    Engine,
     Row,
     Select,
     Table,
@@ -49,7 +56,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as upsert_into
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from sentinel.access import Token
 from sentinel.audit import GENESIS, link
@@ -92,6 +98,7 @@ _LOST = {"SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"}
 _IN_CHUNK = 500  # SQLite's default limit of bound values is far above; short statements stay in its cache
 _CHECKPOINT_ROWS = 20_000
 _CHECKPOINT_COMMITS = 400
+_READERS = 4
 
 _encode = msgspec.json.Encoder().encode
 _decode_event = msgspec.json.Decoder(Event).decode
@@ -115,11 +122,13 @@ def _whole(write: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
 class Store:
     """One data folder's SQLite file. Made by `open`; `close` at the end."""
 
-    def __init__(self, path: Path, engine: AsyncEngine, writer: AsyncConnection) -> None:
+    def __init__(self, path: Path, engine: Engine, writer: Connection) -> None:
         self._path = path
         self._engine = engine
         self._writer = writer
         self._lock = asyncio.Lock()
+        self._writing = ThreadPoolExecutor(1, "store-writer")
+        self._reading = ThreadPoolExecutor(_READERS, "store-reader")
         self._lost: StoreLost | None = None
         self._rows_since_checkpoint = 0
         self._commits_since_checkpoint = 0
@@ -140,12 +149,10 @@ class Store:
             StoreUnable, StoreLost: as `accept`; the next start begins where this one did.
         """
         await asyncio.to_thread(_prepare, path)
-        engine = create_async_engine(f"sqlite+aiosqlite:///{path}", pool_size=4, max_overflow=4)
-        event.listen(engine.sync_engine, "connect", _set_pragmas)
-        store = cls(path, engine, await engine.connect())
-        mode = await store._writer.scalar(text("PRAGMA synchronous"))
-        await store._writer.rollback()
-        if mode != _SYNCHRONOUS_FULL:
+        engine = create_engine(f"sqlite:///{path}", pool_size=_READERS + 1)
+        event.listen(engine, "connect", _set_pragmas)
+        store = cls(path, engine, engine.connect())
+        if await store._in_writer(_synchronous) != _SYNCHRONOUS_FULL:
             raise StoreLost("202 means fsynced, but SQLite does not run with synchronous=FULL")
         store.accepted_seq = await store._number(select(func.max(tables.events.c.seq)))
         store.change_seq = await store._number(select(func.max(tables.actions.c.change_seq)))
@@ -161,12 +168,14 @@ class Store:
         async with self._lock:
             try:
                 if self._lost is None:
-                    await self._checkpoint("TRUNCATE")
+                    await self._judged(partial(_checkpoint, "TRUNCATE"))
             except StoreUnable:
                 pass  # the log stays; the next start moves it
             finally:
-                await self._writer.close()
-                await self._engine.dispose()
+                await self._in_writer(lambda writer: writer.close())
+                self._writing.shutdown()
+                self._reading.shutdown()
+                self._engine.dispose()
 
     # --- events
 
@@ -182,24 +191,8 @@ class Store:
             StoreUnable: No room, or the database is locked; nothing was written.
             StoreLost: A write failed; the process must stop.
         """
-        async with self._write(rows=len(offered)) as connection:
-            known = await self._content_hashes(connection, [item.event.event_id for item in offered])
-            fresh: list[Pending] = []
-            duplicates: set[int] = set()
-            conflicts: set[int] = set()
-            for position, item in enumerate(offered):
-                earlier = known.get(item.event.event_id)
-                if earlier is None:
-                    known[item.event.event_id] = item.content_hash
-                    fresh.append(item)
-                else:
-                    duplicates.add(position)
-                    if earlier != item.content_hash:
-                        conflicts.add(position)
-            first = self.accepted_seq + 1
-            if fresh:
-                rows = [_event_row(first + n, item) for n, item in enumerate(fresh)]
-                await connection.exec_driver_sql(_INSERT_EVENT, rows)
+        first = self.accepted_seq + 1
+        fresh, duplicates, conflicts = await self._write(partial(_insert_new, first, offered), rows=len(offered))
         self.accepted_seq += len(fresh)
         stored = [
             StoredEvent(
@@ -215,7 +208,7 @@ class Store:
             )
             for n, item in enumerate(fresh)
         ]
-        return Accepted(stored, frozenset(duplicates), frozenset(conflicts))
+        return Accepted(stored, duplicates, conflicts)
 
     async def events_after(self, seq: int, limit: int) -> list[StoredEvent]:
         """Return up to `limit` events accepted after `seq`, in order of acceptance."""
@@ -261,8 +254,7 @@ class Store:
     async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
         """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
         values = {"address": address, "start": start, "end": end, "enough": enough}
-        async with self._engine.connect() as connection:
-            return int(await connection.scalar(_USERS_BEHIND, values) or 0)
+        return await self._number(_USERS_BEHIND, values)
 
     # --- signals and incidents
 
@@ -279,29 +271,17 @@ class Store:
         """
         change_seq = self.change_seq
         numbered: list[Action] = []
-        async with self._write(rows=len(outcome.signals)) as connection:
-            if outcome.signals:
-                await connection.execute(_UPSERT_SIGNAL, list(map(msgspec.to_builtins, outcome.signals)))
-            if outcome.incidents:
-                await connection.execute(_UPSERT_INCIDENT, list(map(msgspec.to_builtins, outcome.incidents)))
-            if outcome.incident_of:
-                moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
-                await connection.execute(_MOVE_SIGNAL, moved)
-                await connection.execute(_MOVE_ACTION, moved)
-            if outcome.incidents_gone:
-                gone = tables.incidents.c.id.in_(outcome.incidents_gone)
-                await connection.execute(tables.incidents.delete().where(gone))
-            for action in outcome.actions:
-                change_seq += action.effective
-                numbered.append(msgspec.structs.replace(action, change_seq=change_seq) if action.effective else action)
-            if numbered:
-                await connection.execute(_UPSERT_ACTION, list(map(_action_row, numbered)))
-            audited = await self._chain(connection, outcome.audit)
-            if outcome.dead:
-                rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
-                await connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
+        for action in outcome.actions:
+            change_seq += action.effective
+            numbered.append(msgspec.structs.replace(action, change_seq=change_seq) if action.effective else action)
+
+        def written(connection: Connection) -> tuple[int, bytes]:
+            _write_outcome(connection, outcome, numbered)
             if outcome.position > self.processed_seq:
-                await connection.execute(_UPSERT_POSITION, {"name": "processed", "value": outcome.position})
+                connection.execute(_UPSERT_POSITION, {"name": "processed", "value": outcome.position})
+            return _chain(connection, self.audited, outcome.audit)
+
+        audited = await self._write(written, rows=len(outcome.signals))
         self.audited = audited
         self.processed_seq = max(self.processed_seq, outcome.position)
         self.change_seq = change_seq
@@ -405,6 +385,17 @@ class Store:
         )
         return [_action(row) for row in await self._all(query)]
 
+    async def actions_taken(
+        self, action_type: ActionType, rule: str, start: Micros, end: Micros, *, event_time: bool
+    ) -> set[str]:
+        """Return the keys of a policy rule's effective actions of a type made, or decided, in (start, end]."""
+        a = tables.actions.c
+        when = a.decided_at if event_time else a.created_at
+        query = select(a.decision_key).where(
+            a.rule == rule, a.action_type == action_type.value, when > start, when <= end, a.effective.is_(True)
+        )
+        return {row.decision_key for row in await self._all(query)}
+
     # --- tokens, audit, health
 
     async def tokens(self) -> list[Token]:
@@ -414,10 +405,12 @@ class Store:
     @_whole
     async def save_token(self, token: Token, entry: AuditEntry) -> None:
         """Write a token, new or changed, with its audit entry."""
-        async with self._write(rows=1) as connection:
-            await connection.execute(_UPSERT_TOKEN, _token_row(token))
-            audited = await self._chain(connection, [entry])
-        self.audited = audited
+
+        def written(connection: Connection) -> tuple[int, bytes]:
+            connection.execute(_UPSERT_TOKEN, _token_row(token))
+            return _chain(connection, self.audited, [entry])
+
+        self.audited = await self._write(written, rows=1)
 
     async def list_audit(self, limit: int, before: int | None = None) -> list[tuple[int, AuditEntry]]:
         """Return up to `limit` audit entries with their sequence, newest first, below seq `before`."""
@@ -432,41 +425,42 @@ class Store:
         rows = await self._all(select(tables.audit.c.hash).where(tables.audit.c.seq == seq))
         return rows[0].hash if rows else None
 
-    async def _chain(self, connection: AsyncConnection, entries: Sequence[AuditEntry]) -> tuple[int, bytes]:
-        """Write audit entries, each sealed to the one before; returns the last one's sequence and hash."""
-        size, root = self.audited
-        rows = []
-        for entry in entries:
-            size += 1
-            fields = (size, entry.at, entry.actor, entry.operation, entry.target, _encode(entry.details).decode())
-            root = link(root, fields)
-            rows.append((*fields, root))
-        if rows:
-            await connection.exec_driver_sql(_INSERT_AUDIT, rows)
-        return size, root
-
     @_whole
     async def probe(self) -> None:
         """Write one row durably: raises as `accept` does, and clears `trouble` when there is room again."""
-        async with self._write(rows=1) as connection:
-            await connection.execute(
-                text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
-            )
+        await self._write(lambda connection: connection.execute(_PROBE), rows=1)
 
     # --- inside
 
-    @asynccontextmanager
-    async def _write(self, *, rows: int) -> AsyncIterator[AsyncConnection]:
+    async def _write(self, job: Callable[[Connection], T], *, rows: int) -> T:
+        """Return what a transaction gives, once it is committed."""
+
+        def transaction(writer: Connection) -> T:
+            with writer.begin():
+                return job(writer)
+
         async with self._lock:
             if self._lost:
                 raise self._lost
-            try:
-                async with self._writer.begin():
-                    yield self._writer
-            except DBAPIError as err:
-                raise self._judge(err) from err
+            result = await self._judged(transaction)
             self.trouble = None
             await self._checkpoint_when_due(rows)
+            return result
+
+    async def _in_writer(self, job: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writing, job, self._writer)
+
+    async def _judged(self, job: Callable[[Connection], T]) -> T:
+        """Run a job in the writer's thread; raises what its error means, and remembers it."""
+        try:
+            return await self._in_writer(job)
+        except (DBAPIError, sqlite3.Error) as err:
+            judged = _meaning(err, self._path)
+            if isinstance(judged, StoreUnable):
+                self.trouble = str(judged)
+            elif isinstance(judged, StoreLost):
+                self._lost = judged
+            raise judged from err
 
     async def _checkpoint_when_due(self, rows: int) -> None:
         self._rows_since_checkpoint += rows
@@ -477,36 +471,115 @@ class Store:
         with contextlib.suppress(
             StoreUnable
         ):  # what was committed is safe in the log; `trouble` says it, and it is tried again
-            await self._checkpoint("PASSIVE")
-
-    async def _checkpoint(self, mode: str) -> None:
-        try:
-            await self._writer.execute(text(f"PRAGMA wal_checkpoint({mode})"))
-            await self._writer.rollback()
-        except DBAPIError as err:
-            raise self._judge(err) from err
-
-    def _judge(self, err: DBAPIError) -> StoreUnable | StoreLost | DBAPIError:
-        """Return what an error means, and remember it."""
-        judged = _judged(err, self._path)
-        if isinstance(judged, StoreUnable):
-            self.trouble = str(judged)
-        elif isinstance(judged, StoreLost):
-            self._lost = judged
-        return judged
-
-    async def _content_hashes(self, connection: AsyncConnection, ids: list[str]) -> dict[str, bytes]:
-        rows = await connection.exec_driver_sql(_KNOWN_EVENTS, (_encode(ids).decode(),))
-        return {row.event_id: row.content_hash for row in rows}
+            await self._judged(partial(_checkpoint, "PASSIVE"))
 
     async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        async with self._engine.connect() as connection:
-            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
-            return rows
+        def rows() -> Sequence[Row[Any]]:
+            with self._engine.connect() as connection:
+                return connection.execute(query).all()
 
-    async def _number(self, query: Select[Any]) -> int:
-        async with self._engine.connect() as connection:
-            return int(await connection.scalar(query) or 0)
+        return await asyncio.get_running_loop().run_in_executor(self._reading, rows)
+
+    async def _number(self, query: Select[Any], values: dict[str, Any] | None = None) -> int:
+        def number() -> int:
+            with self._engine.connect() as connection:
+                return int(connection.scalar(query, values) or 0)
+
+        return await asyncio.get_running_loop().run_in_executor(self._reading, number)
+
+
+# --- in the writer's thread
+
+
+def _synchronous(writer: Connection) -> int:
+    mode = int(writer.scalar(text("PRAGMA synchronous")) or 0)
+    writer.rollback()
+    return mode
+
+
+def _checkpoint(mode: str, writer: Connection) -> None:
+    writer.execute(text(f"PRAGMA wal_checkpoint({mode})"))
+    writer.rollback()
+
+
+def _insert_new(
+    first: int, offered: Sequence[Pending], connection: Connection
+) -> tuple[Sequence[Pending], frozenset[int], frozenset[int]]:
+    """Write events, numbered from `first`; returns the new ones, and the places of duplicates and conflicts."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    try:
+        _insert_events(driver, first, offered)
+    except sqlite3.IntegrityError:  # nearly always all are new: looking each of them up first would cost more
+        driver.rollback()
+        fresh, duplicates, conflicts = _told_apart(connection, offered)
+        _insert_events(driver, first, fresh)
+        return fresh, duplicates, conflicts
+    return offered, frozenset(), frozenset()
+
+
+def _insert_events(driver: sqlite3.Connection, first: int, items: Sequence[Pending]) -> None:
+    rows = [_event_row(first + n, item) for n, item in enumerate(items)]
+    done = 0
+    for size, statement in _INSERT_EVENTS:
+        while len(rows) - done >= size:
+            driver.execute(statement, list(chain.from_iterable(rows[done : done + size])))
+            done += size
+
+
+def _told_apart(
+    connection: Connection, offered: Sequence[Pending]
+) -> tuple[list[Pending], frozenset[int], frozenset[int]]:
+    ids = _encode([item.event.event_id for item in offered]).decode()
+    known = {row.event_id: row.content_hash for row in connection.exec_driver_sql(_KNOWN_EVENTS, (ids,))}
+    fresh: list[Pending] = []
+    duplicates: set[int] = set()
+    conflicts: set[int] = set()
+    for position, item in enumerate(offered):
+        earlier = known.get(item.event.event_id)
+        if earlier is None:
+            known[item.event.event_id] = item.content_hash
+            fresh.append(item)
+            continue
+        duplicates.add(position)
+        if earlier != item.content_hash:
+            conflicts.add(position)
+    return fresh, frozenset(duplicates), frozenset(conflicts)
+
+
+def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[Action]) -> None:
+    if outcome.signals:
+        connection.execute(_UPSERT_SIGNAL, list(map(msgspec.to_builtins, outcome.signals)))
+    if outcome.incidents:
+        connection.execute(_UPSERT_INCIDENT, list(map(msgspec.to_builtins, outcome.incidents)))
+    if outcome.incident_of:
+        moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
+        connection.execute(_MOVE_SIGNAL, moved)
+        connection.execute(_MOVE_ACTION, moved)
+    if outcome.incidents_gone:
+        connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
+    if actions:
+        connection.execute(_UPSERT_ACTION, list(map(_action_row, actions)))
+    if outcome.dead:
+        rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
+        connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
+
+
+def _chain(connection: Connection, audited: tuple[int, bytes], entries: Sequence[AuditEntry]) -> tuple[int, bytes]:
+    """Write audit entries, each sealed to the one before; returns the last one's sequence and hash."""
+    size, root = audited
+    rows = []
+    for entry in entries:
+        size += 1
+        fields = (size, entry.at, entry.actor, entry.operation, entry.target, _encode(entry.details).decode())
+        root = link(root, fields)
+        rows.append((*fields, root))
+    if rows:
+        connection.exec_driver_sql(_INSERT_AUDIT, rows)
+    return size, root
+
+
+# --- files
 
 
 _SYNCHRONOUS_FULL = 2
@@ -540,15 +613,15 @@ def _prepare(path: Path) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             command.upgrade(config, "head")
     except DBAPIError as err:
-        raise _judged(err, path) from err
+        raise _meaning(err, path) from err
     finally:
         engine.dispose()
     path.chmod(0o600)
 
 
-def _judged(err: DBAPIError, path: Path) -> StoreUnable | StoreLost | DBAPIError:
+def _meaning(err: DBAPIError | sqlite3.Error, path: Path) -> StoreUnable | StoreLost | DBAPIError | sqlite3.Error:
     """Tell what heals by itself from a disk that can't be trusted any more."""
-    name = getattr(err.orig, "sqlite_errorname", "")
+    name = getattr(err.orig if isinstance(err, DBAPIError) else err, "sqlite_errorname", "")
     if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and name not in _LOST and _no_room(path)):
         return StoreFull()
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -637,6 +710,7 @@ _UPSERT_INCIDENT = _upsert(tables.incidents, key="id", keep={"status"})  # the s
 _UPSERT_ACTION = _upsert(tables.actions, key="id")
 _UPSERT_TOKEN = _upsert(tables.tokens, key="id")
 _UPSERT_POSITION = _upsert(tables.positions, key="name")
+_PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
 _MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
 _MOVE_ACTION = (
     update(tables.actions).where(tables.actions.c.signal_id == bindparam("of")).values(incident_id=bindparam("to"))
@@ -649,7 +723,15 @@ _INSERT_AUDIT = f"INSERT INTO audit_trail ({_AUDIT_COLUMNS}) VALUES (?, ?, ?, ?,
 AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
 """The audit trail as it is stored: rows of `audit.Entry`."""
 _COLUMNS = [column.name for column in tables.events.columns]
-_INSERT_EVENT = f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names of our own columns
+
+
+def _insert_statement(rows: int) -> str:
+    one = f"({', '.join('?' * len(_COLUMNS))})"
+    return f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES {', '.join([one] * rows)}"  # noqa: S608 - our own names
+
+
+_INSERT_EVENTS = [(rows, _insert_statement(rows)) for rows in (256, 32, 4, 1)]
+"""By how many rows it writes; few, so that each is compiled once."""
 _STORED = [
     tables.events.c[name]
     for name in ("seq", "at", "received_at", "late", "body", "max_severity", "may_act", "effects", "origin")

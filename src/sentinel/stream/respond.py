@@ -12,17 +12,42 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 
 from sentinel.detection.incidents import incidents_of
-from sentinel.model import ActionStatus, Decision, EventType, Incident, Micros, Signal, StoredEvent, SubjectType
-from sentinel.response import SHARED_BY_USERS, Declined, Facts, GuardRails, Policy, decide
+from sentinel.model import (
+    ActionStatus,
+    ActionType,
+    Decision,
+    EventType,
+    Incident,
+    Micros,
+    Signal,
+    StoredEvent,
+    SubjectType,
+)
+from sentinel.response import (
+    SHARED_BY_USERS,
+    Declined,
+    Facts,
+    GuardRails,
+    Policy,
+    Target,
+    decide,
+    escalate,
+    parse_target,
+)
 from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store
 from sentinel.stream.board import ended
 
-__all__ = ["Responder", "Run"]
+__all__ = ["IMPORT_ORIGIN", "Responder", "Run"]
 
 _DAY: Micros = 24 * 3600 * 1_000_000
+_MINUTE: Micros = 60 * 1_000_000
 _SETTLED_KEPT = 100_000  # signals, as they were when the policy was asked about them
 
+IMPORT_ORIGIN = "imp-"
+"""How the origin of an import's events begins."""
+
 _Subject = tuple[str, SubjectType]
+_Undone = tuple[Target, str]
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -33,15 +58,23 @@ class Run(msgspec.Struct, frozen=True):
     events: list[StoredEvent]
     signals: list[Signal]
 
+    @property
+    def imported(self) -> bool:
+        """Whether it comes from a log that an administrator imports: it is all received at once."""
+        return self.origin.startswith(IMPORT_ORIGIN)
+
 
 class Responder:
     """Turns the signals of a batch into an outcome."""
 
-    def __init__(self, store: Store, policy: Policy, rails: GuardRails, clock: Callable[[], Micros]) -> None:
+    def __init__(
+        self, store: Store, policy: Policy, rails: GuardRails, clock: Callable[[], Micros], *, blast_radius: int
+    ) -> None:
         self._store = store
-        self._policy = policy
+        self.policy = policy
         self._rails = rails
         self._clock = clock
+        self._blast_radius = blast_radius
         self._settled: dict[tuple[object, ...], None] = {}
 
     async def respond(self, runs: Sequence[Run], position: int) -> Outcome:
@@ -99,32 +132,40 @@ class Responder:
             return
         now = self._clock()
         undone = await self._undone(now)
+        crowd = _Crowd(self._store, self._blast_radius, now, imported=run.imported)
         decisions = []
         for signal in fresh:
             earlier, incident = incidents[signal.id]
-            verdict = await self._consult(signal, incident, earlier, undone)
+            verdict = await self._consult(signal, incident, earlier, undone, crowd)
             if isinstance(verdict, Decision):
                 decisions.append(verdict)
+                crowd.note(verdict)
             elif verdict.stopped is not None:
                 outcome.refused.append(verdict.stopped)
                 outcome.audit.append(_declined(verdict, signal, now))
+            call = escalate(incident, signal, self.policy)
+            if call is not None and not await crowd.full(call):
+                decisions.append(call)
+                crowd.note(call)
         await self._take(decisions, run.effects, now, outcome)
 
     async def _consult(
-        self, signal: Signal, incident: Incident, earlier: int, undone: set[tuple[str, str]]
+        self, signal: Signal, incident: Incident, earlier: int, undone: set[_Undone], crowd: _Crowd
     ) -> Decision | Declined:
         facts = Facts(earlier_incidents=earlier)
-        verdict = decide(incident, signal, facts, self._policy, self._rails)
+        verdict = decide(incident, signal, facts, self.policy, self._rails)
         if isinstance(verdict, Declined):
-            return verdict  # neither a shared address nor an undo makes the policy want more
-        held = (verdict.target.removeprefix("ip:"), verdict.rule) in undone
-        facts = msgspec.structs.replace(facts, users_behind=await self._users_behind(signal), held=held)
-        return decide(incident, signal, facts, self._policy, self._rails)
+            return verdict  # none of the facts that follow makes the policy want more
+        held = (parse_target(verdict.action, verdict.target), verdict.rule) in undone
+        facts = msgspec.structs.replace(
+            facts, users_behind=await self._users_behind(signal), held=held, crowded=await crowd.full(verdict)
+        )
+        return decide(incident, signal, facts, self.policy, self._rails)
 
-    async def _undone(self, now: Micros) -> set[tuple[str, str]]:
-        """Return (address, policy rule) of what people undid within a day: held against the same rule (D7)."""
+    async def _undone(self, now: Micros) -> set[_Undone]:
+        """Return what people undid within a day: held against the same rule (D7)."""
         actions = await self._store.undone_since(now - _DAY)
-        return {(action.target.removeprefix("ip:"), action.rule) for action in actions if action.rule}
+        return {(parse_target(action.action_type, action.target), action.rule) for action in actions if action.rule}
 
     async def _users_behind(self, signal: Signal) -> int:
         if signal.subject_type is not SubjectType.IP:
@@ -137,12 +178,12 @@ class Responder:
         present |= {action.key: action for action in outcome.actions}
         for decision in decisions:
             known = present.get(decision.key)
-            if known and (known.effective or not effects):
+            if known and (known.effective or not (effects and decision.effective)):
                 continue
-            action = _action(decision, now, effects=effects)
+            action = _action(decision, now, effects=effects and decision.effective)
             present[decision.key] = action
             outcome.put(action)
-            operation = "create" if effects else "would_create"
+            operation = "create" if action.effective else "would_create"
             details = {"action": action.id, "rule": decision.rule, "signal": decision.signal_id}
             outcome.audit.append(_entry(action, operation, now, details))
 
@@ -167,6 +208,7 @@ class Responder:
         signals |= {signal.id: signal for signal in outcome.signals}
         now = self._clock()
         undone = await self._undone(now)
+        crowd = _Crowd(self._store, self._blast_radius, now, imported=True)
         for action in blocks.values():
             signal = signals[action.signal_id or ""]
             if await self._users_behind(signal) < SHARED_BY_USERS:
@@ -175,9 +217,39 @@ class Responder:
             reason = {"action": action.id, "reason": "several people log in from this address"}
             outcome.audit.append(_entry(action, "revoke", now, reason))
             [incident] = incidents_of([signal])
-            verdict = await self._consult(signal, incident, 0, undone)
+            verdict = await self._consult(signal, incident, 0, undone, crowd)
             if isinstance(verdict, Decision):
                 await self._take([verdict], action.effective, now, outcome)
+
+
+class _Crowd:
+    """
+    How often each rule of the policy has taken each action in the last minute: the blast radius.
+
+    A minute of our clock for what is live, whose time its sender chooses; of the log's for an import.
+    """
+
+    def __init__(self, store: Store, limit: int, now: Micros, *, imported: bool) -> None:
+        self._store = store
+        self._limit = limit
+        self._now = now
+        self._imported = imported
+        self._fresh: dict[tuple[ActionType, str], set[str]] = {}
+
+    async def full(self, decision: Decision) -> bool:
+        """Whether the rule has acted often enough, this decision left aside."""
+        fresh = self._fresh.get((decision.action, decision.rule), set()) - {decision.key}
+        if len(fresh) >= self._limit:
+            return True
+        end = decision.at if self._imported else self._now
+        before = await self._store.actions_taken(
+            decision.action, decision.rule, end - _MINUTE, end, event_time=self._imported
+        )
+        return len((before | fresh) - {decision.key}) >= self._limit
+
+    def note(self, decision: Decision) -> None:
+        """Count a decision of this batch."""
+        self._fresh.setdefault((decision.action, decision.rule), set()).add(decision.key)
 
 
 def _question(signal: Signal, effects: bool) -> tuple[object, ...]:

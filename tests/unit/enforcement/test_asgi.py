@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from sentinel.enforcement import Block, SentinelMiddleware, Snapshot
+from sentinel.enforcement import Block, Caller, SentinelMiddleware, Snapshot
 from sentinel.errors import ConfigError
 from sentinel.model import ActionStatus, Severity
 
@@ -238,3 +238,56 @@ def test_the_problem_is_json_with_the_fields_of_rfc_9457(build: Build) -> None:
     """Clients read type, title, status and detail as the standard names them."""
     problem = msgspec.json.decode(get(build(block())).content)
     assert problem.keys() == {"type", "title", "status", "detail", "code", "decision", "expires"}
+
+
+KNOWN = {"user_id": "ann", "session_id": "s-1", "service": "billing"}
+
+
+@pytest.mark.parametrize(
+    ("action_type", "target", "status"),
+    [
+        ("user_suspend", "ann", 403),
+        ("account_lockout", "ann", 403),
+        ("threat_quarantine", "session:s-1", 403),
+        ("service_isolation", "billing", 403),
+        ("service_isolation", "shop", 503),
+        ("user_suspend", "Ann", 200),
+        ("user_suspend", "s-1", 200),
+        ("threat_quarantine", "document:s-1", 200),
+        ("service_isolation", "s-1", 200),
+        ("alert_escalation", "ann", 200),
+    ],
+)
+def test_users_sessions_and_services_are_refused(build: Build, action_type: str, target: str, status: int) -> None:
+    """Each kind of block holds for whom it names, exactly, and for nobody else."""
+    middleware = build(
+        block(target=target, action_type=action_type), identify=lambda _: Caller(**KNOWN), service="shop"
+    )
+    assert get(middleware, "198.51.100.1").status_code == status
+
+
+def test_who_is_not_identified_is_not_refused_by_name(build: Build) -> None:
+    """Without `identify`, or where it knows nobody, only addresses and endpoints can be refused."""
+    suspended = block(target="ann", action_type="user_suspend")
+    assert get(build(suspended)).status_code == 200
+    assert get(build(suspended, identify=lambda _: None)).status_code == 200
+
+
+def test_a_name_is_the_same_in_each_spelling_of_unicode(build: Build) -> None:
+    """Else a suspended user would come back with a decomposed accent."""
+    middleware = build(
+        block(target="zo\u00eb", action_type="user_suspend"), identify=lambda _: Caller(user_id="zoe\u0308")
+    )
+    assert get(middleware).status_code == 403
+
+
+def test_each_rate_limit_on_a_request_is_kept(build: Build) -> None:
+    """A limit on the endpoint and one on the user count apart; whoever breaks one waits for that one."""
+    middleware = build(
+        block("endpoint", "endpoint:/", action_type="rate_limit", limit=3),
+        block("user", "user:ann", action_type="rate_limit", limit=2, seq=2),
+        identify=lambda scope: Caller(user_id=dict(scope["headers"]).get(b"x-user", b"").decode() or None),
+    )
+    answers = [get(middleware, **{"x-user": "ann"}).status_code for _ in range(3)]
+    assert answers == [200, 200, 429]
+    assert get(middleware, "198.51.100.2").status_code == 429

@@ -76,7 +76,7 @@ def test_a_refusal_goes_before_a_rate_limit() -> None:
     ("action_type", "target"),
     [
         ("rate_limit", "user:203.0.113.9"),
-        ("rate_limit", "203.0.113.9"),
+        ("explode", "203.0.113.9"),
         ("user_suspend", "203.0.113.9"),
         ("ip_block", "asn:64500"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from sentinel.errors import ConfigError
 from sentinel.model import ActionType, Decision, Incident, Severity, Signal, SubjectType, ThreatType
 from sentinel.response.guardrails import GuardRails, normalise
-from sentinel.response.policy import Declined, Facts, Policy, decide, default_policy, parse_policy
+from sentinel.response.policy import Declined, Facts, Policy, decide, default_policy, escalate, parse_policy
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -238,8 +238,8 @@ def test_an_empty_list_of_rules_never_acts() -> None:
         ("duration: 30m", "duration: 30m\n    min_confidence: nan", "p.yml:8", "from 0 to 1"),
         ("duration: 30m", "duration: 30m\n    min_confidence: [1]", "p.yml:8", "a single value"),
         ("    action: ip_block\n", "", "p.yml:2", "missing: action"),
-        ("ip_block", "explode", "p.yml:6", "write one of ip_block, rate_limit"),
-        ("[ip]", "[user]", "p.yml:4", "needs an address"),
+        ("ip_block", "explode", "p.yml:6", "write one of ip_block, user_suspend"),
+        ("[ip]", "[user]", "p.yml:4", "can be aimed at ip, network only"),
         ("[ip]", "[]", "p.yml:4", "could never match"),
         ("[ip]", "ip", "p.yml:4", "a list belongs here"),
         ("credential_stuffing", "stuffing", "p.yml:5", "unknown word"),
@@ -257,3 +257,108 @@ def test_a_broken_policy_says_where(old: str, new: str, where: str, reason: str)
         parse_policy(RULE.replace(old, new, 1), "p.yml")
     assert caught.value.where == where
     assert reason in caught.value.reason
+
+
+EVERY_ACTION = """\
+rules:
+  - {name: steal, match: {subject_types: [user], threat_types: [data_exfiltration]}, action: user_suspend, duration: 4h}
+  - {name: lock, match: {subject_types: [user], min_severity: critical}, action: account_lockout, duration: 1h}
+  - {name: slow, match: {subject_types: [user]}, action: rate_limit, limit: 40, duration: 1h}
+  - {name: isolate, match: {subject_types: [service]}, action: service_isolation, duration: 10m}
+  - {name: hold, match: {subject_types: [session, tool]}, action: threat_quarantine, duration: until_released}
+  - {name: wake, match: {subject_types: [user, ip], min_severity: critical}, action: alert_escalation, duration: 24h}
+"""
+
+
+@pytest.mark.parametrize(
+    ("subject", "kind", "threat", "action", "target", "seconds"),
+    [
+        ("ann", "user", "data_exfiltration", "user_suspend", "ann", 14_400),
+        ("ann", "user", "insider_threat", "rate_limit", "user:ann", 3_600),
+        ("billing", "service", "automated_attack", "service_isolation", "billing", 600),
+        ("s-1", "session", "session_hijacking", "threat_quarantine", "session:s-1", None),
+        ("mail", "tool", "suspicious_patterns", "threat_quarantine", "tool:mail", None),
+    ],
+)
+def test_each_action_has_its_targets(  # noqa: PLR0917 - one column each
+    subject: str, kind: str, threat: str, action: str, target: str, seconds: float | None
+) -> None:
+    """The policy can answer a signal about anything with what can be done to it."""
+    about = signal(
+        subject=subject, subject_type=SubjectType(kind), threat_type=ThreatType(threat), group={"any": subject}
+    )
+    decision = decided(about, policy=parse_policy(EVERY_ACTION, "p.yml"))
+    assert (decision.action, decision.target, decision.duration_seconds) == (action, target, seconds)
+
+
+@pytest.mark.parametrize("threat", [ThreatType.BRUTE_FORCE, ThreatType.CREDENTIAL_STUFFING])
+def test_failed_logins_never_touch_the_user(threat: ThreatType) -> None:
+    """Else anybody could lock anybody out by typing a wrong password in their name (decisions, D1)."""
+    sprayed = signal(
+        subject="ann", subject_type=SubjectType.USER, threat_type=threat, severity=Severity.CRITICAL, group={}
+    )
+    answer = declined(sprayed, policy=parse_policy(EVERY_ACTION, "p.yml"))
+    assert (answer.stopped, "anybody can fail" in answer.reason) == (ActionType.ACCOUNT_LOCKOUT, True)
+
+
+def test_a_signal_about_several_fields_has_no_one_target() -> None:
+    """`ann|203.0.113.9` is no user's name."""
+    both = signal(
+        subject="ann|203.0.113.9",
+        subject_type=SubjectType.USER,
+        threat_type=ThreatType.DATA_EXFILTRATION,
+        group={"user_id": "ann", "ip_address": "203.0.113.9"},
+    )
+    assert "several fields" in declined(both, policy=parse_policy(EVERY_ACTION, "p.yml")).reason
+
+
+def test_protected_users_are_never_targets() -> None:
+    """Who must be able to mend things keeps the way in."""
+    stolen = signal(
+        subject="root",
+        subject_type=SubjectType.USER,
+        threat_type=ThreatType.DATA_EXFILTRATION,
+        group={"user_id": "root"},
+    )
+    rails = GuardRails(protected_users=frozenset({"root"}))
+    answer = decide(INCIDENT, stolen, NOTHING_KNOWN, parse_policy(EVERY_ACTION, "p.yml"), rails)
+    assert isinstance(answer, Declined)
+    assert answer.stopped is ActionType.USER_SUSPEND
+
+
+def test_beyond_the_blast_radius_actions_become_limits_or_nothing() -> None:
+    """What acts on everybody at once is more likely wrong than right, and may be what an attacker wants."""
+    crowd = Facts(crowded=True)
+    assert (decided(SIGNAL, crowd).action, decided(SIGNAL, crowd).target) == (ActionType.RATE_LIMIT, "ip:203.0.113.9")
+    policy = parse_policy(EVERY_ACTION, "p.yml")
+    thief = signal(
+        subject="ann", subject_type=SubjectType.USER, threat_type=ThreatType.DATA_EXFILTRATION, group={"user_id": "ann"}
+    )
+    assert decided(thief, crowd, policy).target == "user:ann"
+    service = signal(subject="billing", subject_type=SubjectType.SERVICE, group={"service_name": "billing"})
+    assert declined(service, crowd, policy).stopped is ActionType.SERVICE_ISOLATION
+
+
+@pytest.mark.parametrize(("earlier", "limit"), [(0, 40), (1, 20), (3, 10), (100, 1)])
+def test_a_limit_follows_the_subjects_risk(earlier: int, limit: int) -> None:
+    """Each further incident leaves less."""
+    about = signal(subject="ann", subject_type=SubjectType.USER, threat_type=ThreatType.INSIDER_THREAT, group={})
+    decision = decided(about, Facts(earlier_incidents=earlier), parse_policy(EVERY_ACTION, "p.yml"))
+    assert decision.evidence["limit"] == limit
+
+
+def test_a_dry_run_decides_without_effect() -> None:
+    """A new rule can be watched before it strikes."""
+    policy = parse_policy(RULE.replace("credential_stuffing", "brute_force") + "    dry_run: true\n", "p.yml")
+    assert not decided(SIGNAL, policy=policy).effective
+    assert decided(SIGNAL).effective
+
+
+def test_people_are_woken_beside_what_is_done() -> None:
+    """An escalation is about the incident, stands beside the action, and needs no right to act."""
+    policy = parse_policy(EVERY_ACTION, "p.yml")
+    worst = signal(severity=Severity.CRITICAL, may_act=False)
+    decision = escalate(INCIDENT, worst, policy)
+    assert decision is not None
+    assert (decision.action, decision.target, decision.rule) == (ActionType.ALERT_ESCALATION, "i1", "wake")
+    assert escalate(INCIDENT, SIGNAL, policy) is None
