@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from sentinel.app import Monitor
 from sentinel.server.authorize import Authorize
+from sentinel.server.gates import Gates
 from sentinel.server.hot import Hot
 from sentinel.server.imports import Imports
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
@@ -38,7 +39,7 @@ def create_app(monitor: Monitor) -> Authorize:
     api.add_exception_handler(HTTPException, _http)
     api.add_exception_handler(Exception, _internal)
     api.add_exception_handler(StoreUnable, _unable)
-    hot = Hot(monitor).routes
+    hot = Hot(monitor).routes | Gates(monitor).routes
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False

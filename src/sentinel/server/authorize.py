@@ -41,6 +41,9 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{_S}/check-ip/{{ip}}"): _ENFORCER | _VIEWER,
     ("GET", f"{_S}/check-user/{{user_id:path}}"): _ENFORCER | _VIEWER,
     ("GET", f"{_S}/decisions"): _ENFORCER,
+    ("GET", f"{_S}/authorize"): _ENFORCER,
+    ("GET", "/v1/decisions"): _ENFORCER,
+    ("GET", "/v1/decisions/stream"): _ENFORCER,
     ("POST", f"{_S}/manual-action"): _ADMIN,
     ("DELETE", f"{_S}/action/{{action_type}}/{{target:path}}"): _ADMIN,
     ("GET", f"{_S}/audit"): _ADMIN,
@@ -142,11 +145,16 @@ class Authorize:
 
 
 _COUNTED = {401, 403}
+_LAPI = "/v1/decisions"
+"""Where CrowdSec's bouncers ask, which send their key in a header of its own."""
 
 
 def _bearer(scope: Scope) -> str | None:
     """Return the credentials sent, empty when they are in a form that can't be a token, None when there are none."""
     values = [value for name, value in scope["headers"] if name == b"authorization"]
+    if not values and scope["path"].startswith(_LAPI):
+        keys = [value for name, value in scope["headers"] if name == b"x-api-key"]
+        return keys[0].decode("latin-1").strip() if len(keys) == 1 else ""
     if not values:
         return None
     kind, _, text = values[0].decode("latin-1").partition(" ")

@@ -19,6 +19,7 @@ _CODES = {
     "malformed": ("SNTL-4002", 400),
     "no_token": ("SNTL-4010", 401),
     "wrong_role": ("SNTL-4030", 403),
+    "blocked": ("SNTL-4031", 403),
     "not_found": ("SNTL-4040", 404),
     "method": ("SNTL-4050", 405),
     "protected": ("SNTL-4090", 409),
