@@ -53,6 +53,8 @@ class Settings:
     log_retention_days: int = 30
     audit_anchor: Path | None = None
     """File of signed checkpoints of the audit log; None = `anchors/checkpoints.jsonl` in the data folder."""
+    webhook_secret_file: Path | None = None
+    """Secret of the signatures of POST /alerts/webhook; None = only tokens."""
     audit_key_file: Path | None = None
     """Key that signs them; None = `audit.key` in the data folder, made at the first start."""
 
@@ -127,6 +129,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "log_retention_days": _positive,
     "audit_anchor": Path,
     "audit_key_file": Path,
+    "webhook_secret_file": Path,
 }
 
 

@@ -15,6 +15,7 @@ from sentinel.server.hot import Hot
 from sentinel.server.imports import Imports
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
 from sentinel.server.routes import build_routes
+from sentinel.server.webhook import Webhook
 from sentinel.storage import StoreUnable
 
 __all__ = ["create_app"]
@@ -39,7 +40,7 @@ def create_app(monitor: Monitor) -> Authorize:
     api.add_exception_handler(HTTPException, _http)
     api.add_exception_handler(Exception, _internal)
     api.add_exception_handler(StoreUnable, _unable)
-    hot = Hot(monitor).routes | Gates(monitor).routes
+    hot = Hot(monitor).routes | Gates(monitor).routes | Webhook(monitor).routes
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
