@@ -12,7 +12,8 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import IO, Literal
@@ -21,17 +22,18 @@ import msgspec
 
 from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
 from sentinel.datafolder import lock, own_secret, write_secret
-from sentinel.detection import Engine, RuleSet, parse_rules, shipped_rules
+from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.observability import Metrics, open_log
 from sentinel.response import GuardRails, Network, Policy, default_policy, parse_policy
+from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
-from sentinel.storage import SYSTEM, AuditEntry, Store, StoreUnable
-from sentinel.stream import Board, Intake, Responder, Worker
+from sentinel.storage import SYSTEM, AuditEntry, Notary, Store, StoreUnable
+from sentinel.stream import Board, Intake, People, Responder, Rules, Worker
 
-__all__ = ["Monitor", "read_rules"]
+__all__ = ["Monitor", "guard_rails", "read_policy"]
 
 _CHECK_SECONDS = 2.0
 _OVERALL = Literal["healthy", "degraded", "critical", "offline"]
@@ -49,14 +51,13 @@ class Monitor:
         settings: Settings,
         store: Store,
         *,
-        rules: RuleSet,
+        rules: RuleFiles,
         policy: Policy,
         held: IO[str],
         clock: Callable[[], Micros],
     ) -> None:
         self.settings = settings
         self.store = store
-        self.rules = rules
         self.clock = clock
         self.metrics = Metrics()
         logs, days = settings.data_dir / "logs", settings.log_retention_days
@@ -64,15 +65,14 @@ class Monitor:
         self.scan_log, close_scan_log = open_log(logs / "scan.log", retention_days=days)
         self._close_logs = (close_log, close_scan_log)
         self.pseudonym_key = own_secret(settings.data_dir / "pseudonym.key")
-        self.scanner = Scanner()
-        self.rails = _rails(settings)
+        self.rails = guard_rails(settings)
         self.tokens = TokenBook()
         self.board = Board(store, clock)
         self.worker = Worker(
             store,
             self.board,
-            Engine(rules),
-            Responder(store, policy, self.rails, clock),
+            rules.rules,
+            Responder(store, policy, self.rails, clock, blast_radius=settings.blast_radius),
             clock=clock,
             lateness=round(settings.lateness * 1_000_000),
             metrics=self.metrics,
@@ -82,7 +82,12 @@ class Monitor:
         self.intake = Intake(
             store, clock=clock, queue_limit=settings.queue_limit, worker=self.worker, on_lost=self._stop_at_once
         )
+        self.rule_files = Rules(
+            settings.rules_dir, rules, replace=self.worker.replace, metrics=self.metrics, log=self.log
+        )
         self.metrics.watch_queue(lambda: self.intake.depth)
+        self.people = People(store, self.worker, self.metrics, clock)
+        self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)
         self._held = held
         self._checks: asyncio.Task[None] | None = None
         self._told_status: _OVERALL = "healthy"
@@ -98,8 +103,8 @@ class Monitor:
         """
         held = lock(settings.data_dir)
         try:
-            rules = read_rules(settings.rules_dir)
-            policy = _read_policy(settings.policy_file)
+            rules = read_files(settings.rules_dir)
+            policy = read_policy(settings.policy_file)
             store = await Store.open(settings.database_path)
         except BaseException:
             held.close()
@@ -113,23 +118,36 @@ class Monitor:
         self.tokens = TokenBook(await self.store.tokens())
         await self._first_token()
         await self.board.load()
+        await self.people.load()
+        await self.notary.begin()
+        if self.notary.trouble is not None:
+            self.log.critical(self.notary.trouble)
         self.worker.start()
         self.intake.start()
+        self.rule_files.watch()
         self._checks = asyncio.create_task(self._check_forever(), name="checks")
-        for refusal in self.rules.refused:
-            self.log.warning(
-                "rule refused", file=refusal.file, line=refusal.line, rule=refusal.rule, reason=refusal.reason
-            )
         self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
+
+    @cached_property
+    def scanner(self) -> Scanner:
+        """What judges texts; made when first asked for, because an import needs none, and it takes 40 MB."""
+        return Scanner()
+
+    @property
+    def rules(self) -> RuleSet:
+        """The rules in force."""
+        return self.rule_files.in_force
 
     async def close(self) -> None:
         """Commit what was offered, stop judging, and let go of the data folder."""
+        await self.rule_files.close()
         await self.board.close()
         await self.intake.stop()
         await self.worker.stop()
         if self._checks:
             self._checks.cancel()  # its writes run to their end all the same, and closing the store waits for them
             await asyncio.gather(self._checks, return_exceptions=True)
+        await self.notary.seal()
         await self.store.close()
         self.log.info("Security monitoring services stopped.")
         for close in self._close_logs:
@@ -160,12 +178,12 @@ class Monitor:
             "security_metrics_service": "running",
             "security_event_processor": processor,
             "automated_response_service": "running" if self.worker.alive else "stopped",
-            "threat_detection_service": "running" if self.rules.rules else "degraded",
+            "threat_detection_service": "running" if self.rules.rules and not self.rule_files.rejected else "degraded",
         }
         overall: _OVERALL = "healthy"
         if store_stops or "stopped" in components.values():
             overall = "critical"
-        elif "degraded" in components.values():
+        elif "degraded" in components.values() or self.notary.trouble is not None:
             overall = "degraded"
         return {
             "overall_status": overall,
@@ -189,6 +207,8 @@ class Monitor:
                 pass  # health shows it until it is over
             except Exception as err:  # noqa: BLE001 - lost, or unknown: without this check nobody would be told
                 self._stop_at_once(err)
+            await self.notary.seal_when_due()
+            self.rule_files.tell_blind(self.worker.coverage.blind())
             status = str(self.health()["overall_status"])
             if status != self._told_status:
                 self._told_status = status  # type: ignore[assignment]
@@ -251,26 +271,8 @@ class Monitor:
             await self.create_token(Role.ADMIN, by=SYSTEM, name="first admin", secret=text)
 
 
-def read_rules(folders: Iterable[str]) -> RuleSet:
-    """
-    Return the rules of the named folders; `default` stands for the shipped ones.
-
-    Raises:
-        ConfigError: A folder can't be read. A broken rule does not raise: it is in `refused`, with file and line.
-    """
-    documents: list[tuple[str, str]] = []
-    for folder in folders:
-        if folder == "default":
-            documents += shipped_rules()
-            continue
-        paths = sorted(Path(folder).rglob("*.y*ml"))
-        if not paths:
-            raise ConfigError("no rule files (*.yml) there; name a folder with Sigma rules, or `default`", where=folder)
-        documents += [(str(path), path.read_text(encoding="utf-8")) for path in paths]
-    return parse_rules(documents)
-
-
-def _read_policy(path: Path | None) -> Policy:
+def read_policy(path: Path | None) -> Policy:
+    """Return the policy in a file, or the shipped one; `ConfigError` names file and line."""
     if path is None:
         return default_policy()
     try:
@@ -279,7 +281,8 @@ def _read_policy(path: Path | None) -> Policy:
         raise ConfigError(f"can't be read: {err.strerror}", where=str(path)) from err
 
 
-def _rails(settings: Settings) -> GuardRails:
+def guard_rails(settings: Settings) -> GuardRails:
+    """Return who may never be struck, whatever the policy says."""
     own: tuple[Network, ...] = ()
     with contextlib.suppress(ValueError):  # a host name: what it means is loopback, or belongs into the allow-list
         own = (ip_network(ip_address(settings.host)),)
@@ -287,4 +290,5 @@ def _rails(settings: Settings) -> GuardRails:
         allow_list=tuple(map(ip_network, settings.allow_list)),
         trusted_proxies=tuple(map(ip_network, settings.trusted_proxies)),
         own_addresses=own,
+        protected_users=frozenset(settings.protected_users),
     )

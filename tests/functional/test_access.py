@@ -15,9 +15,11 @@ from tests.functional.conftest import Api, S
 
 from sentinel.model import Role
 from sentinel.server.authorize import ACCESS
+from sentinel.server.gates import Gates
 from sentinel.server.hot import Hot
 from sentinel.server.imports import Imports
 from sentinel.server.routes import build_routes
+from sentinel.server.webhook import Webhook
 
 INCLUDED = {Role.ADMIN: {Role.ADMIN, Role.ANALYST, Role.VIEWER}, Role.ANALYST: {Role.ANALYST, Role.VIEWER}}
 PROBLEM = "application/problem+json"
@@ -26,7 +28,7 @@ PROBLEM = "application/problem+json"
 def real_routes(api: Api) -> set[tuple[str, str]]:
     application = FastAPI(openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     build_routes(application, api.monitor, Imports(api.monitor))
-    routes = set(Hot(api.monitor).routes)
+    routes = {route for part in (Hot, Gates, Webhook) for route in part(api.monitor).routes}
     for route in application.routes:
         methods = route.methods if isinstance(route, APIRoute) else {"GET"}
         routes |= {(method, route.path) for method in methods or ()}  # type: ignore[attr-defined]
@@ -286,8 +288,8 @@ def test_a_defect_inside_is_one_clean_answer(api: Api, path: str) -> None:
 
 def test_a_locked_database_is_told_and_over_when_it_is_over(api: Api) -> None:
     """Somebody's shell holds the write lock: 503 with Retry-After, not lost, and taken afterwards."""
-    api.run(api.monitor.store._writer.exec_driver_sql("PRAGMA busy_timeout=50"))
-    api.run(api.monitor.store._writer.rollback())
+    api.monitor.store._writer.exec_driver_sql("PRAGMA busy_timeout=50")
+    api.monitor.store._writer.rollback()
     other = sqlite3.connect(api.settings.database_path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     body, headers = json.dumps(api.failed_login()), {"Content-Type": "application/json"}

@@ -10,14 +10,17 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import math
 import threading
 import time
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
@@ -26,6 +29,7 @@ from sentinel.model import ActionStatus, ActionType, ScanResult, ScanThreat, Sev
 __all__ = ["Metrics", "ScanMetrics"]
 
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+_FINEST = (1e-05, 2.5e-05, 5e-05, *_FINE)
 _REACTION = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _SESSION_SECONDS = 900.0
@@ -64,12 +68,45 @@ class _Sessions:
         yield GaugeMetricFamily("sentinel_active_sessions", told, value=active)
 
 
+class _EngineSeconds:
+    """
+    A histogram for each engine, of how long it took.
+
+    A scan asks some fifteen engines, and `prometheus_client.Histogram` takes a microsecond for each: as long as the
+    engines themselves. So this one only counts, and adds up when it is read.
+    """
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._counts: dict[str, list[int]] = {}
+        """By engine: how often it took at most so long, by the bounds in `_FINEST`, then longer than all of them."""
+        self._sums: dict[str, float] = {}
+
+    def observe(self, engine_seconds: Iterable[tuple[str, float]]) -> None:
+        with self._mutex:
+            for engine, seconds in engine_seconds:
+                if engine not in self._counts:
+                    self._counts[engine] = [0] * (len(_FINEST) + 1)
+                    self._sums[engine] = 0.0
+                self._counts[engine][bisect_left(_FINEST, seconds)] += 1
+                self._sums[engine] += seconds
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        told = "Wall time of each engine in a scan; before them `views`, the reading of the texts."
+        family = HistogramMetricFamily("sentinel_engine_latency_seconds", told, labels=["engine"])
+        bounds = [*map(str, _FINEST), "+Inf"]
+        with self._mutex:
+            for engine, counts in self._counts.items():
+                family.add_metric([engine], list(zip(bounds, accumulate(counts), strict=True)), self._sums[engine])
+        yield family
+
+
 class ScanMetrics:
     """
     What scans say in numbers. Threads may share one.
 
     Under prometheus_client's multiprocess mode counters and histograms are summed over the workers; the number of
-    active sessions is then left out, for it belongs to one process.
+    active sessions and the engines' times are then left out, for they belong to one process.
 
     Args:
         registry: Where the metrics are registered.
@@ -92,6 +129,8 @@ class ScanMetrics:
         )
         self._sessions = _Sessions(clock)
         registry.register(self._sessions)
+        self._engine_seconds = _EngineSeconds()
+        registry.register(self._engine_seconds)
         # Children made once: looking one up costs more than counting.
         self._allowed = scans.labels(result="allowed", threat_type="none")
         self._by_threat = {
@@ -108,6 +147,7 @@ class ScanMetrics:
             self._blocked.inc()
         self._latency.observe(result.latency_ms / 1000)
         self._risk.observe(result.risk_score)
+        self._engine_seconds.observe(result.engine_seconds)
         if session_id is not None:
             self._sessions.see(session_id)
 
@@ -191,6 +231,35 @@ class Metrics:
             buckets=_REACTION,
             registry=registry,
         )
+        self.precision = Gauge(
+            "security_detection_precision",
+            "Share of the actions and incidents that people have judged in 30 days which they called right.",
+            registry=registry,
+        )
+        self.precision.set(math.nan)  # until somebody has judged one
+        self.rules_loaded = Gauge("sentinel_rules_loaded", "Detection rules in force.", registry=registry)
+        self.rules_refused = Gauge(
+            "sentinel_rules_refused",
+            "Detection rules that could not be used when their files were last read.",
+            registry=registry,
+        )
+        self.rules_blind = Gauge(
+            "sentinel_rules_blind",
+            "Rules in force that can't fire: no event had their log source, or a field that they need.",
+            registry=registry,
+        )
+        self.rule_reloads = Counter(
+            "sentinel_rule_reloads",
+            "Changes of rule files by what became of them; when one is rejected, the last good rules stay in force.",
+            ["result"],
+            registry=registry,
+        )
+        self.ignored_inputs = Counter(
+            "security_rule_inputs_ignored",
+            "Events that a rule matched and could not count: without its field, or with no number where it adds up.",
+            ["reason"],
+            registry=registry,
+        )
         self.queue_depth = Gauge("security_queue_depth", "Events accepted and not yet judged.", registry=registry)
         self._start_at_zero()
 
@@ -205,6 +274,10 @@ class Metrics:
             for status in ActionStatus:
                 for auto in ("true", "false"):
                     self.actions.labels(action_type=action.value, status=status.value, auto=auto)
+        for reason in ("field", "number"):
+            self.ignored_inputs.labels(reason=reason)
+        for result in ("taken", "rejected"):
+            self.rule_reloads.labels(result=result)
         for code in ("401", "403", "429"):
             self.bad_tokens.labels(status=code)
 

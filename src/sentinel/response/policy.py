@@ -99,6 +99,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     users_behind: int = 0
     """Distinct users with a success from the address in the 24 h around the signal."""
+    suppressed: str | None = None
+    """Why a person said that the detection rule is wrong about the subject, while that holds."""
     held: bool = False
     """Somebody undid an action on the subject within 24 h."""
     earlier_incidents: int = 0
@@ -246,6 +248,8 @@ def _target(signal: Signal, facts: Facts, rails: GuardRails) -> Target:
     """Return whom or what to act on; `ValueError` says why there is nobody."""
     if facts.held:
         raise ValueError("an undo within the last 24 h holds this subject")
+    if facts.suppressed is not None:
+        raise ValueError(f"suppressed by a person, who wrote: {facts.suppressed}")
     if len(signal.group) > 1:
         raise ValueError("the signal is about several fields together, so there is no one subject to act on")
     scope = _SCOPE_OF[signal.subject_type]

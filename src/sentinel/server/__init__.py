@@ -1,5 +1,1 @@
-"""The HTTP API of a monitor."""
-
-from sentinel.server.application import create_app
-
-__all__ = ["create_app"]
+"""The HTTP API of a monitor: `application.create_app`."""

@@ -19,6 +19,7 @@ from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
 from sentinel.server.hot import read_body
 from sentinel.server.imports import ImportOrder, Imports, signal_row
+from sentinel.server.people import add_people
 from sentinel.server.problems import Problem, json_bytes
 from sentinel.settings import parse_duration
 from sentinel.storage import Action, verify_file
@@ -85,6 +86,7 @@ def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     _add_orders(api, monitor)
     _add_tokens(api, monitor)
     _add_imports(api, imports)
+    add_people(api, monitor)
 
 
 def _add_health(api: FastAPI, monitor: Monitor) -> None:

@@ -7,11 +7,14 @@ from sentinel.storage.values import (
     Accepted,
     Action,
     AuditEntry,
+    Feedback,
     Outcome,
     Pending,
     StoreFull,
     StoreLost,
     StoreUnable,
+    Suppression,
+    Verdict,
 )
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "Accepted",
     "Action",
     "AuditEntry",
+    "Feedback",
     "Notary",
     "Outcome",
     "Pending",
@@ -26,5 +30,7 @@ __all__ = [
     "StoreFull",
     "StoreLost",
     "StoreUnable",
+    "Suppression",
+    "Verdict",
     "verify_file",
 ]

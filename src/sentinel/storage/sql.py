@@ -25,7 +25,7 @@ import contextlib
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from itertools import chain
@@ -43,6 +43,7 @@ from sqlalchemy import (
     Table,
     and_,
     bindparam,
+    case,
     create_engine,
     event,
     func,
@@ -80,12 +81,15 @@ from sentinel.storage.values import (
     Accepted,
     Action,
     AuditEntry,
+    Feedback,
     Outcome,
     Pending,
     StoreBusy,
     StoreFull,
     StoreLost,
     StoreUnable,
+    Suppression,
+    Verdict,
 )
 
 __all__ = ["AUDIT_ENTRIES", "Store"]
@@ -316,7 +320,37 @@ class Store:
         """Return up to `limit` incidents, the latest first, below the (last, id) of `before`."""
         return [_incident(row) for row in await self._all(_newest(tables.incidents, limit, before))]
 
+    async def incident(self, incident_id: str) -> Incident | None:
+        """Return the incident with this id."""
+        rows = await self._all(select(tables.incidents).where(tables.incidents.c.id == incident_id))
+        return _incident(rows[0]) if rows else None
+
+    # --- what people say
+
+    async def feedback_since(self, since: Micros) -> dict[Verdict, int]:
+        """Return how many verdicts on actions and incidents of each kind were given after `since`."""
+        f = tables.feedback.c
+        query = select(f.verdict, func.count().label("n")).where(f.at > since, f.kind != "scan").group_by(f.verdict)
+        return {Verdict(row.verdict): row.n for row in await self._all(query)}
+
+    async def feedback_on(self, kind: str, about: str) -> Feedback | None:
+        """Return what was said last about something."""
+        f = tables.feedback.c
+        rows = await self._all(select(tables.feedback).where(f.kind == kind, f.about == about))
+        return msgspec.convert(rows[0], Feedback, from_attributes=True) if rows else None
+
+    async def suppressions(self, now: Micros) -> list[Suppression]:
+        """Return the suppressions that hold at `now`."""
+        rows = await self._all(select(tables.suppressions).where(tables.suppressions.c.until > now))
+        return [msgspec.convert(row, Suppression, from_attributes=True) for row in rows]
+
     # --- actions
+
+    async def actions_of(self, incident_id: str) -> list[Action]:
+        """Return the actions that an incident led to, oldest first."""
+        a = tables.actions.c
+        query = select(tables.actions).where(a.incident_id == incident_id).order_by(a.created_at, a.id)
+        return [_action(row) for row in await self._all(query)]
 
     async def actions_since(self, change_seq: int) -> list[Action]:
         """Return the effective actions changed after `change_seq`, in order of change."""
@@ -348,18 +382,8 @@ class Store:
         return [_action(row) for row in await self._all(query)]
 
     async def automatic_blocks(self, targets: Iterable[str]) -> list[Action]:
-        """Return the automatic address blocks on these targets that nobody has ended, effective or not."""
-        a = tables.actions.c
-        found: list[Action] = []
-        for chunk in _chunks(list(targets)):
-            query = select(tables.actions).where(
-                a.target.in_(chunk),
-                a.action_type == ActionType.IP_BLOCK.value,
-                a.status == ActionStatus.ACTIVE.value,
-                a.auto_created.is_(True),
-            )
-            found += [_action(row) for row in await self._all(query)]
-        return found
+        """Return the automatic blocks on these addresses that nobody has ended, effective or not."""
+        return [_action(row) for row in await self._all(_AUTOMATIC_BLOCKS, {"listed": _encode(list(targets)).decode()})]
 
     async def actions_by_key(self, keys: Iterable[str]) -> list[Action]:
         """Return the actions of these decision keys."""
@@ -473,10 +497,10 @@ class Store:
         ):  # what was committed is safe in the log; `trouble` says it, and it is tried again
             await self._judged(partial(_checkpoint, "PASSIVE"))
 
-    async def _all(self, query: Select[Any]) -> Sequence[Row[Any]]:
+    async def _all(self, query: Select[Any], values: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
         def rows() -> Sequence[Row[Any]]:
             with self._engine.connect() as connection:
-                return connection.execute(query).all()
+                return connection.execute(query, values).all()
 
         return await asyncio.get_running_loop().run_in_executor(self._reading, rows)
 
@@ -531,18 +555,18 @@ def _told_apart(
     connection: Connection, offered: Sequence[Pending]
 ) -> tuple[list[Pending], frozenset[int], frozenset[int]]:
     ids = _encode([item.event.event_id for item in offered]).decode()
-    known = {row.event_id: row.content_hash for row in connection.exec_driver_sql(_KNOWN_EVENTS, (ids,))}
+    known = {row.event_id: _decode_event(row.body) for row in connection.exec_driver_sql(_KNOWN_EVENTS, (ids,))}
     fresh: list[Pending] = []
     duplicates: set[int] = set()
     conflicts: set[int] = set()
     for position, item in enumerate(offered):
         earlier = known.get(item.event.event_id)
         if earlier is None:
-            known[item.event.event_id] = item.content_hash
+            known[item.event.event_id] = item.event
             fresh.append(item)
             continue
         duplicates.add(position)
-        if earlier != item.content_hash:
+        if earlier != item.event:
             conflicts.add(position)
     return fresh, frozenset(duplicates), frozenset(conflicts)
 
@@ -560,6 +584,13 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
         connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
     if actions:
         connection.execute(_UPSERT_ACTION, list(map(_action_row, actions)))
+    if outcome.status_of:
+        statuses = [{"of": incident_id, "to": status.value} for incident_id, status in outcome.status_of.items()]
+        connection.execute(_SET_STATUS, statuses)
+    if outcome.feedback:
+        connection.execute(_UPSERT_FEEDBACK, list(map(msgspec.to_builtins, outcome.feedback)))
+    if outcome.suppressions:
+        connection.execute(_UPSERT_SUPPRESSION, list(map(msgspec.to_builtins, outcome.suppressions)))
     if outcome.dead:
         rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
         connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
@@ -592,7 +623,7 @@ def _set_pragmas(connection: Any, _record: object = None) -> None:
         "synchronous=FULL",
         "wal_autocheckpoint=0",
         "busy_timeout=10000",
-        "cache_size=-32768",
+        "cache_size=-8192",
         "temp_store=MEMORY",
     ):
         cursor.execute(f"PRAGMA {pragma}")
@@ -662,12 +693,25 @@ def _newest(table: Any, limit: int, before: tuple[Micros, str] | None) -> Select
     return query
 
 
-def _upsert(table: Table, *, key: str, keep: Collection[str] = ()) -> Any:
-    """Return the statement that writes whole rows; where the key is there, all but `keep` is replaced."""
+def _upsert(table: Table) -> Any:
+    """Return the statement that writes whole rows, in place of those with the same primary key."""
+    keys = [column.name for column in table.primary_key]
     names = [column.name for column in table.columns]
     statement = upsert_into(table).values({name: bindparam(name) for name in names})
-    replaced = {name: statement.excluded[name] for name in names if name != key and name not in keep}
-    return statement.on_conflict_do_update(index_elements=[key], set_=replaced)
+    replaced = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
+
+
+def _incident_upsert() -> Any:
+    """The status is people's, but what goes on after it was closed is open again."""
+    i = tables.incidents.c
+    names = [column.name for column in tables.incidents.columns]
+    statement = upsert_into(tables.incidents).values({name: bindparam(name) for name in names})
+    new = statement.excluded
+    replaced = {name: new[name] for name in names if name not in {"id", "status"}}
+    goes_on = and_(i.status == IncidentStatus.CLOSED.value, new.last > i.last)
+    status = case((goes_on, IncidentStatus.OPEN.value), else_=i.status)
+    return statement.on_conflict_do_update(index_elements=["id"], set_=replaced | {"status": status})
 
 
 def _signal_upsert() -> Any:
@@ -684,6 +728,18 @@ def _signal_upsert() -> Any:
             "severity": new.severity,
             "may_act": or_(s.may_act, new.may_act),
         },
+    )
+
+
+def _automatic_blocks() -> Select[Any]:
+    a = tables.actions.c
+    # One bound value however many addresses: a statement with a place for each takes longer to build than to run.
+    listed = select(func.json_each(bindparam("listed")).table_valued("value").c.value)
+    return select(tables.actions).where(
+        a.target.in_(listed),
+        a.action_type == ActionType.IP_BLOCK.value,
+        a.status == ActionStatus.ACTIVE.value,
+        a.auto_created.is_(True),
     )
 
 
@@ -704,20 +760,23 @@ def _users_behind() -> Select[Any]:
 
 
 # Made once: building a statement takes longer than running it.
+_AUTOMATIC_BLOCKS = _automatic_blocks()
 _USERS_BEHIND = _users_behind()
 _UPSERT_SIGNAL = _signal_upsert()
-_UPSERT_INCIDENT = _upsert(tables.incidents, key="id", keep={"status"})  # the status is people's
-_UPSERT_ACTION = _upsert(tables.actions, key="id")
-_UPSERT_TOKEN = _upsert(tables.tokens, key="id")
-_UPSERT_POSITION = _upsert(tables.positions, key="name")
+_UPSERT_INCIDENT = _incident_upsert()
+_SET_STATUS = update(tables.incidents).where(tables.incidents.c.id == bindparam("of")).values(status=bindparam("to"))
+_UPSERT_FEEDBACK = _upsert(tables.feedback)
+_UPSERT_SUPPRESSION = _upsert(tables.suppressions)
+_UPSERT_ACTION = _upsert(tables.actions)
+_UPSERT_TOKEN = _upsert(tables.tokens)
+_UPSERT_POSITION = _upsert(tables.positions)
 _PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
 _MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
 _MOVE_ACTION = (
     update(tables.actions).where(tables.actions.c.signal_id == bindparam("of")).values(incident_id=bindparam("to"))
 )
 
-# One bound value however many ids: a statement with a place for each takes longer to build than to run.
-_KNOWN_EVENTS = "SELECT event_id, content_hash FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
+_KNOWN_EVENTS = "SELECT event_id, body FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
 _AUDIT_COLUMNS = ", ".join(column.name for column in tables.audit.columns)
 _INSERT_AUDIT = f"INSERT INTO audit_trail ({_AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
 AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
@@ -752,7 +811,6 @@ def _event_row(seq: int, item: Pending) -> tuple[Any, ...]:
         event_.user_id,
         event_.ip_address,
         success if isinstance(success, bool) else None,
-        item.content_hash,
         item.origin,
         item.max_severity.value,
         item.may_act,

@@ -22,7 +22,19 @@ from sqlalchemy import (
     Text,
 )
 
-__all__ = ["actions", "audit", "dead_letters", "events", "incidents", "metadata", "positions", "signals", "tokens"]
+__all__ = [
+    "actions",
+    "audit",
+    "dead_letters",
+    "events",
+    "feedback",
+    "incidents",
+    "metadata",
+    "positions",
+    "signals",
+    "suppressions",
+    "tokens",
+]
 
 metadata = MetaData()
 
@@ -39,7 +51,6 @@ events = Table(
     Column("user_id", String(256)),
     Column("ip_address", String(45)),
     Column("success", Boolean),
-    Column("content_hash", LargeBinary(16), nullable=False),
     Column("origin", String(64), nullable=False),
     Column("max_severity", String(8), nullable=False),
     Column("may_act", Boolean, nullable=False),
@@ -146,6 +157,30 @@ audit = Table(
     Column("target", Text, nullable=False),
     Column("details", Text, nullable=False),  # JSON, hashed as it stands
     Column("hash", LargeBinary(32), nullable=False),
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("about", String(128), primary_key=True),
+    Column("verdict", String(16), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", String(256), nullable=False),
+    Index("feedback_at", "at"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("rule", String(256), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("subject_type", String(16), primary_key=True),
+    Column("until", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", String(256), nullable=False),
 )
 
 dead_letters = Table(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import math
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -13,10 +14,12 @@ from sentinel.model import (
     ActionType,
     Event,
     Incident,
+    IncidentStatus,
     Micros,
     Severity,
     Signal,
     StoredEvent,
+    SubjectType,
 )
 
 __all__ = [
@@ -24,12 +27,15 @@ __all__ = [
     "Accepted",
     "Action",
     "AuditEntry",
+    "Feedback",
     "Outcome",
     "Pending",
     "StoreBusy",
     "StoreFull",
     "StoreLost",
     "StoreUnable",
+    "Suppression",
+    "Verdict",
 ]
 
 SYSTEM = "sentinel"
@@ -71,7 +77,6 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
     at: Micros
     received_at: Micros
     late: bool
-    content_hash: bytes
     origin: str
     """Id of the token that sent it, or of the import."""
     max_severity: Severity
@@ -131,6 +136,37 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, Any] = {}
 
 
+class Verdict(enum.StrEnum):
+    """What a person says of what Sentinel did."""
+
+    FALSE_POSITIVE = "false_positive"
+    TRUE_POSITIVE = "true_positive"
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's verdict on an action, an incident or a scan; the latest one on it counts."""
+
+    kind: Literal["action", "incident", "scan"]
+    about: str
+    """Id of what it is about."""
+    verdict: Verdict
+    reason: str
+    at: Micros
+    by: str
+
+
+class Suppression(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's word that a detection rule is wrong about a subject, for a time: it is seen, and nothing is done."""
+
+    rule: str
+    subject: str
+    subject_type: SubjectType
+    until: Micros
+    reason: str
+    at: Micros
+    by: str
+
+
 class Outcome(msgspec.Struct, kw_only=True):
     """What processing a batch changes, written in one transaction with the position that it brings processing to."""
 
@@ -151,6 +187,10 @@ class Outcome(msgspec.Struct, kw_only=True):
     audit: list[AuditEntry] = []
     dead: list[tuple[int, str]] = []
     """(event seq, reason) of events that no rule could judge."""
+    status_of: dict[str, IncidentStatus] = {}
+    """Incident id -> where people are with it."""
+    feedback: list[Feedback] = []
+    suppressions: list[Suppression] = []
 
     def put(self, action: Action) -> None:
         """Add an action, in place of what was to be written of it before."""

@@ -2,7 +2,9 @@
 
 from sentinel.stream.board import Board
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source
+from sentinel.stream.people import People
+from sentinel.stream.reload import Rules
 from sentinel.stream.respond import Responder
 from sentinel.stream.worker import Worker
 
-__all__ = ["Board", "Intake", "Overloaded", "Receipt", "Responder", "Source", "Worker"]
+__all__ = ["Board", "Intake", "Overloaded", "People", "Receipt", "Responder", "Rules", "Source", "Worker"]

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from sentinel.errors import OutsideError
-from sentinel.ingest.events import Rejected, content_hash
-from sentinel.model import Event, Micros, Severity, StoredEvent, micros
+from sentinel.errors import OutsideError, RejectedEvent
+from sentinel.ingest.events import Rejected
+from sentinel.model import Event, Micros, Severity, StoredEvent, micros, micros_of_iso
 from sentinel.storage import Pending, Store, StoreUnable
 from sentinel.stream.worker import Worker
 
@@ -45,6 +45,8 @@ class Source(msgspec.Struct, kw_only=True):
     """False for an import: what was received when is told by the events' own times (decisions, C1)."""
     latest: Micros = 0
     """Of an import: the largest time before the present line."""
+    replay: bool = False
+    """Of an import: its events say themselves when they were received."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -122,7 +124,10 @@ class Intake:
                 reason = "lies more than 5 minutes in the future; check the sender's clock"
                 rejected.append(Rejected(line, event.event_id, "timestamp", reason))
                 continue
-            pending.append(_pending(event, at, source, now))
+            try:
+                pending.append(_pending(event, at, source, now))
+            except RejectedEvent as err:
+                rejected.append(Rejected(line, event.event_id, err.field, err.reason))
         if not pending:
             return Receipt([], 0, 0, 0, rejected)
         waiting = _Waiting(pending, asyncio.get_running_loop().create_future())
@@ -168,19 +173,31 @@ class Intake:
 
 def _pending(event: Event, at: Micros, source: Source, now: Micros) -> Pending:
     if source.live:
-        received_at, late = now, source.lateness is not None and now - at > source.lateness
+        received_at = known = now
     else:
-        received_at = at
-        late = source.lateness is not None and source.latest - at > source.lateness
-        source.latest = max(source.latest, at)
+        told = _received_at(event) if source.replay else None
+        received_at, known = (at, source.latest) if told is None else (told, told)
+        source.latest = max(source.latest, received_at)
+    late = source.lateness is not None and known - at > source.lateness
     return Pending(
         event=event,
         at=at,
         received_at=received_at,
         late=late,
-        content_hash=content_hash(event),
         origin=source.origin,
         max_severity=source.max_severity,
         may_act=source.may_act,
         effects=source.effects,
     )
+
+
+def _received_at(event: Event) -> Micros | None:
+    """Return when an event says that it was received; our events have it beside their own fields."""
+    extra = event.details.get("extra")
+    told = (extra if isinstance(extra, dict) else event.details).get("received_at")
+    if told is None:
+        return None
+    try:
+        return micros_of_iso(str(told))
+    except ValueError:
+        raise RejectedEvent("is no time such as 2026-01-31T12:00:00Z", field="received_at") from None

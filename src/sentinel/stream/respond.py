@@ -29,12 +29,11 @@ from sentinel.response import (
     Facts,
     GuardRails,
     Policy,
-    Target,
     decide,
     escalate,
     parse_target,
 )
-from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store
+from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, Suppression
 from sentinel.stream.board import ended
 
 __all__ = ["IMPORT_ORIGIN", "Responder", "Run"]
@@ -47,7 +46,6 @@ IMPORT_ORIGIN = "imp-"
 """How the origin of an import's events begins."""
 
 _Subject = tuple[str, SubjectType]
-_Undone = tuple[Target, str]
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -131,12 +129,12 @@ class Responder:
         if not fresh:
             return
         now = self._clock()
-        undone = await self._undone(now)
+        known = await self._known(now)
         crowd = _Crowd(self._store, self._blast_radius, now, imported=run.imported)
         decisions = []
         for signal in fresh:
             earlier, incident = incidents[signal.id]
-            verdict = await self._consult(signal, incident, earlier, undone, crowd)
+            verdict = await self._consult(signal, incident, earlier, known, crowd)
             if isinstance(verdict, Decision):
                 decisions.append(verdict)
                 crowd.note(verdict)
@@ -144,28 +142,29 @@ class Responder:
                 outcome.refused.append(verdict.stopped)
                 outcome.audit.append(_declined(verdict, signal, now))
             call = escalate(incident, signal, self.policy)
-            if call is not None and not await crowd.full(call):
+            if call is not None and known.suppressed(signal) is None and not await crowd.full(call):
                 decisions.append(call)
                 crowd.note(call)
         await self._take(decisions, run.effects, now, outcome)
 
     async def _consult(
-        self, signal: Signal, incident: Incident, earlier: int, undone: set[_Undone], crowd: _Crowd
+        self, signal: Signal, incident: Incident, earlier: int, known: _Known, crowd: _Crowd
     ) -> Decision | Declined:
         facts = Facts(earlier_incidents=earlier)
         verdict = decide(incident, signal, facts, self.policy, self._rails)
         if isinstance(verdict, Declined):
             return verdict  # none of the facts that follow makes the policy want more
-        held = (parse_target(verdict.action, verdict.target), verdict.rule) in undone
-        facts = msgspec.structs.replace(
-            facts, users_behind=await self._users_behind(signal), held=held, crowded=await crowd.full(verdict)
+        facts = Facts(
+            earlier_incidents=earlier,
+            users_behind=await self._users_behind(signal),
+            suppressed=known.suppressed(signal),
+            held=known.held(verdict),
+            crowded=await crowd.full(verdict),
         )
         return decide(incident, signal, facts, self.policy, self._rails)
 
-    async def _undone(self, now: Micros) -> set[_Undone]:
-        """Return what people undid within a day: held against the same rule (D7)."""
-        actions = await self._store.undone_since(now - _DAY)
-        return {(parse_target(action.action_type, action.target), action.rule) for action in actions if action.rule}
+    async def _known(self, now: Micros) -> _Known:
+        return _Known(await self._store.undone_since(now - _DAY), await self._store.suppressions(now))
 
     async def _users_behind(self, signal: Signal) -> int:
         if signal.subject_type is not SubjectType.IP:
@@ -207,7 +206,7 @@ class Responder:
         signals = {s.id: s for s in await self._store.signals_by_id(a.signal_id or "" for a in blocks.values())}
         signals |= {signal.id: signal for signal in outcome.signals}
         now = self._clock()
-        undone = await self._undone(now)
+        known = await self._known(now)
         crowd = _Crowd(self._store, self._blast_radius, now, imported=True)
         for action in blocks.values():
             signal = signals[action.signal_id or ""]
@@ -217,9 +216,27 @@ class Responder:
             reason = {"action": action.id, "reason": "several people log in from this address"}
             outcome.audit.append(_entry(action, "revoke", now, reason))
             [incident] = incidents_of([signal])
-            verdict = await self._consult(signal, incident, 0, undone, crowd)
+            verdict = await self._consult(signal, incident, 0, known, crowd)
             if isinstance(verdict, Decision):
                 await self._take([verdict], action.effective, now, outcome)
+
+
+class _Known:
+    """What people have said lately."""
+
+    def __init__(self, undone: Iterable[Action], suppressions: Iterable[Suppression]) -> None:
+        self._undone = {
+            (parse_target(action.action_type, action.target), action.rule) for action in undone if action.rule
+        }
+        self._suppressed = {(said.rule, said.subject, said.subject_type): said.reason for said in suppressions}
+
+    def held(self, decision: Decision) -> bool:
+        """Whether somebody undid an action of this rule on this target: held against the same rule (D7)."""
+        return (parse_target(decision.action, decision.target), decision.rule) in self._undone
+
+    def suppressed(self, signal: Signal) -> str | None:
+        """Return why somebody said that the rule is wrong about this subject."""
+        return self._suppressed.get((signal.rule, signal.subject, signal.subject_type))
 
 
 class _Crowd:

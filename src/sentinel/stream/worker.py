@@ -20,7 +20,8 @@ from operator import attrgetter
 
 import msgspec
 
-from sentinel.detection import Engine
+from sentinel.detection import Engine, RuleSet
+from sentinel.detection.coverage import Coverage
 from sentinel.errors import OutsideError
 from sentinel.model import ActionStatus, ActionType, Micros, Signal, StoredEvent
 from sentinel.observability import Log, Metrics
@@ -31,9 +32,11 @@ from sentinel.stream.respond import Responder, Run
 __all__ = ["Touched", "Worker"]
 
 _BATCH = 500  # events judged between two turns of the event loop: about 10 ms
+_RECENT = 50_000  # events kept at hand: some 60 MB
 _POSITION_EVERY = 5_000  # events without an outcome after which the position is written all the same
 _FORGET_EVERY: Micros = 60 * 1_000_000
 _RETAINED_LIMIT = 2_000_000  # window entries; beyond it old ones go, and come back from the store when needed
+_LOOKED_AT = 10  # events of a batch that `coverage` is told of; all of them would cost more than some rules do
 _RETRY_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
 _CLOSE_SECONDS = 5.0
@@ -45,6 +48,8 @@ class Touched(msgspec.Struct):
 
     signals: set[str] = msgspec.field(default_factory=set)
     actions: set[str] = msgspec.field(default_factory=set)
+    dead: int = 0
+    """Events that no rule could judge."""
 
 
 class Worker:
@@ -54,7 +59,7 @@ class Worker:
         self,
         store: Store,
         board: Board,
-        engine: Engine,
+        rules: RuleSet,
         responder: Responder,
         *,
         clock: Callable[[], Micros],
@@ -65,18 +70,20 @@ class Worker:
     ) -> None:
         self._store = store
         self._board = board
-        self._engine = engine
+        self._engine = Engine(rules)
+        self.coverage = Coverage(rules)
         self._responder = responder
         self._clock = clock
         self._lateness = lateness
         self._metrics = metrics
         self._log = log
         self._on_lost = on_lost
-        self._recent: deque[StoredEvent] = deque(maxlen=50_000)
+        self._recent: deque[StoredEvent] = deque()  # without gaps
         self._more = asyncio.Event()
         self._stopping = asyncio.Event()
         self._moved = asyncio.Condition()
-        self._acting = asyncio.Lock()  # from reading what is in force to having changed it
+        self.acting = asyncio.Lock()
+        """Held from reading what is in force to having changed it."""
         self._written = self.position = store.processed_seq
         self._forgot_at: Micros = 0
         self._judging = asyncio.Lock()  # the engine's state is whole only between batches
@@ -95,9 +102,8 @@ class Worker:
         self._tasks = [
             asyncio.create_task(self._judge_forever(), name="worker"),
             asyncio.create_task(self._expire_forever(), name="expiry"),
+            asyncio.create_task(self._close_forever(), name="closing"),
         ]
-        if self._engine.closes:
-            self._tasks.append(asyncio.create_task(self._close_forever(), name="closing"))
 
     async def stop(self) -> None:
         """End after the batch in hand; what is left is judged at the next start."""
@@ -113,22 +119,44 @@ class Worker:
         """Whether its tasks run."""
         return bool(self._tasks) and not any(task.done() for task in self._tasks)
 
-    def offer(self, events: Iterable[StoredEvent]) -> None:
+    def offer(self, events: Sequence[StoredEvent]) -> None:
         """Hand over events that were just made durable; what does not fit is read from the store."""
-        self._recent.extend(events)
+        follows = not self._recent or (events and events[0].seq == self._recent[-1].seq + 1)
+        if follows and len(self._recent) < _RECENT:
+            self._recent.extend(events)
         self._more.set()
 
-    async def drained(self, seq: int) -> None:
-        """
-        Return once every event up to `seq` has been judged and its outcome is durable.
-
-        This ends an import, and with it every window that its events lie in (decisions, C8); beside live events, only
-        those that have closed for these as well.
-        """
+    async def reached(self, seq: int) -> None:
+        """Return once every event up to `seq` has been judged and its outcome is durable."""
         async with self._moved:
             await self._moved.wait_for(lambda: self.position >= seq)
-        if self._engine.closes:
-            await self._close(self._clock() - _IN_HAND if self._live else None, list(self.followed) or [""])
+
+    async def drained(self, seq: int, until: Micros | None = None) -> None:
+        """
+        Return once `seq` is `reached` and the import's windows are judged.
+
+        This ends an import, and with it every window that its events lie in (decisions, C8); where more may follow,
+        only those that had closed at `until`, and beside live events those that have closed for these as well.
+        """
+        await self.reached(seq)
+        await self._close(self._clock() - _IN_HAND if self._live else until, list(self.followed) or [""])
+
+    async def replace(self, rules: RuleSet) -> None:
+        """
+        Judge by other rules from the next batch on.
+
+        Rules that have not changed keep their state. The others get theirs from the store, as far back as the windows
+        that are open now need it, and further when the next events do.
+        """
+        try:
+            async with self._judging:
+                self._engine, self.coverage = self._engine.replaced(rules), Coverage(rules)
+                if self._closing_from is not None:
+                    start = self._engine.needs_to_close(self._closing_from, self._lateness)
+                    await self._persevere(lambda: self._replay(start, self.position))
+        except Exception as err:  # unknown: as in judging
+            self._on_lost(err)
+            raise
 
     async def _judge_forever(self) -> None:
         try:
@@ -198,7 +226,7 @@ class Worker:
         """
         if self._closing_from is None:
             last = await self._store.events_after(upto - 1, 1) if upto else []
-            self._closing_from = last[0].received_at if last else self._clock()
+            self._closing_from = last[0].received_at if last else 0
             await self._replay(self._engine.needs_to_close(self._closing_from, self._lateness), upto)
         if now is not None:
             self._closing_from = now = max(self._closing_from, now)
@@ -207,6 +235,8 @@ class Worker:
     async def _close(self, now: Micros | None, origins: Iterable[str] = ("",)) -> None:
         """Judge the windows that have closed, and respond to their signals."""
         async with self._judging:
+            if not self._engine.closes:
+                return
             signals = await self._closed(now, self.position)
             if signals:
                 runs = [Run(origin, effects=True, events=[], signals=signals) for origin in origins]
@@ -225,7 +255,7 @@ class Worker:
 
     def _detect(self, events: list[StoredEvent], dead: list[tuple[int, str]]) -> list[Signal]:
         try:
-            return self._engine.add(events)
+            signals = self._engine.add(events)
         except Exception as err:  # noqa: BLE001 - an event that breaks a rule must not stop the others
             if len(events) == 1:
                 reason = type(err).__name__
@@ -233,6 +263,11 @@ class Worker:
                 self._metrics.dead_letters.inc()
                 self._log.error("event can't be judged, kept as a dead letter", seq=events[0].seq, error=reason)
                 return []
+        else:
+            for reason, number in self._engine.ignored.items():
+                self._metrics.ignored_inputs.labels(reason=reason).inc(number)
+            self._engine.ignored.clear()
+            return signals
         by_id: dict[str, Signal] = {}
         for event in events:
             by_id.update((signal.id, signal) for signal in self._detect([event], dead))
@@ -265,7 +300,7 @@ class Worker:
 
     async def _settle(self, runs: Sequence[Run], dead: list[tuple[int, str]], position: int) -> None:
         """Respond to signals and make the outcome durable, then effective."""
-        async with self._acting:
+        async with self.acting:
             outcome = await self._responder.respond(runs, position)
             outcome.dead = dead
             nothing = not (outcome.signals or outcome.actions or outcome.audit or dead)
@@ -278,13 +313,16 @@ class Worker:
         for action_type in outcome.refused:
             self._metrics.refused.labels(action_type=action_type).inc()
         self._tell(outcome.new_signals, actions)
+        broken = {seq for seq, _ in dead}
         for run in runs:
             if touched := self.followed.get(run.origin):
                 mine = {signal.id for signal in run.signals}
                 touched.signals |= mine
                 touched.actions |= {action.id for action in actions if action.signal_id in mine}
+                touched.dead += sum(event.seq in broken for event in run.events)
 
     def _observe(self, batch: Sequence[StoredEvent]) -> None:
+        self.coverage.see(event.event for event in batch[:: 1 + len(batch) // _LOOKED_AT])
         now = self._clock()
         live = [event for event in batch if event.received_at != event.at]  # an import's times tell nothing about us
         if live:
@@ -310,34 +348,49 @@ class Worker:
 
         Ordered again for the same target, it is the same row, with the longer of the two times (decisions, D4).
         """
-        async with self._acting:
+        async with self.acting:
             same = await self._in_force(action.action_type, action.target)
             if same:
                 present = max(same, key=Action.ends)
                 action = msgspec.structs.replace(present, expiration=max(present, action, key=Action.ends).expiration)
             reason = {"action": action.id, "reason": action.reason}
-            return (await self._carry_out([action], "create", by, reason))[0]
+            return (await self.carry_out([action], "create", by, reason))[0]
 
     async def end(self, action_type: ActionType, target: str, by: str) -> list[Action]:
         """End everything of a type that is in force on a target, at a person's word; returns what has ended."""
-        async with self._acting:
+        async with self.acting:
             over = await self._in_force(action_type, target)
             now = self._clock()
-            return await self._carry_out(
-                [ended(action, ActionStatus.REVOKED, now, by) for action in over], "revoke", by
-            )
+            return await self.carry_out([ended(action, ActionStatus.REVOKED, now, by) for action in over], "revoke", by)
 
     async def _in_force(self, action_type: ActionType, target: str) -> list[Action]:
         actions = await self._store.actions_in_force(self._clock())
         return [action for action in actions if (action.action_type, action.target) == (action_type, target)]
 
-    async def _carry_out(
-        self, actions: Sequence[Action], operation: str, by: str, details: dict[str, str] | None = None
+    async def carry_out(
+        self,
+        actions: Sequence[Action],
+        operation: str,
+        by: str,
+        details: dict[str, str] | None = None,
+        said: Outcome | None = None,
     ) -> list[Action]:
-        if not actions:
+        """
+        Make changed actions durable, then effective; returns them as stored. Whoever calls holds `acting`.
+
+        Args:
+            actions: As they are to be.
+            operation: What was done, for the audit log.
+            by: Who did it.
+            details: For the audit log; by default the action's id.
+            said: What else is to be written with them.
+        """
+        if not actions and said is None:
             return []
+        outcome = said or Outcome(position=0)
         now = self._clock()
-        entries = [
+        outcome.actions = list(actions)
+        outcome.audit += [
             AuditEntry(
                 at=now,
                 actor=by,
@@ -347,7 +400,7 @@ class Worker:
             )
             for action in actions
         ]
-        stored = await self._store.apply(Outcome(position=0, actions=list(actions), audit=entries))
+        stored = await self._store.apply(outcome)
         await self._board.publish(stored)
         self._tell((), stored)
         return stored
@@ -356,10 +409,10 @@ class Worker:
         """End what time has ended. Every enforcement point knows the time itself, so the row may wait for room."""
         while not self._stopping.is_set():
             try:
-                async with self._acting:
+                async with self.acting:
                     now = self._clock()
                     over = await self._store.actions_run_out(now)
-                    await self._carry_out([ended(a, ActionStatus.EXPIRED, now, SYSTEM) for a in over], "expire", SYSTEM)
+                    await self.carry_out([ended(a, ActionStatus.EXPIRED, now, SYSTEM) for a in over], "expire", SYSTEM)
             except OutsideError as err:
                 if not err.retryable:
                     self._on_lost(err)

@@ -1,0 +1,117 @@
+"""What people say of incidents, actions and scans, and what follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sentinel.model import ActionStatus, ActionType, Incident, IncidentStatus, Micros, Signal
+from sentinel.observability import Metrics
+from sentinel.storage import Action, AuditEntry, Feedback, Outcome, Store, Suppression, Verdict
+from sentinel.stream.board import ended
+from sentinel.stream.worker import Worker
+
+__all__ = ["People"]
+
+_HOUR: Micros = 3_600 * 1_000_000
+_PRECISION_OVER: Micros = 30 * 24 * _HOUR
+
+
+class People:
+    """Writes down what people say, and does what it asks for: all in one transaction, so that neither stands alone."""
+
+    def __init__(self, store: Store, worker: Worker, metrics: Metrics, clock: Callable[[], Micros]) -> None:
+        self._store = store
+        self._worker = worker
+        self._metrics = metrics
+        self._clock = clock
+
+    async def load(self) -> None:
+        """Show what was said before this start."""
+        said = await self._store.feedback_since(self._clock() - _PRECISION_OVER)
+        right, wrong = said.get(Verdict.TRUE_POSITIVE, 0), said.get(Verdict.FALSE_POSITIVE, 0)
+        if right + wrong:
+            self._metrics.precision.set(right / (right + wrong))
+
+    async def set_status(self, incident: Incident, status: IncidentStatus, *, by: str, note: str) -> None:
+        """Acknowledge or close an incident: nobody is woken about it any more."""
+        async with self._worker.acting:
+            now = self._clock()
+            calls = [a for a in await self._in_force([incident]) if a.action_type is ActionType.ALERT_ESCALATION]
+            entry = AuditEntry(
+                at=now, actor=by, operation=f"incident.{status.value}", target=incident.id, details={"note": note}
+            )
+            said = Outcome(position=0, status_of={incident.id: status}, audit=[entry])
+            await self._worker.carry_out(_ended(calls, now, by), "revoke", by, said=said)
+
+    async def judge(
+        self, feedback: Feedback, incidents: Iterable[Incident], actions: Iterable[Action], suppress_hours: float | None
+    ) -> list[str]:
+        """
+        Keep a verdict; a false positive undoes the actions that it is about, and closes the incident.
+
+        Args:
+            feedback: What was said, by whom.
+            incidents: That it is about.
+            actions: That it is about, beside those of the incidents.
+            suppress_hours: For how long the detection rules are to do nothing about the subjects; None = not at all.
+
+        Returns:
+            Ids of the actions that were undone.
+        """
+        async with self._worker.acting:
+            incidents = list(incidents)
+            before = await self._store.feedback_on(feedback.kind, feedback.about)
+            concerned = {action.id: action for action in [*actions, *await self._in_force(incidents)]}
+            said = Outcome(position=0, feedback=[feedback], audit=[_entry(feedback)])
+            over: list[Action] = []
+            if feedback.verdict is Verdict.FALSE_POSITIVE:
+                over = [action for action in concerned.values() if _holds(action, feedback.at)]
+                said.status_of = {incident.id: IncidentStatus.CLOSED for incident in incidents}
+            if suppress_hours is not None:
+                signals = await self._signals(incidents, concerned.values())
+                said.suppressions = list(_suppressions(signals, feedback, suppress_hours))
+            await self._worker.carry_out(_ended(over, feedback.at, feedback.by), "revoke", feedback.by, said=said)
+        await self.load()
+        if feedback.kind == "scan" and feedback.verdict is Verdict.FALSE_POSITIVE:
+            self._count_scan(before)
+        return [action.id for action in over]
+
+    def _count_scan(self, before: Feedback | None) -> None:
+        if before is None or before.verdict is not Verdict.FALSE_POSITIVE:
+            self._metrics.scans.count_false_positive()
+
+    async def _in_force(self, incidents: Iterable[Incident]) -> list[Action]:
+        now = self._clock()
+        return [a for incident in incidents for a in await self._store.actions_of(incident.id) if _holds(a, now)]
+
+    async def _signals(self, incidents: Iterable[Incident], actions: Iterable[Action]) -> list[Signal]:
+        ids = {signal_id for incident in incidents for signal_id in incident.signals}
+        return await self._store.signals_by_id(ids | {action.signal_id for action in actions if action.signal_id})
+
+
+def _holds(action: Action, now: Micros) -> bool:
+    return action.status is ActionStatus.ACTIVE and action.effective and action.ends() > now
+
+
+def _ended(actions: Iterable[Action], now: Micros, by: str) -> list[Action]:
+    return [ended(action, ActionStatus.REVOKED, now, by) for action in actions]
+
+
+def _entry(feedback: Feedback) -> AuditEntry:
+    details = {"kind": feedback.kind, "verdict": feedback.verdict.value, "reason": feedback.reason}
+    return AuditEntry(
+        at=feedback.at, actor=feedback.by, operation="feedback.create", target=feedback.about, details=details
+    )
+
+
+def _suppressions(signals: Iterable[Signal], feedback: Feedback, hours: float) -> Iterable[Suppression]:
+    for rule, subject, subject_type in sorted({(s.rule, s.subject, s.subject_type) for s in signals}):
+        yield Suppression(
+            rule=rule,
+            subject=subject,
+            subject_type=subject_type,
+            until=feedback.at + round(hours * _HOUR),
+            reason=feedback.reason,
+            at=feedback.at,
+            by=feedback.by,
+        )
