@@ -36,6 +36,8 @@ from sentinel.stream import Board, Intake, People, Responder, Rules, Worker
 __all__ = ["Monitor", "guard_rails", "read_policy"]
 
 _CHECK_SECONDS = 2.0
+_PRUNE_SECONDS = 24 * 3600.0
+_DAY: Micros = 24 * 3600 * 1_000_000
 _OVERALL = Literal["healthy", "degraded", "critical", "offline"]
 
 
@@ -89,7 +91,7 @@ class Monitor:
         self.people = People(store, self.worker, self.metrics, clock)
         self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)
         self._held = held
-        self._checks: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self._told_status: _OVERALL = "healthy"
 
     @classmethod
@@ -125,7 +127,10 @@ class Monitor:
         self.worker.start()
         self.intake.start()
         self.rule_files.watch()
-        self._checks = asyncio.create_task(self._check_forever(), name="checks")
+        self._chores = [
+            asyncio.create_task(self._check_forever(), name="checks"),
+            asyncio.create_task(self._prune_forever(), name="pruning"),
+        ]
         self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
 
     @cached_property
@@ -144,15 +149,33 @@ class Monitor:
         await self.board.close()
         await self.intake.stop()
         await self.worker.stop()
-        if self._checks:
-            self._checks.cancel()  # its writes run to their end all the same, and closing the store waits for them
-            await asyncio.gather(self._checks, return_exceptions=True)
+        for chore in self._chores:
+            chore.cancel()  # its writes run to their end all the same, and closing the store waits for them
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self.notary.seal()
         await self.store.close()
         self.log.info("Security monitoring services stopped.")
         for close in self._close_logs:
             close()
         self._held.close()
+
+    async def prune(self) -> dict[str, int]:
+        """Delete what is older than the settings say; returns rows by table."""
+        now, settings = self.clock(), self.settings
+        audit_upto = await self.store.audit_before(now - settings.audit_retention_days * _DAY)
+        if audit_upto:
+            await self.notary.pruned(audit_upto)
+        return await self.store.prune(now - settings.retention_days * _DAY, audit_upto)
+
+    async def _prune_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_PRUNE_SECONDS)
+            try:
+                self.log.info("pruned", **await self.prune())
+            except StoreUnable:
+                continue  # tried again tomorrow; health says what is wrong
+            except Exception as err:  # noqa: BLE001 - lost, or unknown
+                self._stop_at_once(err)
 
     def _stop_at_once(self, err: BaseException) -> None:
         """

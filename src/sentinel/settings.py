@@ -51,6 +51,10 @@ class Settings:
     queue_limit: int = 100_000
     """Accepted but unprocessed events beyond which new ones are refused with 429."""
     log_retention_days: int = 30
+    retention_days: int = 90
+    """Events, signals, incidents and ended actions are deleted after so many days."""
+    audit_retention_days: int = 730
+    """Entries of the audit log likewise; a signed checkpoint stands for them."""
     audit_anchor: Path | None = None
     """File of signed checkpoints of the audit log; None = `anchors/checkpoints.jsonl` in the data folder."""
     webhook_secret_file: Path | None = None
@@ -127,6 +131,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "lateness": lambda value: parse_duration(str(value)),
     "queue_limit": _positive,
     "log_retention_days": _positive,
+    "retention_days": _positive,
+    "audit_retention_days": _positive,
     "audit_anchor": Path,
     "audit_key_file": Path,
     "webhook_secret_file": Path,

@@ -11,8 +11,6 @@ __all__ = ["Limit", "auc", "limit_for", "recall_at", "wilson"]
 
 _Z = 1.959963984540054
 """The normal quantile of 95 %, two-sided."""
-_LOWEST = 0.01
-"""No limit lies below: such a risk comes from no finding at all."""
 _STEP = 10_000
 """Limits are given to four digits."""
 
@@ -68,7 +66,7 @@ def _above(falling: Sequence[float], allowed: int) -> float:
     if allowed < 0:
         return 1.0
     reached = falling[allowed] if allowed < len(falling) else 0.0
-    return min(1.0, max(_LOWEST, (math.floor(reached * _STEP) + 1) / _STEP))
+    return min(1.0, (math.floor(reached * _STEP) + 1) / _STEP)
 
 
 def auc(positive: Risks, negative: Risks) -> float | None:

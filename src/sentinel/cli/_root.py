@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from sentinel.cli import audit, blocks, calibrate, engine, evaluate, incidents, ingest, rules, scan, serve, token
+from sentinel.cli import audit, blocks, calibrate, db, engine, evaluate, incidents, ingest, rules, scan, serve, token
 
 __all__ = ["app"]
 
@@ -26,5 +26,6 @@ app.add_typer(rules.app, name="rules")
 app.add_typer(blocks.app, name="blocks")
 app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
+app.add_typer(db.app, name="db")
 app.add_typer(incidents.app, name="incidents")
 app.command()(incidents.feedback)

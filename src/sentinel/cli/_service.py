@@ -6,8 +6,9 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import httpx
 import typer
@@ -16,6 +17,9 @@ from rich.console import Console
 from sentinel.datafolder import DataFolderBusy, lock, service_address
 from sentinel.errors import ConfigError
 from sentinel.settings import Settings, load_settings
+
+if TYPE_CHECKING:  # the server extra, and slow to import
+    from sentinel.app import Monitor
 
 __all__ = ["DataDir", "ask", "console", "fail", "on_service"]
 
@@ -42,18 +46,18 @@ def console(*, stderr: bool = False) -> Console:
     return target if target.is_terminal else Console(stderr=stderr, width=_PIPE_COLUMNS)
 
 
-def on_service(work: Callable[[httpx.AsyncClient, bool], Awaitable[T]], flags: dict[str, object]) -> T:
+def on_service(work: Callable[[httpx.AsyncClient, Monitor | None], Awaitable[T]], flags: dict[str, object]) -> T:
     """
-    Run `work(client, is_running)` against the monitor of a data folder.
+    Run `work(client, monitor)` against the monitor of a data folder.
 
-    A service that runs is asked through its API. Without one, the same application is opened here, so that every
-    command does the same thing either way.
+    A service that runs is asked through its API, and `monitor` is None. Without one, the same application is opened
+    here, so that every command does the same thing either way.
     """
     settings = load_settings(flags)
 
     async def session() -> T:
-        async with _connect(settings) as (client, running):
-            return await work(client, running)
+        async with _connect(settings) as (client, monitor):
+            return await work(client, monitor)
 
     try:
         return asyncio.run(session())
@@ -62,27 +66,41 @@ def on_service(work: Callable[[httpx.AsyncClient, bool], Awaitable[T]], flags: d
 
 
 @asynccontextmanager
-async def _connect(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, bool]]:
+async def _connect(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, Monitor | None]]:
     try:
         lock(settings.data_dir).close()
     except DataFolderBusy as busy:
         async with _client(settings, base_url=await _address(settings, busy)) as client:
-            yield client, True
+            yield client, None
         return
     try:
         from sentinel.app import Monitor  # noqa: PLC0415 - the server extra, and slow to import
-        from sentinel.server import create_app  # noqa: PLC0415
     except ModuleNotFoundError as err:
         raise ConfigError(
             f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]"
         ) from err
     monitor = await Monitor.open(settings)
     try:
-        transport = httpx.ASGITransport(app=create_app(monitor))
+        transport = httpx.ASGITransport(app=_application(monitor))
         async with _client(settings, base_url="http://in-process", transport=transport) as client:
-            yield client, False
+            yield client, monitor
     finally:
         await monitor.close()
+
+
+def _application(monitor: Monitor) -> Callable[..., Awaitable[None]]:
+    """Return the application of a monitor; it is made when first asked, because a whole import does not ask."""
+
+    @cache
+    def made() -> Callable[..., Awaitable[None]]:
+        from sentinel.server.application import create_app  # noqa: PLC0415 - slow to import, and 15 MB
+
+        return create_app(monitor)
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await made()(scope, receive, send)
+
+    return application
 
 
 def _client(settings: Settings, **options: Any) -> httpx.AsyncClient:

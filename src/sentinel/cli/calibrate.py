@@ -13,14 +13,10 @@ import typer
 from sentinel.cli._figures import Limit, limit_for, wilson
 from sentinel.cli._files import read_rows
 from sentinel.cli._progress import progress
+from sentinel.cli._tipping import MOVABLE, Tipping
 from sentinel.errors import ConfigError, InputTooLong
-from sentinel.model import ScanThreat
 
 __all__ = ["calibrate"]
-
-_OTHERS = {ScanThreat.PII, ScanThreat.SECRET, ScanThreat.CUSTOM}
-"""Found by their form, with a certainty that has nothing to do with how people write."""
-_THREATS = tuple(threat.value for threat in ScanThreat if threat not in _OTHERS)
 
 
 class _Calibration(msgspec.Struct, kw_only=True):
@@ -61,15 +57,13 @@ def calibrate(
 
 
 def _risks(file: Path) -> tuple[list[float], list[float]]:
-    """Return the risks of the benign texts and of the others."""
-    from sentinel import Scanner  # noqa: PLC0415 - compiles the rules, which --help does not need
-
-    scanner = Scanner()
+    """Return of the benign texts and of the others the highest thresholds at which each is unsafe."""
+    tipping = Tipping()
     risks: tuple[list[float], list[float]] = ([], [])
     rows = [row for row in read_rows(file) if row.label != "ambiguous"]
     for number, row in enumerate(progress(rows, "texts"), 1):
         try:
-            risks[row.label != "benign"].append(scanner.scan(row.text).risk_score)
+            risks[row.label != "benign"].append(tipping.of(row.text))
         except InputTooLong:
             sys.stderr.write(f"sentinel: {file}: text {number} is too long; left out\n")
     return risks
@@ -87,7 +81,7 @@ def _calibration(benign: list[float], attacks: list[float], limit: Limit, fpr: f
         false_positive_rate=flagged / len(benign),
         false_positive_interval=wilson(flagged, len(benign)),
         recall=sum(risk >= limit.value for risk in attacks) / len(attacks) if attacks else None,
-        configure={"thresholds": dict.fromkeys(_THREATS, limit.value)},
+        configure={"thresholds": dict.fromkeys(MOVABLE, limit.value)},
     )
 
 
@@ -102,5 +96,5 @@ def _show(found: _Calibration) -> None:
     if found.recall is not None:
         typer.echo(f"finds {found.recall:.1%} of {found.attacks:,} other texts")
     typer.echo("\nTo use it:\n\n    import sentinel")
-    typer.echo(f"    thresholds = dict.fromkeys({json.dumps(_THREATS)}, {found.threshold})")
+    typer.echo(f"    thresholds = dict.fromkeys({json.dumps(MOVABLE)}, {found.threshold})")
     typer.echo("    sentinel.configure(thresholds=thresholds)")

@@ -16,11 +16,14 @@ from sentinel.cli._figures import Risks, auc, recall_at, wilson
 from sentinel.cli._files import Row, labelled_files, read_rows
 from sentinel.cli._progress import progress
 from sentinel.cli._service import console
+from sentinel.cli._tipping import Tipping
 from sentinel.errors import InputTooLong
 
 __all__ = ["evaluate"]
 
 _BENIGN = "benign"
+_SHIPPED = 0.5
+"""The threshold of every threat, as it comes."""
 _NEITHER = frozenset({"ambiguous", "harmful_request"})
 """Labels of texts that are neither benign nor an attack on a model; they get a row, and no part in the others."""
 
@@ -30,7 +33,9 @@ class _Judged(msgspec.Struct):
     label: str
     lang: str
     risk: float
+    """The highest threshold at which the text is unsafe."""
     flagged: bool
+    """At the shipped threshold."""
 
 
 class _Figures(msgspec.Struct, kw_only=True):
@@ -72,18 +77,16 @@ def evaluate(
 
 
 def _judged(folder: Path, path: Path, limit: int | None) -> Iterator[_Judged]:
-    from sentinel._default import default_scanner  # noqa: PLC0415 - compiles the rules, which --help does not need
-
-    scanner = default_scanner()
+    tipping = Tipping()
     dataset = str(path.relative_to(folder)).removesuffix(".gz").removesuffix(".jsonl")
     rows: list[Row] = list(islice(read_rows(path), limit))
     for number, row in enumerate(progress(rows, dataset), 1):
         try:
-            result = scanner.scan(row.text)
+            risk = tipping.of(row.text)
         except InputTooLong:
             sys.stderr.write(f"sentinel: {path}: text {number} is too long; left out\n")
             continue
-        yield _Judged(dataset, row.label, row.lang or "unknown", result.risk_score, not result.is_safe)
+        yield _Judged(dataset, row.label, row.lang or "unknown", risk, risk >= _SHIPPED)
 
 
 def _all_figures(judged: list[_Judged]) -> Iterator[_Figures]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
@@ -26,14 +26,17 @@ from rich.table import Table
 from sentinel.cli._service import DataDir, ask, console, fail, on_service
 from sentinel.errors import ConfigError
 from sentinel.ingest import apache, jsonlog, nginx, sshd
-from sentinel.ingest.events import encode
+from sentinel.ingest.events import checked, encode
 from sentinel.ingest.files import Tail, bounded, file_lines, oldest_first
 from sentinel.ingest.lines import LineReader
 from sentinel.ingest.syslog import first_year
 from sentinel.model import Event
 from sentinel.settings import parse_duration
 
-__all__ = ["ingest"]
+if TYPE_CHECKING:  # the server extra, and slow to import
+    from sentinel.app import Monitor
+
+__all__ = ["Format", "ingest", "reader_for"]
 
 _PART = 2_000  # events in one request
 _PATIENCE_SECONDS = 300.0  # how long "no room" and "overloaded" are waited out
@@ -57,6 +60,9 @@ class _Order(msgspec.Struct, frozen=True):
     act: bool
     lateness: float | None
     own_rules: bool
+    replay: bool
+    final: bool
+    """Nothing will follow: the end closes every window."""
 
 
 def ingest(  # noqa: PLR0917 - typer makes an option of each
@@ -69,6 +75,16 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     year: Annotated[int | None, typer.Option(help="Year of the first line, where the log has none.")] = None,
     lateness: Annotated[
         str | None, typer.Option(help="Lines older than the newest before them by more are late; default none is.")
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Events say themselves when they were `received_at`: judge lateness by it.")
+    ] = False,
+    final: Annotated[
+        bool | None,
+        typer.Option(
+            "--final/--no-final",
+            help="Nothing follows: judge every open window at the end. Default for files; not for - and --follow.",
+        ),
     ] = None,
     logsource: Annotated[
         str | None, typer.Option(help="What foreign JSON is, for the rules: product=aws,service=cloudtrail.")
@@ -87,10 +103,29 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
 
     Example: sentinel ingest /var/log/auth.log* --format sshd --act
     """
-    zone, started = _zone(tz), time.monotonic()
-    order = _Order(act or follow, _lateness(lateness), own_rules=bool(rules))
+    started = time.monotonic()
     paths = _paths(files, follow=follow)
-    source = _source(logsource, log_format)
+    order = _Order(
+        act=act or follow,
+        lateness=_lateness(lateness),
+        own_rules=bool(rules),
+        replay=_replay(replay, log_format),
+        final=_final(final, follow=follow, files=bool(paths)),
+    )
+    reader = reader_for(log_format, paths, tz=tz, year=year, logsource=logsource, time_field=time_field)
+    flags: dict[str, object] = {"data_dir": data_dir, "rules_dir": rules}
+    if follow:
+        result = on_service(lambda client, inside: _follow(client, inside, reader, paths[0], order), flags)
+    else:
+        result = on_service(lambda client, inside: _take(client, inside, reader, _lines(paths), order), flags)
+    _tell(_summary(reader, result, started), reader, as_json=as_json, act=order.act)
+
+
+def reader_for(
+    log_format: Format, paths: list[Path], *, tz: str, year: int | None, logsource: str | None, time_field: str
+) -> LineReader:
+    """Return what turns the lines of these files into events, as the command line describes them."""
+    zone, source = _zone(tz), _source(logsource, log_format)
     if log_format is Format.SSHD and year is None and paths:
         year = first_year(_lines(paths), tz=zone, now=datetime.now(UTC))
     readers: dict[Format, Callable[[], LineReader]] = {
@@ -99,13 +134,7 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
         Format.APACHE: apache.Reader,
         Format.JSON: lambda: jsonlog.Reader(logsource=source, time_field=time_field, tz=zone),
     }
-    reader = readers[log_format]()
-    flags: dict[str, object] = {"data_dir": data_dir, "rules_dir": rules}
-    if follow:
-        result = on_service(lambda client, running: _follow(client, running, reader, paths[0], order), flags)
-    else:
-        result = on_service(lambda client, running: _take(client, running, reader, _lines(paths), order), flags)
-    _tell(_summary(reader, result, started), reader, as_json=as_json, act=order.act)
+    return readers[log_format]()
 
 
 def _summary(reader: LineReader, result: dict[str, Any], started: float) -> dict[str, Any]:
@@ -174,6 +203,18 @@ def _zone(name: str) -> ZoneInfo:
         raise ConfigError("no such time zone; write it like Europe/Berlin or UTC", where="--tz") from err
 
 
+def _replay(asked: bool, log_format: Format) -> bool:
+    if asked and log_format is not Format.JSON:
+        raise ConfigError("only JSON can say when it was received", where="--replay")
+    return asked
+
+
+def _final(asked: bool | None, *, follow: bool, files: bool) -> bool:
+    if asked and follow:
+        raise ConfigError("what is followed has no end", where="--final")
+    return (files and not follow) if asked is None else asked
+
+
 def _lateness(text: str | None) -> float | None:
     try:
         return None if text is None else parse_duration(text)
@@ -188,11 +229,90 @@ class _Forgotten(Exception):
     """The service does not know the import any more: it was started anew."""
 
 
+class _Later(Exception):
+    """There is no room now; the same part will be taken later."""
+
+    def __init__(self, detail: str, seconds: float) -> None:
+        super().__init__(detail)
+        self.seconds = seconds
+
+
+class _Imports(Protocol):
+    """Takes logs, part by part."""
+
+    async def begin(self, order: _Order) -> str:
+        """Return the id of a new import."""
+
+    async def take(self, import_id: str, part: list[Event]) -> Any:
+        """Return what became of a part; `_Later` when there is no room for it."""
+
+    async def finish(self, import_id: str) -> dict[str, Any]:
+        """Return what the import led to."""
+
+
+def _imports(client: httpx.AsyncClient, inside: Monitor | None) -> _Imports:
+    return _Sent(client) if inside is None else _HandedOver(inside)
+
+
+class _Sent:
+    """Imports of the service that runs."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def begin(self, order: _Order) -> str:
+        asked = {"act": order.act, "lateness_seconds": order.lateness, "replay": order.replay, "final": order.final}
+        return str((await ask(self._client, "POST", "/imports", json=asked))["import_id"])
+
+    async def take(self, import_id: str, part: list[Event]) -> Any:
+        answer = await self._client.post(
+            f"/api/v1/security/imports/{import_id}/events",
+            content=b"\n".join(map(encode, part)),
+            headers={"Content-Type": "application/x-ndjson"},
+        )
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            raise _Forgotten
+        if answer.status_code in {429, 503}:
+            raise _Later(answer.json()["detail"], float(answer.headers.get("Retry-After", "1")))
+        if answer.is_error:
+            fail(answer.json()["detail"], 1)
+        return answer.json()
+
+    async def finish(self, import_id: str) -> dict[str, Any]:
+        result: dict[str, Any] = await ask(self._client, "POST", f"/imports/{import_id}/finish")
+        return result
+
+
+class _HandedOver:
+    """Imports of the monitor in this process, which needs no JSON in between."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        from sentinel.server.imports import ImportOrder, Imports  # noqa: PLC0415 - the server extra
+        from sentinel.server.problems import Problem  # noqa: PLC0415
+        from sentinel.storage import StoreUnable  # noqa: PLC0415
+
+        self._imports, self._order, self._problem, self._unable = Imports(monitor), ImportOrder, Problem, StoreUnable
+
+    async def begin(self, order: _Order) -> str:
+        return self._imports.begin(
+            self._order(act=order.act, lateness_seconds=order.lateness, replay=order.replay, final=order.final)
+        )
+
+    async def take(self, import_id: str, part: list[Event]) -> Any:
+        try:
+            return await self._imports.take_parsed(import_id, checked(part))
+        except (self._problem, self._unable) as err:
+            raise _Later(str(err), 1) from None
+
+    async def finish(self, import_id: str) -> dict[str, Any]:
+        return await self._imports.finish(import_id)
+
+
 async def _take(
-    client: httpx.AsyncClient, running: bool, reader: LineReader, lines: Iterable[str], order: _Order
+    client: httpx.AsyncClient, inside: Monitor | None, reader: LineReader, lines: Iterable[str], order: _Order
 ) -> dict[str, Any]:
     """Send a whole log as one import."""
-    await _prepare(client, running, order)
+    await _prepare(client, inside, order)
     with _progress() as progress:
         task = progress.add_task("reading", total=None)
 
@@ -200,25 +320,26 @@ async def _take(
             progress.update(task, description=f"{reader.lines:,} lines, {events:,} events")
 
         try:
-            return await _import(client, _parts(reader.read(lines)), order, told)
+            return await _import(_imports(client, inside), _parts(reader.read(lines)), order, told)
         except _Forgotten:
             fail("the service was started anew (send the log again: nothing is taken twice)", 1)
 
 
 async def _follow(
-    client: httpx.AsyncClient, running: bool, reader: LineReader, path: Path, order: _Order
+    client: httpx.AsyncClient, inside: Monitor | None, reader: LineReader, path: Path, order: _Order
 ) -> dict[str, Any]:
     """Send a log as it grows, each part as an import of its own, until SIGINT or SIGTERM."""
-    await _prepare(client, running, order)
+    await _prepare(client, inside, order)
+    imports = _imports(client, inside)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    total: dict[str, Any] = {"events": 0, "rejected": 0, "duplicates": 0}
+    total: dict[str, Any] = {"events": 0, "rejected": 0, "duplicates": 0, "dead_letters": 0}
     rows: dict[str, dict[str, Any]] = {"signals": {}, "anomalies": {}, "decisions": {}}
     with closing(Tail(path)) as tail:
         while not stop.is_set():
             for part in _parts(reader.read(tail.lines())):
-                result = await _until_taken(client, part, order)
+                result = await _until_taken(imports, part, order)
                 for name in total:
                     total[name] += result[name]
                 for name, known in rows.items():
@@ -236,11 +357,11 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def _until_taken(client: httpx.AsyncClient, part: list[Event], order: _Order) -> dict[str, Any]:
+async def _until_taken(imports: _Imports, part: list[Event], order: _Order) -> dict[str, Any]:
     """Send a part, again for as long as the service is away; nothing is taken twice."""
     while True:
         try:
-            return await _import(client, [part], order, lambda _: None)
+            return await _import(imports, [part], order, lambda _: None)
         except (httpx.TransportError, _Forgotten):
             sys.stderr.write("sentinel: the service is away; trying again\n")
             await asyncio.sleep(_AWAY_SECONDS)
@@ -253,27 +374,29 @@ def _announce(rows: Iterable[dict[str, Any]]) -> None:
         sys.stderr.write(f"{row.get('last') or row.get('at')} {row.get('severity', 'decision')}: {what}: {on}\n")
 
 
-async def _prepare(client: httpx.AsyncClient, running: bool, order: _Order) -> None:
-    if running and order.own_rules:
+async def _prepare(client: httpx.AsyncClient, inside: Monitor | None, order: _Order) -> None:
+    if inside is not None:
+        refused = msgspec.to_builtins(inside.rules.refused)
+    elif order.own_rules:
         raise ConfigError("the running service has its own rules; stop it, or start it with these", where="--rules")
-    for row in (await ask(client, "GET", "/rules"))["refused"]:
+    else:
+        refused = (await ask(client, "GET", "/rules"))["refused"]
+    for row in refused:
         sys.stderr.write(f"sentinel: rule refused: {row['file']}:{row['line']}: {row['reason']}\n")
 
 
 async def _import(
-    client: httpx.AsyncClient, parts: Iterable[list[Event]], order: _Order, told: Callable[[int], None]
+    imports: _Imports, parts: Iterable[list[Event]], order: _Order, told: Callable[[int], None]
 ) -> dict[str, Any]:
-    begun = await ask(client, "POST", "/imports", json={"act": order.act, "lateness_seconds": order.lateness})
-    path = f"/imports/{begun['import_id']}"
+    import_id = await imports.begin(order)
     counts = {"events": 0, "rejected": 0, "duplicates": 0}
     for part in parts:
-        receipt = await _patiently(client, f"{path}/events", b"\n".join(map(encode, part)))
+        receipt = await _patiently(imports, import_id, part)
         counts["events"] += receipt["accepted"]
         counts["duplicates"] += receipt["duplicates"]
         counts["rejected"] += len(receipt["rejected"])
         told(counts["events"])
-    result: dict[str, Any] = await ask(client, "POST", f"{path}/finish")
-    return counts | result
+    return counts | await imports.finish(import_id)
 
 
 def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
@@ -282,21 +405,17 @@ def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
         yield part
 
 
-async def _patiently(client: httpx.AsyncClient, path: str, body: bytes) -> Any:
-    """Send one part; where the service says "later", wait as long as it asks and send the same part again."""
+async def _patiently(imports: _Imports, import_id: str, part: list[Event]) -> Any:
+    """Hand over one part; where it is told "later", wait as long as is asked and hand over the same part again."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        answer = await client.post(
-            f"/api/v1/security{path}", content=body, headers={"Content-Type": "application/x-ndjson"}
-        )
-        if answer.is_success:
-            return answer.json()
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            raise _Forgotten
-        if answer.status_code not in {429, 503} or time.monotonic() > deadline:
-            fail(f"{answer.json()['detail']} (the log may be sent again: nothing is taken twice)", 1)
-        sys.stderr.write(f"sentinel: {answer.json()['detail']}; trying again\n")
-        await asyncio.sleep(float(answer.headers.get("Retry-After", "1")))
+        try:
+            return await imports.take(import_id, part)
+        except _Later as later:
+            if time.monotonic() > deadline:
+                fail(f"{later} (the log may be sent again: nothing is taken twice)", 1)
+            sys.stderr.write(f"sentinel: {later}; trying again\n")
+            await asyncio.sleep(later.seconds)
 
 
 # --- for people
@@ -313,6 +432,8 @@ def _show(summary: dict[str, Any], *, act: bool) -> None:
         f"{summary['lines']:,} lines, {summary['events']:,} new events, {summary['duplicates']:,} known before, "
         f"{summary['rejected']:,} rejected, {summary['unknown_lines']:,} lines not understood; {summary['seconds']} s"
     )
+    if summary["dead_letters"]:
+        out.print(f"{summary['dead_letters']:,} events broke a rule and are kept as dead letters; the log names it")
     signals = Table("subject", "severity", "threat", "rule", "first", "last", "events", title="Signals")
     for row in summary["signals"]:
         times = (row["first"], row["last"], str(row["count"]))

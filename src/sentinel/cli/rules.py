@@ -9,15 +9,18 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, NamedTuple, cast
 
+import httpx
 import msgspec
 import typer
 from rich.table import Table
 
-from sentinel.cli._service import console
+from sentinel.cli._service import DataDir, ask, console, fail, on_service
+from sentinel.cli.backtest import backtest_rules
 from sentinel.detection import RuleSet, parse_rules, shipped_rules
 from sentinel.detection.examples import failures
 from sentinel.detection.explain import explain
 from sentinel.errors import ConfigError
+from sentinel.rulefolder import read_documents, read_rules
 
 __all__ = ["app"]
 
@@ -41,7 +44,7 @@ def lint(path: Place = "default", as_json: Json = False) -> None:
 
     Example: sentinel rules lint my-rules
     """
-    documents = _documents(path)
+    documents = read_documents(path)
     rules = parse_rules(documents)
     refused = [{"file": r.file, "line": r.line, "rule": r.rule, "reason": r.reason} for r in rules.refused]
     if as_json:
@@ -128,24 +131,33 @@ def explain_rule(rule: Annotated[str, typer.Argument(help="Its id, name or title
         typer.echo(f"{each.title} ({each.id})\n{explain(each)}")
 
 
+app.command("backtest")(backtest_rules)
+
+
+@app.command("reload")
+def reload_rules(data_dir: DataDir = None) -> None:
+    """
+    Make the running service read its rule files now. Exit code 1: it keeps the rules it has, and says why.
+
+    It looks at them every second by itself, and on SIGHUP.
+
+    Example: sentinel rules reload
+    """
+
+    async def order(client: httpx.AsyncClient, inside: object) -> str:
+        if inside is not None:
+            fail("no service runs on this folder; rules are read when it starts", 4)
+        answer = await ask(client, "POST", "/rules/reload")
+        return str(answer["message"])
+
+    typer.echo(on_service(order, {"data_dir": data_dir}))
+
+
 def _rules(path: str) -> RuleSet:
-    rules = parse_rules(_documents(path))
+    rules = read_rules([path])
     for refusal in rules.refused:
         typer.echo(f"sentinel: rule refused: {refusal.file}:{refusal.line}: {refusal.reason}", err=True)
     return rules
-
-
-def _documents(path: str) -> list[tuple[str, str]]:
-    if path == "default":
-        return shipped_rules()
-    place = Path(path)
-    files = sorted(place.rglob("*.y*ml")) if place.is_dir() else [place]
-    if not files:
-        raise ConfigError("no rule files (*.yml) there", where=path)
-    try:
-        return [(str(file), file.read_text(encoding="utf-8")) for file in files]
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError("can't be read as a text", where=path) from err
 
 
 # --- scanner rules

@@ -52,6 +52,7 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
     ("DELETE", f"{_S}/action/{{action_type}}/{{target:path}}"): _ADMIN,
     ("GET", f"{_S}/audit"): _ADMIN,
     ("GET", f"{_S}/audit/verify"): _ADMIN,
+    ("POST", f"{_S}/prune"): _ADMIN,
     ("GET", f"{_S}/tokens"): _ADMIN,
     ("POST", f"{_S}/tokens"): _ADMIN,
     ("DELETE", f"{_S}/tokens/{{token_id}}"): _ADMIN,

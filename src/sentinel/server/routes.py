@@ -254,6 +254,10 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
             raise Problem("not_found", _why_none(actions, action_type, wanted))
         return _json({"success": True, "message": f"{action_type} on {wanted} has ended"})
 
+    @api.post(f"{_S}/prune")
+    async def prune() -> Response:
+        return _json({"deleted": await monitor.prune()})
+
 
 def _add_tokens(api: FastAPI, monitor: Monitor) -> None:
     @api.get(f"{_S}/tokens")

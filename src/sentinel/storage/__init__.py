@@ -2,6 +2,7 @@
 
 from sentinel.storage.anchor import Notary, verify_file
 from sentinel.storage.sql import Store
+from sentinel.storage.upkeep import backup, restore, schema_version
 from sentinel.storage.values import (
     SYSTEM,
     Accepted,
@@ -32,5 +33,8 @@ __all__ = [
     "StoreUnable",
     "Suppression",
     "Verdict",
+    "backup",
+    "restore",
+    "schema_version",
     "verify_file",
 ]

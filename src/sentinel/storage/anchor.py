@@ -123,13 +123,24 @@ class Notary:
         if fresh >= _SEAL_EVERY_ENTRIES or waited >= _SEAL_EVERY or (fresh and waited >= _SETTLED):
             await self.seal()
 
-    async def seal(self, kind: Kind = Kind.SEAL) -> None:
+    async def seal(self) -> None:
         """Write a checkpoint of the log as it stands; cancelled, it is written all the same."""
-        await asyncio.shield(asyncio.ensure_future(self._seal(kind)))
+        await asyncio.shield(asyncio.ensure_future(self._seal(Kind.SEAL)))
 
-    async def _seal(self, kind: Kind) -> None:
+    async def restored(self) -> None:
+        """Say in the anchor that the log was brought back from a backup and is to be believed as it stands."""
+        self._doubt = None
+        await self._seal(Kind.RESTORED)
+
+    async def pruned(self, size: int) -> None:
+        """Say in the anchor that entries up to `size` go by rule; before they go, so that it is never found out."""
+        root = await self._store.audit_hash(size)
+        assert root is not None, "it is there until it is deleted"
+        await self._seal(Kind.PRUNED, (size, root))
+
+    async def _seal(self, kind: Kind, what: tuple[int, bytes] | None = None) -> None:
         async with self._writing:
-            size, root = self._store.audited
+            size, root = what or self._store.audited
             checkpoint = seal(
                 self._key, origin=self._origin, size=size, root=root, time=self._clock(), before=self._last, kind=kind
             )

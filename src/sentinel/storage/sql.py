@@ -141,6 +141,8 @@ class Store:
         self.accepted_seq = 0
         self.processed_seq = 0
         self.change_seq = 0
+        self.change_floor = 0
+        """Who has applied changes only up to below this needs everything: the store was brought back from a backup."""
         self.audited = (0, GENESIS)
         """Sequence and hash of the last audit entry."""
 
@@ -159,7 +161,10 @@ class Store:
         if await store._in_writer(_synchronous) != _SYNCHRONOUS_FULL:
             raise StoreLost("202 means fsynced, but SQLite does not run with synchronous=FULL")
         store.accepted_seq = await store._number(select(func.max(tables.events.c.seq)))
-        store.change_seq = await store._number(select(func.max(tables.actions.c.change_seq)))
+        p = tables.positions.c
+        store.change_floor = await store._number(select(p.value).where(p.name == _FLOOR))
+        changed = await store._number(select(func.max(tables.actions.c.change_seq)))
+        store.change_seq = max(changed, store.change_floor)
         store.processed_seq = await store._number(
             select(tables.positions.c.value).where(tables.positions.c.name == "processed")
         )
@@ -450,6 +455,48 @@ class Store:
         return rows[0].hash if rows else None
 
     @_whole
+    async def restored(self) -> None:
+        """Number changes from far above on, so that no enforcement point takes one of before for one of now."""
+        floor = self.change_seq + _FAR
+
+        def written(connection: Connection) -> None:
+            connection.execute(_UPSERT_POSITION, {"name": _FLOOR, "value": floor})
+
+        await self._write(written, rows=1)
+        self.change_floor = self.change_seq = floor
+
+    async def audit_before(self, at: Micros) -> int:
+        """Return the sequence of the last audit entry before a time that may be pruned; the last one of all stays."""
+        a = tables.audit.c
+        return await self._number(select(func.max(a.seq)).where(a.at < at, a.seq < self.audited[0]))
+
+    async def prune(self, before: Micros, audit_upto: int) -> dict[str, int]:
+        """
+        Delete what is older than a time, but nothing that is not judged yet or still in force.
+
+        Args:
+            before: Of events, signals, incidents and ended actions.
+            audit_upto: Sequence of the last audit entry to go.
+
+        Returns:
+            Rows deleted, by table.
+        """
+        places = {"before": before, "judged": self.processed_seq, "upto": audit_upto}
+        deleted = {}
+        for name, statement in _PRUNE.items():
+            deleted[name] = await self._prune(statement, places)
+        return deleted
+
+    async def _prune(self, statement: str, places: dict[str, int]) -> int:
+        """Delete in small transactions, so that events go on being accepted between them."""
+        rows = 0
+        while True:
+            gone = await self._write(lambda connection: connection.execute(text(statement), places).rowcount, rows=0)
+            rows += gone
+            if gone < _PRUNED_AT_ONCE:
+                return rows
+
+    @_whole
     async def probe(self) -> None:
         """Write one row durably: raises as `accept` does, and clears `trouble` when there is room again."""
         await self._write(lambda connection: connection.execute(_PROBE), rows=1)
@@ -491,11 +538,13 @@ class Store:
         self._commits_since_checkpoint += 1
         if self._rows_since_checkpoint < _CHECKPOINT_ROWS and self._commits_since_checkpoint < _CHECKPOINT_COMMITS:
             return
-        self._rows_since_checkpoint = self._commits_since_checkpoint = 0
-        with contextlib.suppress(
-            StoreUnable
-        ):  # what was committed is safe in the log; `trouble` says it, and it is tried again
-            await self._judged(partial(_checkpoint, "PASSIVE"))
+        whole = False
+        with contextlib.suppress(StoreUnable):  # what was committed is safe in the log; `trouble` says it
+            whole = await self._judged(partial(_checkpoint, "PASSIVE"))
+        # Somebody who reads keeps a part of the log from being moved, and the rest of it from being used again: soon
+        # they have read, so it is tried again soon.
+        self._rows_since_checkpoint = 0 if whole else _CHECKPOINT_ROWS * 9 // 10
+        self._commits_since_checkpoint = 0 if whole else _CHECKPOINT_COMMITS * 9 // 10
 
     async def _all(self, query: Select[Any], values: dict[str, Any] | None = None) -> Sequence[Row[Any]]:
         def rows() -> Sequence[Row[Any]]:
@@ -521,9 +570,11 @@ def _synchronous(writer: Connection) -> int:
     return mode
 
 
-def _checkpoint(mode: str, writer: Connection) -> None:
-    writer.execute(text(f"PRAGMA wal_checkpoint({mode})"))
+def _checkpoint(mode: str, writer: Connection) -> bool:
+    """Move the log into the database file; returns whether that could be done with all of it."""
+    _, frames, moved = writer.execute(text(f"PRAGMA wal_checkpoint({mode})")).one()
     writer.rollback()
+    return bool(frames == moved)
 
 
 def _insert_new(
@@ -758,6 +809,28 @@ def _users_behind() -> Select[Any]:
     )
     return select(func.count()).select_from(found.subquery())
 
+
+_FLOOR = "change_floor"
+_FAR = 1_000_000_000
+_PRUNED_AT_ONCE = 5_000
+
+
+def _prune_statements() -> dict[str, str]:
+    """Return by table the statement that deletes some of what is over."""
+    over = {
+        "events": "at < :before AND seq <= :judged",
+        "signals": "last < :before",
+        "incidents": "last < :before",
+        "security_actions": "created_at < :before AND (status != 'active' OR NOT effective)",
+        "audit_trail": "seq <= :upto",
+    }
+    return {
+        name: f"DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} WHERE {which} LIMIT {_PRUNED_AT_ONCE})"  # noqa: S608 - our own names
+        for name, which in over.items()
+    }
+
+
+_PRUNE = _prune_statements()
 
 # Made once: building a statement takes longer than running it.
 _AUTOMATIC_BLOCKS = _automatic_blocks()

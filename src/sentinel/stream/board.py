@@ -76,7 +76,7 @@ class Board:
         greeted = node is None or self._note(node, since)
         if greeted and since == self._store.change_seq and not self._closed:
             await self._wait(wait)
-        if since == 0 or since > self._store.change_seq:
+        if since == 0 or not self._store.change_floor <= since <= self._store.change_seq:
             seq = self._store.change_seq
             return Changes(seq, True, [shown(a) for a in await self._store.actions_in_force(self._clock())])
         items = await self._store.actions_since(since)

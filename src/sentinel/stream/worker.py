@@ -201,7 +201,7 @@ class Worker:
         self._observe(batch)
         async with self._moved:
             self._moved.notify_all()
-        self._forget_when_due(batch)
+        await self._forget_when_due(batch)
         await asyncio.sleep(0)
 
     async def _warm(self, events: Sequence[StoredEvent], upto: int) -> None:
@@ -329,16 +329,21 @@ class Worker:
             self._live = True
             self._metrics.decision_seconds.observe(max(0.0, (now - live[0].received_at) / 1_000_000))
 
-    def _forget_when_due(self, batch: Sequence[StoredEvent]) -> None:
+    async def _forget_when_due(self, batch: Sequence[StoredEvent]) -> None:
         """Drop windows that no live event can touch any more. What is needed again comes back from the store."""
         now = self._clock()
         if self._engine.retained > _RETAINED_LIMIT:
-            self._engine.forget(self._engine.needs(batch))
+            await self._forget(self._engine.needs(batch))
         elif not self.followed and now - self._forgot_at > _FORGET_EVERY:
             self._forgot_at = now
             horizon = now - self._lateness - self._engine.reach
             if horizon > self._engine.warm_from:
-                self._engine.forget(horizon)
+                await self._forget(horizon)
+
+    async def _forget(self, before: Micros) -> None:
+        """Let go of old windows, and let others have the loop in between."""
+        for _ in self._engine.forgetting(before):
+            await asyncio.sleep(0)
 
     # --- what people order and what time ends
 
