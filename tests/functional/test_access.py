@@ -302,3 +302,14 @@ def test_a_locked_database_is_told_and_over_when_it_is_over(api: Api) -> None:
     other.close()
     assert api.ask("POST", f"{S}/events", "ingest", content=body, headers=headers).status_code == 202
     assert api.ask("GET", "/readyz", None).status_code == 200
+
+
+def test_the_description_covers_every_route_and_says_who_may(api: Api) -> None:
+    """A client generated from the document can call everything, and knows each refusal."""
+    document = api.ask("GET", "/api/v1/openapi.json", "viewer").json()
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    spelled = {(method, re.sub(r":path\}", "}", path)) for method, path in ACCESS}
+    assert described == spelled - {("GET", "/api/v1/openapi.json")}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert "application/problem+json" in operation["responses"]["401"]["content"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.requests import Request
@@ -13,6 +15,7 @@ from sentinel.server.authorize import Authorize
 from sentinel.server.gates import Gates
 from sentinel.server.hot import Hot
 from sentinel.server.imports import Imports
+from sentinel.server.openapi import describe
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
 from sentinel.server.routes import build_routes
 from sentinel.server.webhook import Webhook
@@ -35,6 +38,7 @@ def create_app(monitor: Monitor) -> Authorize:
         redirect_slashes=False,
     )
     build_routes(api, monitor, Imports(monitor))
+    api.openapi = partial(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     api.add_exception_handler(Problem, _render)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http)

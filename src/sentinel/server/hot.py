@@ -37,7 +37,7 @@ from sentinel.server.authorize import token_of
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
 from sentinel.stream import Overloaded, Receipt, Source
 
-__all__ = ["Hot", "parse_events", "read_body", "receipt_body", "sent_events"]
+__all__ = ["Hot", "ScanRequest", "parse_events", "read_body", "receipt_body", "sent_events"]
 
 _MAX_BODY = 10 * 1024 * 1024
 _INLINE_BYTES = 10_000
@@ -157,7 +157,7 @@ class _Context(msgspec.Struct, forbid_unknown_fields=True):
     tool_calls: list[Any] = []
 
 
-class _ScanRequest(msgspec.Struct, forbid_unknown_fields=True):
+class ScanRequest(msgspec.Struct, forbid_unknown_fields=True):
     """What POST /api/v1/scan takes, for each text."""
 
     prompt: str
@@ -191,7 +191,7 @@ class _Answer(msgspec.Struct):
         return fields | {"scan_id": self.event.event_id, "event_stored": self.stored}
 
 
-_decode_scan = msgspec.json.Decoder(_ScanRequest).decode
+_decode_scan = msgspec.json.Decoder(ScanRequest).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -284,7 +284,7 @@ class Hot:
         )
         return _Answer(result, self._scan_event(request, address, result))
 
-    async def _scanned(self, request: _ScanRequest, context: AnalysisContext | None, size: int) -> ScanResult:
+    async def _scanned(self, request: ScanRequest, context: AnalysisContext | None, size: int) -> ScanResult:
         scan = partial(
             self._monitor.scanner.scan,
             request.prompt,
@@ -294,7 +294,7 @@ class Hot:
         )
         return scan() if size <= _INLINE_BYTES else await asyncio.to_thread(scan)
 
-    def _scan_event(self, request: _ScanRequest, address: str | None, result: ScanResult) -> Event:
+    def _scan_event(self, request: ScanRequest, address: str | None, result: ScanResult) -> Event:
         return Event(
             event_id=new_id(),
             event_type=EventType.SCAN,
@@ -337,7 +337,7 @@ def _elements(body: bytes) -> list[bytes]:
         raise Problem("malformed", "the body is not a list in JSON and UTF-8") from None
 
 
-def _scan_request(raw: bytes) -> _ScanRequest:
+def _scan_request(raw: bytes) -> ScanRequest:
     try:
         return _decode_scan(raw)
     except msgspec.ValidationError as err:
@@ -346,7 +346,7 @@ def _scan_request(raw: bytes) -> _ScanRequest:
         raise Problem("malformed", "the text is not an object in JSON and UTF-8") from None
 
 
-def _context(request: _ScanRequest) -> AnalysisContext | None:
+def _context(request: ScanRequest) -> AnalysisContext | None:
     if request.context is None:
         return None
     try:
