@@ -136,3 +136,24 @@ def test_an_incident_tells_its_story(api: Api) -> None:
     story = api.get(f"/incidents/{incident['id']}", "viewer")
     assert [row["what"] for row in story["timeline"]] == ["signal", "ip_block"]
     assert story["signals"][0]["subject"] == story["actions"][0]["target"] == "203.0.113.9"
+
+
+def test_the_summary_counts_the_last_hour(api: Api) -> None:
+    """The figures that a person looks at first; addresses are for analysts only."""
+    api.send([api.failed_login("203.0.113.9", details={"success": False, "failure_reason": "bad_password"})] * 2)
+    api.send([api.failed_login(f"203.0.113.{n % 2}", seconds=n) for n in range(5)])
+    access = {"table_name": "t", "access_type": "select", "row_count": 1}
+    for user, sensitive in (("ann", True), ("ann", False), ("bob", True)):
+        api.send([api.failed_login(event_type="data_access", user_id=user, details=access | {"sensitive": sensitive})])
+    api.send([api.failed_login(event_type="security_violation", severity="high", details={"violation_type": "breach"})])
+    told = api.get("/summary", "analyst")
+    assert told["violations_last_hour"] == {"low": 0, "medium": 0, "high": 1, "critical": 0}
+    assert told["data_access_last_hour"] == {"total_accesses": 3, "sensitive_accesses": 2, "unique_users": 2}
+    assert told["top_sources"] == [
+        {"ip_address": "203.0.113.0", "failures": 3, "reasons": ["other"]},
+        {"ip_address": "203.0.113.1", "failures": 2, "reasons": ["other"]},
+        {"ip_address": "203.0.113.9", "failures": 2, "reasons": ["bad_password"]},
+    ]
+    assert "top_sources" not in api.get("/summary", "viewer")
+    api.now += 3_601 * 1_000_000
+    assert api.get("/summary")["data_access_last_hour"]["total_accesses"] == 0

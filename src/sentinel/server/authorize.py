@@ -32,6 +32,7 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", "/api/v1/scan"): _INGEST,
     ("POST", f"{_S}/events"): _INGEST,
     ("POST", f"{_S}/alerts/webhook"): _INGEST,
+    ("GET", f"{_S}/summary"): _VIEWER,
     ("GET", f"{_S}/events"): _VIEWER,
     ("GET", f"{_S}/signals"): _VIEWER,
     ("GET", f"{_S}/incidents"): _VIEWER,

@@ -12,7 +12,7 @@ import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from sentinel.access import Token
+from sentinel.access import Token, includes
 from sentinel.app import Monitor
 from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severity, iso, micros_of_iso
 from sentinel.response import Target, normalise, parse_target, refusal
@@ -81,6 +81,7 @@ def _json(content: object, status: int = 200) -> Response:
 def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     """Add every route to the application."""
     _add_health(api, monitor)
+    _add_summary(api, monitor)
     _add_lists(api, monitor)
     _add_actions(api, monitor)
     _add_orders(api, monitor)
@@ -115,6 +116,26 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
     async def metrics(request: Request) -> Response:
         body, content_type = monitor.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, media_type=content_type)
+
+
+def _add_summary(api: FastAPI, monitor: Monitor) -> None:
+    @api.get(f"{_S}/summary")
+    async def summary(request: Request) -> Response:
+        now = monitor.clock()
+        found = await monitor.store.summary(now - _HOUR)
+        body: dict[str, object] = {
+            "timestamp": iso(now),
+            "violations_last_hour": {s.value: found.violations.get(s.value, 0) for s in Severity if s.rank},
+            "data_access_last_hour": {
+                "total_accesses": found.accesses,
+                "sensitive_accesses": found.sensitive_accesses,
+                "unique_users": found.users,
+            },
+            "active_blocks": len(monitor.board.snapshot),
+        }
+        if includes(token_of(request.scope).role, {Role.ANALYST}):
+            body["top_sources"] = msgspec.to_builtins(found.sources)
+        return _json(body)
 
 
 def _add_lists(api: FastAPI, monitor: Monitor) -> None:

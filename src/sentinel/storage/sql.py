@@ -88,7 +88,9 @@ from sentinel.storage.values import (
     StoreFull,
     StoreLost,
     StoreUnable,
+    Summary,
     Suppression,
+    TopSource,
     Verdict,
 )
 
@@ -259,6 +261,28 @@ class Store:
             if value is not None:
                 query = query.where(e[name] == value)
         return [_stored(row) for row in await self._all(query)]
+
+    async def summary(self, since: Micros) -> Summary:
+        """Return what happened since a time, in figures."""
+
+        def read() -> Summary:
+            with self._engine.connect() as connection:
+                rows = {
+                    name: connection.execute(text(query), {"since": since}).all() for name, query in _SUMMARY.items()
+                }
+            [access] = rows["data_access"]
+            return Summary(
+                violations={row.severity: row[1] for row in rows["violations"]},
+                accesses=access[0],
+                sensitive_accesses=access[1],
+                users=access[2],
+                sources=[
+                    TopSource(address, failures, sorted(reasons.split(",")))
+                    for address, failures, reasons in rows["sources"]
+                ],
+            )
+
+        return await asyncio.get_running_loop().run_in_executor(self._reading, read)
 
     async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
         """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
@@ -809,6 +833,22 @@ def _users_behind() -> Select[Any]:
     )
     return select(func.count()).select_from(found.subquery())
 
+
+# An event's details are in its body, as JSON. An hour of events is read, by the index over time.
+_SUMMARY = {
+    "violations": """
+        SELECT severity, count(*) FROM events
+        WHERE at >= :since AND event_type IN ('security_violation', 'threat_detection') GROUP BY severity""",
+    "data_access": """
+        SELECT count(*), coalesce(sum(json_extract(CAST(body AS TEXT), '$.details.sensitive') = 1), 0),
+               count(DISTINCT user_id)
+        FROM events WHERE at >= :since AND event_type = 'data_access'""",
+    "sources": """
+        SELECT ip_address, count(*) AS failures,
+               group_concat(DISTINCT coalesce(json_extract(CAST(body AS TEXT), '$.details.failure_reason'), 'other'))
+        FROM events WHERE at >= :since AND success = 0 AND ip_address IS NOT NULL
+        GROUP BY ip_address ORDER BY failures DESC, ip_address LIMIT 10""",
+}
 
 _FLOOR = "change_floor"
 _FAR = 1_000_000_000

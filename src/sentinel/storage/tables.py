@@ -127,6 +127,7 @@ actions = Table(
     Index("actions_change", "change_seq"),
     Index("actions_target", "target", "action_type"),
     Index("actions_status", "status", "expiration"),
+    Index("actions_signal", "signal_id"),
     # What a rule of the policy did in the last minute: asked before every automatic action (the blast radius).
     Index("actions_rule_created", "rule", "created_at"),
     Index("actions_rule_decided", "rule", "decided_at"),

@@ -34,7 +34,9 @@ __all__ = [
     "StoreFull",
     "StoreLost",
     "StoreUnable",
+    "Summary",
     "Suppression",
+    "TopSource",
     "Verdict",
 ]
 
@@ -134,6 +136,28 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     target: str
     details: dict[str, Any] = {}
+
+
+class TopSource(msgspec.Struct, frozen=True):
+    """An address from which logins fail."""
+
+    ip_address: str
+    failures: int
+    reasons: list[str]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in a time, in figures."""
+
+    violations: dict[str, int]
+    """By severity."""
+    accesses: int
+    """To data."""
+    sensitive_accesses: int
+    users: int
+    """Distinct ones who accessed data."""
+    sources: list[TopSource]
+    """The ten with the most failed logins."""
 
 
 class Verdict(enum.StrEnum):
