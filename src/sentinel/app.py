@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import cached_property
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -25,13 +25,14 @@ from sentinel.datafolder import lock, own_secret, write_secret
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
+from sentinel.notify import Plan, default_plan, parse_plan
 from sentinel.observability import Metrics, open_log
 from sentinel.response import GuardRails, Network, Policy, default_policy, parse_policy
 from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Notary, Store, StoreUnable
-from sentinel.stream import Board, Intake, People, Responder, Rules, Worker
+from sentinel.stream import Board, Escalation, Intake, People, Responder, Rules, Worker
 
 __all__ = ["Monitor", "guard_rails", "read_policy"]
 
@@ -55,6 +56,7 @@ class Monitor:
         *,
         rules: RuleFiles,
         policy: Policy,
+        plan: Plan,
         held: IO[str],
         clock: Callable[[], Micros],
     ) -> None:
@@ -88,6 +90,7 @@ class Monitor:
             settings.rules_dir, rules, replace=self.worker.replace, metrics=self.metrics, log=self.log
         )
         self.metrics.watch_queue(lambda: self.intake.depth)
+        self.escalation = Escalation(store, self.worker, plan, clock=clock, metrics=self.metrics, log=self.log)
         self.people = People(store, self.worker, self.metrics, clock)
         self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)
         self._held = held
@@ -107,11 +110,12 @@ class Monitor:
         try:
             rules = read_files(settings.rules_dir)
             policy = read_policy(settings.policy_file)
+            plan = _read_plan(settings.escalation_file)
             store = await Store.open(settings.database_path)
         except BaseException:
             held.close()
             raise
-        monitor = cls(settings, store, rules=rules, policy=policy, held=held, clock=clock)
+        monitor = cls(settings, store, rules=rules, policy=policy, plan=plan, held=held, clock=clock)
         await monitor._start()
         return monitor
 
@@ -128,8 +132,12 @@ class Monitor:
         self.intake.start()
         self.rule_files.watch()
         self._chores = [
-            asyncio.create_task(self._check_forever(), name="checks"),
-            asyncio.create_task(self._prune_forever(), name="pruning"),
+            asyncio.create_task(self._or_stop(chore), name=name)
+            for name, chore in (
+                ("checks", self._check_forever()),
+                ("pruning", self._prune_forever()),
+                ("escalation", self.escalation.run_forever()),
+            )
         ]
         self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
 
@@ -159,6 +167,13 @@ class Monitor:
             close()
         self._held.close()
 
+    async def _or_stop(self, chore: Coroutine[object, object, None]) -> None:
+        """Carry out a chore for ever; a store that is lost, or a defect, stops the process: nobody else would tell."""
+        try:
+            await chore
+        except Exception as err:  # noqa: BLE001 - see above
+            self._stop_at_once(err)
+
     async def prune(self) -> dict[str, int]:
         """Delete what is older than the settings say; returns rows by table."""
         now, settings = self.clock(), self.settings
@@ -174,8 +189,6 @@ class Monitor:
                 self.log.info("pruned", **await self.prune())
             except StoreUnable:
                 continue  # tried again tomorrow; health says what is wrong
-            except Exception as err:  # noqa: BLE001 - lost, or unknown
-                self._stop_at_once(err)
 
     def _stop_at_once(self, err: BaseException) -> None:
         """
@@ -224,12 +237,8 @@ class Monitor:
     async def _check_forever(self) -> None:
         """Write a row now and then: so a full disk is noticed on an idle system, and so is its end."""
         while True:
-            try:
+            with contextlib.suppress(StoreUnable):  # health shows it until it is over
                 await self.store.probe()
-            except StoreUnable:
-                pass  # health shows it until it is over
-            except Exception as err:  # noqa: BLE001 - lost, or unknown: without this check nobody would be told
-                self._stop_at_once(err)
             await self.notary.seal_when_due()
             self.rule_files.tell_blind(self.worker.coverage.blind())
             status = str(self.health()["overall_status"])
@@ -315,3 +324,12 @@ def guard_rails(settings: Settings) -> GuardRails:
         own_addresses=own,
         protected_users=frozenset(settings.protected_users),
     )
+
+
+def _read_plan(path: Path | None) -> Plan:
+    if path is None:
+        return default_plan()
+    try:
+        return parse_plan(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as err:
+        raise ConfigError("can't be read as a text", where=str(path)) from err

@@ -38,6 +38,8 @@ class Settings:
     """Folders with Sigma rules; `default` names the shipped ones."""
     policy_file: Path | None = None
     """None = the shipped policy."""
+    escalation_file: Path | None = None
+    """Who is told about an incident, and when; None = everybody on standard error."""
     allow_list: tuple[str, ...] = ()
     """Addresses and networks that are never blocked."""
     protected_users: tuple[str, ...] = ()
@@ -124,6 +126,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": Path,
     "rules_dir": _names,
     "policy_file": Path,
+    "escalation_file": Path,
     "allow_list": _networks,
     "protected_users": lambda value: tuple(unicodedata.normalize("NFC", name) for name in _names(value)),
     "trusted_proxies": _networks,

@@ -2,7 +2,8 @@
 Expands the grammars of `families/` and `twins/` into rows of text, by a seed.
 
 A family is a YAML file of templates by language, `attack:` and `benign:`, with `{slot}` places that its `slots:` (or
-those of `shared.yml`) fill; slots may nest, and `{{` stands for a brace. `shared.yml` also has carriers by kind and
+those of `shared.yml`) fill; slots may nest, and `{{` stands for a brace. A family whose slots are long may say
+`times: 3`, and each of its templates is filled three times as often. `shared.yml` also has carriers by kind and
 language: mails, pages, code, tool results, tickets, each with one place for a `{payload}`; and fillers, what honest
 people write in that place.
 """
@@ -74,7 +75,7 @@ def expand(grammar: Grammar, *, seed: int, per_template: int = 8, carried_share:
     Args:
         grammar: From `read_grammar`.
         seed: Of all choices. A family's rows depend on its own file, the shared one and the seed alone.
-        per_template: At most so many different rows of one template.
+        per_template: At most so many different rows of one template, times the family's `times`.
         carried_share: Of the rows, how many are put into a carrier, attacks and benign ones alike.
 
     Raises:
@@ -82,11 +83,12 @@ def expand(grammar: Grammar, *, seed: int, per_template: int = 8, carried_share:
     """
     for family in grammar.families:
         rng = np.random.default_rng([seed, *family["family"].encode()])
+        most = per_template * int(family.get("times", 1))
         for lang, part in family["languages"].items():
             slots = _slots_of(grammar, part, lang)
             where = f"{family['family']}/{lang}"
             for attack, template in _templates(part):
-                for text in _fillings(template, slots, rng, per_template, where):
+                for text in _fillings(template, slots, rng, most, where):
                     row = Row(text, attack, family["threat"], family["family"], lang, (0, len(text)))
                     yield _carried(row, grammar, slots, rng) if rng.random() < carried_share else row
     yield from _filled_carriers(grammar, np.random.default_rng([seed]), per_template)

@@ -12,9 +12,10 @@ keyed hashes.
 """
 
 from sentinel.monitoring.alerts import AlertManager
-from sentinel.monitoring.channels import AppriseChannel, Channel, ConsoleChannel
 from sentinel.monitoring.dashboard import SecurityDashboard
+from sentinel.monitoring.feedback import FalsePositives
 from sentinel.monitoring.scans import ScanLogger, instrument, scan_logger
+from sentinel.notify import AppriseChannel, Channel, ConsoleChannel
 from sentinel.observability import ScanMetrics
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "AppriseChannel",
     "Channel",
     "ConsoleChannel",
+    "FalsePositives",
     "ScanLogger",
     "ScanMetrics",
     "SecurityDashboard",

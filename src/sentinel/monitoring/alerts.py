@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from sentinel.errors import ConfigError
 from sentinel.model import ScanResult
-from sentinel.monitoring.channels import Channel, ConsoleChannel
+from sentinel.notify import Channel, ConsoleChannel
 
 __all__ = ["AlertManager"]
 

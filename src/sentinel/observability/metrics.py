@@ -231,6 +231,12 @@ class Metrics:
             buckets=_REACTION,
             registry=registry,
         )
+        self.escalations = Counter(
+            "sentinel_escalations",
+            "Levels of people told about an incident, and those who could not be.",
+            ["level", "result"],
+            registry=registry,
+        )
         self.precision = Gauge(
             "security_detection_precision",
             "Share of the actions and incidents that people have judged in 30 days which they called right.",

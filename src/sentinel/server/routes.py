@@ -353,6 +353,7 @@ def _ordered(order: ManualAction, monitor: Monitor, token: Token) -> Action:
         expiration=None if hours is None else now + round(hours * _HOUR),
         auto=False,
         created_by=token.id,
+        incident_id=aim.name if aim.scope is Scope.INCIDENT else None,
     )
 
 

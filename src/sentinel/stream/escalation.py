@@ -1,0 +1,112 @@
+"""
+Waking people: an escalation in force is told to one level after the other until somebody acknowledges the incident.
+
+Which levels have been told is in the action itself (`evidence.level`), so a restart goes on where it was. Telling comes
+before writing that it was told: a crash in between tells twice, with the same incident id, rather than never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from sentinel.model import ActionType, Micros, iso
+from sentinel.notify import Channel, Level, Plan
+from sentinel.observability import Log, Metrics
+from sentinel.storage import SYSTEM, Action, Store, StoreUnable
+from sentinel.stream.worker import Worker
+
+__all__ = ["Escalation"]
+
+_LOOK_SECONDS = 2.0
+_CHANNEL_SECONDS = 20.0
+
+
+class Escalation:
+    """Follows the escalations in force; `run_forever` is its task."""
+
+    def __init__(
+        self, store: Store, worker: Worker, plan: Plan, *, clock: Callable[[], Micros], metrics: Metrics, log: Log
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._plan = plan
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+
+    async def run_forever(self) -> None:
+        """Look now and then; a store without room is tried again."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            with contextlib.suppress(StoreUnable):
+                await self.step()
+
+    async def step(self) -> None:
+        """Tell whoever is due about each escalation in force."""
+        now = self._clock()
+        for action in await self._store.actions_in_force(now):
+            if action.action_type is not ActionType.ALERT_ESCALATION:
+                continue
+            told = _told(action)
+            due = self._plan.due((now - action.created_at) / 1_000_000)
+            if due > told and await self._tell_levels(self._plan.levels[told:due], action):
+                await self._note(action, due)
+
+    async def _tell_levels(self, levels: Iterable[Level], action: Action) -> bool:
+        """Return whether somebody was reached."""
+        title, message = await self._message(action)
+        reached = [await self._tell(level, f"{title} [{level.name}]", message) for level in levels]
+        return any(reached)
+
+    async def _tell(self, level: Level, title: str, message: str) -> bool:
+        took = [await self._deliver(channel, title, message) for channel in level.channels]
+        if not any(took):
+            took = [await self._deliver(self._plan.backup, title, message)]
+        result = "told" if any(took) else "failed"
+        self._metrics.escalations.labels(level=level.name, result=result).inc()
+        return any(took)
+
+    async def _deliver(self, channel: Channel, title: str, message: str) -> bool:
+        try:
+            await asyncio.wait_for(asyncio.to_thread(channel.send, title, message), _CHANNEL_SECONDS)
+        except Exception as err:  # noqa: BLE001 - a channel is somebody else's code; the next one must still be tried
+            # No text of the error: it may hold the channel's URL, and that its secrets.
+            self._log.error("a channel did not take an alert", channel=type(channel).__name__, error=type(err).__name__)
+            return False
+        return True
+
+    async def _message(self, action: Action) -> tuple[str, str]:
+        """Return what people read: how bad, what, who, what was done about it, and what to do. Never scanned text."""
+        incident_id = action.incident_id or action.target  # an incident is renamed when an earlier signal joins it
+        title = f"{action.severity.value.upper()}: {action.reason}"
+        done = [
+            f"{other.action_type} on {other.target}, {other.status.value}"
+            + (f" until {iso(other.expiration)}" if other.expiration else "")
+            for other in await self._store.actions_of(incident_id)
+            if other.id != action.id
+        ]
+        lines = [
+            f"Since {iso(action.decided_at or action.created_at)}.",
+            f"Done: {'; '.join(done) or 'nothing was done automatically'}.",
+            f"Look: sentinel incidents show {incident_id}",
+            f"Take it on: sentinel incidents ack {incident_id}",
+        ]
+        return title, "\n".join(lines)
+
+    async def _note(self, action: Action, level: int) -> None:
+        async with self._worker.acting:
+            [present] = await self._store.actions_by_id([action.id])
+            if present.status is not action.status:
+                return  # somebody acknowledged it meanwhile
+            evidence = {**present.evidence, "level": level}
+            changed = msgspec.structs.replace(present, evidence=evidence)
+            await self._worker.carry_out([changed], "escalate", SYSTEM, {"level": str(level)})
+
+
+def _told(action: Action) -> int:
+    level = action.evidence.get("level", 0)
+    return level if isinstance(level, int) else 0
