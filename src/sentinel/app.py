@@ -32,7 +32,7 @@ from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Notary, Store, StoreUnable
-from sentinel.stream import Board, Escalation, Intake, People, Responder, Rules, Worker
+from sentinel.stream import Board, Canary, Escalation, Intake, People, Responder, Rules, Worker
 
 __all__ = ["Monitor", "guard_rails", "read_policy"]
 
@@ -91,6 +91,7 @@ class Monitor:
         )
         self.metrics.watch_queue(lambda: self.intake.depth)
         self.escalation = Escalation(store, self.worker, plan, clock=clock, metrics=self.metrics, log=self.log)
+        self.canary = Canary(self.intake, self.worker, ready=self.ready, clock=clock, metrics=self.metrics)
         self.people = People(store, self.worker, self.metrics, clock)
         self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)
         self._held = held
@@ -137,6 +138,7 @@ class Monitor:
                 ("checks", self._check_forever()),
                 ("pruning", self._prune_forever()),
                 ("escalation", self.escalation.run_forever()),
+                ("canary", self.canary.run_forever()),
             )
         ]
         self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))

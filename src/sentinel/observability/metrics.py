@@ -231,6 +231,15 @@ class Metrics:
             buckets=_REACTION,
             registry=registry,
         )
+        self.canary = Counter(
+            "sentinel_canary_probes",
+            "Probes of our own: whether the service was ready, and an event was judged within 5 s.",
+            ["probe", "result"],
+            registry=registry,
+        )
+        for probe in ("ready", "event"):
+            for result in ("ok", "failed"):
+                self.canary.labels(probe=probe, result=result)
         self.escalations = Counter(
             "sentinel_escalations",
             "Levels of people told about an incident, and those who could not be.",

@@ -1,6 +1,7 @@
 """From acceptance to outcome: `Intake` makes events durable, `Worker` judges them, `Board` shows what holds."""
 
 from sentinel.stream.board import Board
+from sentinel.stream.canary import Canary
 from sentinel.stream.escalation import Escalation
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source
 from sentinel.stream.people import People
@@ -8,4 +9,16 @@ from sentinel.stream.reload import Rules
 from sentinel.stream.respond import Responder
 from sentinel.stream.worker import Worker
 
-__all__ = ["Board", "Escalation", "Intake", "Overloaded", "People", "Receipt", "Responder", "Rules", "Source", "Worker"]
+__all__ = [
+    "Board",
+    "Canary",
+    "Escalation",
+    "Intake",
+    "Overloaded",
+    "People",
+    "Receipt",
+    "Responder",
+    "Rules",
+    "Source",
+    "Worker",
+]
