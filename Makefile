@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help run test check fmt bench docs
+.PHONY: help run test check fmt bench docs prove
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -35,6 +35,10 @@ fmt: .venv/.ready ## Format the code and mend what can be mended
 
 bench: .venv/.ready ## Measure: scanner, engine, ingestion, event to refusal
 	$(RUN) python benchmarks/run_all.py
+
+prove: .venv/.ready ## The long forms of the fault tests: more kills, more streams (some ten minutes)
+	@scripts/install_test_programs strace:strace
+	SENTINEL_PROVE=1 $(RUN) pytest tests/faults
 
 docs: .venv/.ready ## Run every example in the documents
 	$(RUN) pytest tests/test_docs.py

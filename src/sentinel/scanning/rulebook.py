@@ -1,10 +1,11 @@
 """
 All rules, compiled once, and the places in a view where they hold.
 
-One RE2 Set for each rule file says in a single pass, linear in the text, which of its rules hold somewhere; only those
-are then searched for their places. One Set over all files would be one pass instead of a dozen, but its automaton must
-remember every combination of half-matched rules, and with some hundred rules those no longer fit into memory. What a
-rule file looks like stands in `rules/README.md`.
+One RE2 Set for each rule file, or two for a large one, says in a single pass, linear in the text, which of its rules
+hold somewhere; only those are then searched for their places. One Set over all files would be one pass instead of a
+dozen, but its automaton must remember every combination of half-matched rules, and with some hundred rules those no
+longer fit into memory. A long text can be written to meet more combinations than even one file's rules leave room for,
+so long texts are examined with smaller Sets. What a rule file looks like stands in `rules/README.md`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
 from itertools import islice
@@ -26,12 +28,19 @@ from sentinel.errors import RuleError
 from sentinel.model import Finding, ScanThreat, Severity
 from sentinel.scanning.view import View
 
-__all__ = ["Hit", "Rule", "RuleBook", "load_rules"]
+__all__ = ["MOST_HITS", "Hit", "Rule", "RuleBook", "load_rules"]
 
 _SET_MEMORY_BYTES = 8 * 2**20
 """At most, for each Set's automaton. With less it is rebuilt so often that a long text costs tens of times more."""
-_HITS_PER_RULE = 100
-"""Places of one rule in one view; more say nothing new, and the answer stays small for any text."""
+_LARGE_SET = 40_000
+"""Instructions of a Set, as RE2 counts them; with many more its automaton outgrows its memory in everyday texts."""
+_LONG_BYTES = 16_384
+"""From here on a text is examined with the smaller Sets; below, the cost of calling each counts for more."""
+_SMALL_SET = 16_000
+"""Instructions of a smaller Set, as RE2 counts them: some ten rules. The words of attacks in random order, the worst
+text that we know, then cost a tenth of what they cost with one Set a file."""
+MOST_HITS = 1000
+"""Of one rule in one view. Where a rule is enough more say nothing new; an engine that checks each must count them."""
 _SPACE = r"(?:[\s>*\"'`~,]+)"
 """What a space in a pattern stands for: line breaks, quote marks of mails and emphasis may stand between two words."""
 _WORD_LIST = re.compile(r"\{([a-z][a-z_]*)\}")
@@ -109,24 +118,45 @@ class RuleBook:
         self.rules = tuple(rules)
         _refuse_duplicates(self.rules)
         self._patterns = tuple(_compiled(rule) for rule in self.rules)
-        self._sets = tuple(_sets_of(self.rules))
+        self._sets = tuple(self._sets_of(_LARGE_SET))
         self.version = _version(self.rules)
         """Twelve hexadecimal digits that change when any rule judges differently."""
-        for index, rule in enumerate(self.rules):
-            if index not in self._matching(rule.flags[0]):
+        # Asked of the rule alone: the Sets would build, at every start, automata that no text of a user needs.
+        for rule, pattern in zip(self.rules, self._patterns, strict=True):
+            if not pattern.search(rule.flags[0]):
                 raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
 
     def hits(self, view: View) -> Iterator[Hit]:
-        """Yield where rules hold in a view, rule by rule, at most 100 places each."""
+        """Yield where rules hold in a view, rule by rule, at most 1,000 places each."""
+        octets = view.text.encode()
         # Bytes and characters of ASCII count alike, and RE2 spares itself the conversion of each place.
-        text = view.text.encode() if view.text.isascii() else view.text
-        for index in self._matching(text):
+        text = octets if view.text.isascii() else view.text
+        for index in self._matching(octets):
             rule, pattern = self.rules[index], self._patterns[index]
-            for match in islice(pattern.finditer(text), _HITS_PER_RULE):
+            for match in islice(pattern.finditer(text), MOST_HITS):
                 yield Hit(rule, view, match.start(), match.end())
 
-    def _matching(self, text: str | bytes) -> list[int]:
-        return sorted(indices[found] for indices, patterns in self._sets for found in patterns.Match(text) or ())
+    def _matching(self, text: bytes) -> list[int]:
+        sets = self._sets if len(text) < _LONG_BYTES else self._small_sets
+        return sorted(indices[found] for indices, patterns in sets for found in patterns.Match(text) or ())
+
+    @cached_property
+    def _small_sets(self) -> tuple[tuple[list[int], re2.Set], ...]:
+        """Compiled for the first long text, and for each of those that several threads have at once."""
+        return tuple(self._sets_of(_SMALL_SET))
+
+    def _sets_of(self, most_instructions: int) -> Iterator[tuple[list[int], re2.Set]]:
+        """Yield Sets of patterns, no two files' in one, each with the places of its rules among all."""
+        places: list[int] = []
+        size = 0
+        for place, (rule, pattern) in enumerate(zip(self.rules, self._patterns, strict=True)):
+            size += pattern.programsize
+            if places and (rule.engine != self.rules[places[0]].engine or size > most_instructions):
+                yield places, _set_of(self.rules[one] for one in places)
+                places, size = [], pattern.programsize
+            places.append(place)
+        if places:
+            yield places, _set_of(self.rules[one] for one in places)
 
 
 def load_rules(folder: Traversable | None = None) -> RuleBook:
@@ -220,15 +250,6 @@ def _reason(err: Exception) -> str:
     """Return RE2's message, which arrives as bytes."""
     reason = err.args[0] if err.args else ""
     return reason.decode() if isinstance(reason, bytes) else str(reason)
-
-
-def _sets_of(rules: Iterable[Rule]) -> Iterator[tuple[list[int], re2.Set]]:
-    """Yield for each engine the places of its rules among all, and the Set of their patterns."""
-    by_engine: dict[str, list[tuple[int, Rule]]] = {}
-    for index, rule in enumerate(rules):
-        by_engine.setdefault(rule.engine, []).append((index, rule))
-    for members in by_engine.values():
-        yield [index for index, _ in members], _set_of(rule for _, rule in members)
 
 
 def _set_of(rules: Iterable[Rule]) -> re2.Set:

@@ -61,6 +61,16 @@ def test_a_carried_row_knows_where_its_payload_stands(tmp_path: Path) -> None:
     assert all(row.text[slice(*row.span)].startswith("Drop the ") for row in rows)
 
 
+def test_a_family_with_long_slots_is_filled_more_often(tmp_path: Path) -> None:
+    """A template of a thousand fillings would otherwise give as few rows as one of four."""
+    grammar(tmp_path)
+    once = list(expand(read_grammar(tmp_path), seed=1, per_template=1, carried_share=0.0))
+    demo = tmp_path / "families" / "demo.yml"
+    demo.write_text(FAMILY.replace("threat:", "times: 30\nthreat:"), encoding="utf-8")
+    often = list(expand(read_grammar(tmp_path), seed=1, per_template=1, carried_share=0.0))
+    assert [sum(row.family == "demo" for row in rows) for rows in (once, often)] == [2, 6]
+
+
 def test_the_seed_decides(tmp_path: Path) -> None:
     """The shipped weights can be made again only if the rows can."""
     grammar(tmp_path)

@@ -42,10 +42,12 @@ def finding(
         ([finding(0.3), finding(0.3, "b")], 0.51),
         ([finding(0.5, "b"), finding(0.5), finding(0.5, "c")], 0.875),
         ([finding(1.0), finding(0.2, "b")], 1.0),
+        ([finding(0.4, engine="classifier"), finding(0.4, "b", engine="classifier")], 0.4),
+        ([finding(0.4, engine="classifier"), finding(0.3, "b", engine="classifier"), finding(0.5, "b")], 0.7),
     ],
 )
 def test_categories_add_up_and_repetition_does_not(findings: list[Finding], expected: float) -> None:
-    """The same thing said often weighs no more; different things weigh more together."""
+    """The same thing said often, or by the model in two ways, weighs no more; different things weigh more together."""
     assert risk(findings) == pytest.approx(expected)
 
 

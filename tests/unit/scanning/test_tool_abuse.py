@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sentinel.errors import InputTooLong
 from sentinel.model import ToolCall
 from sentinel.scanning.engines.tool_abuse import ToolAbuse
 
@@ -91,3 +92,15 @@ def test_a_finding_says_which_call_and_argument() -> None:
     calls = [ToolCall(name="add"), ToolCall(name="read_file", arguments={"path": "x/../../etc/passwd"})]
     [finding] = ENGINE.examine_calls(calls)
     assert (finding.source, finding.engine, finding.span) == ("tool_call:1.path", "tool_abuse", (1, 18))
+
+
+def test_arguments_beyond_measure_are_said_to_be_unexamined() -> None:
+    """What was found before them counts."""
+    calls = [
+        ToolCall(name="read", arguments={"path": "../../../../etc/passwd"}),
+        ToolCall(name="store", arguments={f"part{number}": "a" * 2_000_000 for number in range(3)}),
+    ]
+    rules: list[str] = []
+    with pytest.raises(InputTooLong, match="more than 4000000 characters"):
+        rules.extend(finding.rule_id for finding in ENGINE.examine_calls(calls))
+    assert rules

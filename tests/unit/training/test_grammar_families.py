@@ -11,6 +11,7 @@ import yaml
 GRAMMAR = Path(__file__).parents[3] / "training" / "grammar"
 SHARED = yaml.safe_load((GRAMMAR / "shared.yml").read_text(encoding="utf-8"))
 FAMILIES = sorted((GRAMMAR / "families").glob("a_*.yml"))
+TWINS = sorted((GRAMMAR / "twins").glob("*.yml"))
 PAYLOAD = "payload"
 
 
@@ -32,7 +33,7 @@ def unfilled(templates: list[str], slots: Mapping[str, list[str]]) -> set[str]:
 def parts(path: Path) -> Iterator[tuple[str, Mapping[str, list[str]], list[str], list[str]]]:
     """Yield language, slots, attacks and twins of a family."""
     for lang, part in yaml.safe_load(path.read_text(encoding="utf-8"))["languages"].items():
-        yield lang, {**SHARED["slots"].get(lang, {}), **part.get("slots", {})}, part["attack"], part["benign"]
+        yield lang, {**SHARED["slots"].get(lang, {}), **part.get("slots", {})}, part.get("attack", []), part["benign"]
 
 
 @pytest.mark.parametrize("path", FAMILIES, ids=lambda path: path.stem)
@@ -41,6 +42,12 @@ def test_every_place_of_a_family_has_a_filling(path: Path) -> None:
     assert {lang: unfilled([*attack, *benign], slots) for lang, slots, attack, benign in parts(path)} == {
         lang: set() for lang, *_ in parts(path)
     }
+
+
+@pytest.mark.parametrize("path", TWINS, ids=lambda path: path.stem)
+def test_twins_hold_no_attacks(path: Path) -> None:
+    """What stands among the twins is taught as harmless, without anybody looking at a label."""
+    assert [lang for lang, _, attack, _ in parts(path) if attack] == []
 
 
 @pytest.mark.parametrize("path", FAMILIES, ids=lambda path: path.stem)
