@@ -13,7 +13,7 @@ import pytest
 
 from sentinel.app import Monitor
 from sentinel.model import Role, iso
-from sentinel.server import create_app
+from sentinel.server.application import create_app
 from sentinel.settings import Settings
 
 T = TypeVar("T")

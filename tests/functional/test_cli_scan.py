@@ -304,11 +304,12 @@ def test_the_threshold_keeps_the_rate_and_can_be_set(sentinel: Any, graded: Path
 
 def test_people_get_the_call_to_copy(sentinel: Any, graded: Path) -> None:
     """The last lines are Python that works."""
+    found = json.loads(sentinel("calibrate", str(graded), "--fpr", "0.005", "--json").out)
     done = sentinel("calibrate", str(graded), "--fpr", "0.005")
     code = done.out.partition("To use it:")[2]
     try:
         exec("\n".join(line.strip() for line in code.splitlines()), {})
-        assert _default.default_scanner().configuration.thresholds["injection"] == pytest.approx(0.01)
+        assert _default.default_scanner().configuration.thresholds["injection"] == found["threshold"]
     finally:
         configure(reset=True)
 
