@@ -72,11 +72,12 @@ class Monitor:
         self.rails = guard_rails(settings)
         self.tokens = TokenBook()
         self.board = Board(store, clock)
+        self.responder = Responder(store, policy, self.rails, clock, blast_radius=settings.blast_radius)
         self.worker = Worker(
             store,
             self.board,
             rules.rules,
-            Responder(store, policy, self.rails, clock, blast_radius=settings.blast_radius),
+            self.responder,
             clock=clock,
             lateness=round(settings.lateness * 1_000_000),
             metrics=self.metrics,

@@ -157,3 +157,33 @@ def test_the_summary_counts_the_last_hour(api: Api) -> None:
     assert "top_sources" not in api.get("/summary", "viewer")
     api.now += 3_601 * 1_000_000
     assert api.get("/summary")["data_access_last_hour"]["total_accesses"] == 0
+
+
+def test_everything_says_why_and_why_not(make_api: Any) -> None:
+    """From an action, an incident, a signal and an event to what was asked, what was found and what the policy says."""
+    api = make_api(allow_list=("203.0.113.10",))
+    attack(api)
+    attack(api, "203.0.113.10", seconds=1)
+    action = block(api)
+    told = api.get(f"/explain/{action['id']}", "analyst")
+    assert told["by"] == "rule strong-signal-on-an-address of the policy"
+    assert told["enforcement"].startswith("nothing enforces this yet")
+    [signal] = told["because_of"]
+    assert "ip_block on 203.0.113.9" in signal["policy_says"]
+    assert "At least" in signal["rule_asks"]
+    refused = next(s for s in api.get("/signals")["items"] if s["subject"] == "203.0.113.10")
+    assert "allow-list" in api.get(f"/explain/{refused['id']}", "analyst")["policy_says"]
+    assert api.get(f"/explain/{action['incident_id']}", "analyst")["signals"] == [signal]
+    event = api.get("/events")["items"][0]
+    seen = api.get(f"/explain/{event['event_id']}", "analyst")
+    assert signal["signal"]["rule"] in [rule["rule"] for rule in seen["found_by"]]
+    assert api.ask("GET", f"{S}/explain/none").status_code == 404
+
+
+def test_where_a_decision_is_enforced_is_shown(api: Api) -> None:
+    """A name and not a promise: the node has asked for what comes after it."""
+    attack(api)
+    seq = api.get("/decisions", "enforcer", node="shop-1")["seq"]
+    api.get("/decisions", "enforcer", node="shop-1", since=seq)
+    assert block(api)["enforced_by"] == ["shop-1"]
+    assert api.get(f"/explain/{block(api)['id']}", "analyst")["enforcement"] == "enforced by shop-1"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from sentinel.cli import audit, blocks, calibrate, db, engine, evaluate, incidents, ingest, rules, scan, serve, token
+from sentinel.cli.explain import explain
 
 __all__ = ["app"]
 
@@ -29,3 +30,4 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 app.add_typer(incidents.app, name="incidents")
 app.command()(incidents.feedback)
+app.command()(explain)

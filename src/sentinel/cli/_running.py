@@ -19,7 +19,7 @@ from sentinel.settings import Settings
 __all__ = ["run_service"]
 
 _DRAIN_SECONDS = 5
-_GARBAGE_ALLOCATIONS = 50_000
+_YOUNG = 10_000  # objects made, and not freed, before the collector looks at them
 
 
 class _Server(uvicorn.Server):
@@ -87,12 +87,12 @@ def _spare_the_collector() -> None:
     """
     Look for garbage in cycles less often, and never among the rules and models that are there from the start.
 
-    Nearly everything that we make is freed by counting. Events that wait and windows that grow look like garbage to be
-    to the collector, which by default walks over all of them again and again: a third of what judging costs.
+    Nearly everything that we make is freed by counting. By default the collector walks over the events that wait and
+    the windows that grow again and again, which takes as long as half of the judging.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_GARBAGE_ALLOCATIONS, 20, 100)
+    gc.set_threshold(_YOUNG)
 
 
 def _url(listener: socket.socket) -> str:

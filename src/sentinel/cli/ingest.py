@@ -8,11 +8,11 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,6 +26,7 @@ from rich.table import Table
 from sentinel.cli._service import DataDir, ask, console, fail, on_service
 from sentinel.errors import ConfigError
 from sentinel.ingest import apache, jsonlog, nginx, sshd
+from sentinel.ingest.apart import Apart, parts_of
 from sentinel.ingest.events import checked, encode
 from sentinel.ingest.files import Tail, bounded, file_lines, oldest_first
 from sentinel.ingest.lines import LineReader
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # the server extra, and slow to import
 __all__ = ["Format", "ingest", "reader_for"]
 
 _PART = 2_000  # events in one request
+_WORTH_A_PROCESS = 4 << 20  # bytes of a log, from which on starting another process costs less than it saves
 _PATIENCE_SECONDS = 300.0  # how long "no room" and "overloaded" are waited out
 _LOOK_SECONDS = 0.5  # between two looks at a file that is followed
 _AWAY_SECONDS = 2.0  # between two attempts to reach a service that went away
@@ -117,7 +119,8 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     if follow:
         result = on_service(lambda client, inside: _follow(client, inside, reader, paths[0], order), flags)
     else:
-        result = on_service(lambda client, inside: _take(client, inside, reader, _lines(paths), order), flags)
+        parts = _read(reader, paths)
+        result = on_service(lambda client, inside: _take(client, inside, reader, parts, order), flags)
     _tell(_summary(reader, result, started), reader, as_json=as_json, act=order.act)
 
 
@@ -146,9 +149,14 @@ def _summary(reader: LineReader, result: dict[str, Any], started: float) -> dict
         "ignored_lines": reader.ignored,
         "unknown_lines": reader.unknown,
         "seconds": round(time.monotonic() - started, 3),
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        "peak_rss_mb": round(_peak_kilobytes() / 1024, 1),
         **result,
     }
+
+
+def _peak_kilobytes() -> int:
+    """Of this process, and of the one that read the log."""
+    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _tell(summary: dict[str, Any], reader: LineReader, *, as_json: bool, act: bool) -> None:
@@ -308,8 +316,24 @@ class _HandedOver:
         return await self._imports.finish(import_id)
 
 
+def _read(reader: LineReader, paths: list[Path]) -> AsyncIterator[list[Event]]:
+    """Return the events of a log; a large one is read by another process, which begins at once."""
+    if sum(path.stat().st_size for path in paths if path.exists()) >= _WORTH_A_PROCESS:
+        return Apart(reader, paths, _PART).parts()
+    return _each(parts_of(reader.read(_lines(paths)), _PART))
+
+
+async def _each(parts: Iterable[list[Event]]) -> AsyncIterator[list[Event]]:
+    for part in parts:
+        yield part
+
+
 async def _take(
-    client: httpx.AsyncClient, inside: Monitor | None, reader: LineReader, lines: Iterable[str], order: _Order
+    client: httpx.AsyncClient,
+    inside: Monitor | None,
+    reader: LineReader,
+    parts: AsyncIterator[list[Event]],
+    order: _Order,
 ) -> dict[str, Any]:
     """Send a whole log as one import."""
     await _prepare(client, inside, order)
@@ -320,7 +344,7 @@ async def _take(
             progress.update(task, description=f"{reader.lines:,} lines, {events:,} events")
 
         try:
-            return await _import(_imports(client, inside), _parts(reader.read(lines)), order, told)
+            return await _import(_imports(client, inside), parts, order, told)
         except _Forgotten:
             fail("the service was started anew (send the log again: nothing is taken twice)", 1)
 
@@ -338,7 +362,7 @@ async def _follow(
     rows: dict[str, dict[str, Any]] = {"signals": {}, "anomalies": {}, "decisions": {}}
     with closing(Tail(path)) as tail:
         while not stop.is_set():
-            for part in _parts(reader.read(tail.lines())):
+            for part in parts_of(reader.read(tail.lines()), _PART):
                 result = await _until_taken(imports, part, order)
                 for name in total:
                     total[name] += result[name]
@@ -361,7 +385,7 @@ async def _until_taken(imports: _Imports, part: list[Event], order: _Order) -> d
     """Send a part, again for as long as the service is away; nothing is taken twice."""
     while True:
         try:
-            return await _import(imports, [part], order, lambda _: None)
+            return await _import(imports, _each([part]), order, lambda _: None)
         except (httpx.TransportError, _Forgotten):
             sys.stderr.write("sentinel: the service is away; trying again\n")
             await asyncio.sleep(_AWAY_SECONDS)
@@ -386,23 +410,17 @@ async def _prepare(client: httpx.AsyncClient, inside: Monitor | None, order: _Or
 
 
 async def _import(
-    imports: _Imports, parts: Iterable[list[Event]], order: _Order, told: Callable[[int], None]
+    imports: _Imports, parts: AsyncIterator[list[Event]], order: _Order, told: Callable[[int], None]
 ) -> dict[str, Any]:
     import_id = await imports.begin(order)
     counts = {"events": 0, "rejected": 0, "duplicates": 0}
-    for part in parts:
+    async for part in parts:
         receipt = await _patiently(imports, import_id, part)
         counts["events"] += receipt["accepted"]
         counts["duplicates"] += receipt["duplicates"]
         counts["rejected"] += len(receipt["rejected"])
         told(counts["events"])
     return counts | await imports.finish(import_id)
-
-
-def _parts(events: Iterable[Event]) -> Iterator[list[Event]]:
-    rest = iter(events)
-    while part := list(islice(rest, _PART)):
-        yield part
 
 
 async def _patiently(imports: _Imports, import_id: str, part: list[Event]) -> Any:

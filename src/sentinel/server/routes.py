@@ -17,6 +17,7 @@ from sentinel.app import Monitor
 from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severity, iso, micros_of_iso
 from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
+from sentinel.server.explain import add_explain
 from sentinel.server.hot import read_body
 from sentinel.server.imports import ImportOrder, Imports, signal_row
 from sentinel.server.people import add_people
@@ -88,6 +89,7 @@ def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     _add_tokens(api, monitor)
     _add_imports(api, imports)
     add_people(api, monitor)
+    add_explain(api, monitor)
 
 
 def _add_health(api: FastAPI, monitor: Monitor) -> None:

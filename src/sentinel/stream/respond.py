@@ -93,6 +93,16 @@ class Responder:
         while len(self._settled) > _SETTLED_KEPT:
             del self._settled[next(iter(self._settled))]
 
+    async def verdict(self, signal: Signal) -> Decision | Declined:
+        """Return what the policy says of a stored signal as things are now; nothing is done."""
+        now = self._clock()
+        subject = (signal.subject, signal.subject_type)
+        stored = (await self._store.signals_of([subject])).get(subject, [])
+        incidents = incidents_of([found for found, _ in stored] or [signal])
+        earlier, incident = next((n, one) for n, one in enumerate(incidents) if signal.id in one.signals)
+        crowd = _Crowd(self._store, self._blast_radius, now, imported=False)
+        return await self._consult(signal, incident, earlier, await self._known(now), crowd)
+
     # --- incidents
 
     async def _incidents(self, fresh: Mapping[str, Signal], outcome: Outcome) -> dict[str, tuple[int, Incident]]:
