@@ -33,10 +33,20 @@ def oracle(
     """
     signals = {}
     for (group, bucket), (triggers, count) in buckets(rule, events, among).items():
-        text = [rule.hash, *(part for pair in group for part in pair), str(bucket)]
-        name = b"".join(b"%d:%b" % (len(part.encode()), part.encode()) for part in text)
-        signals[hashlib.blake2b(name, digest_size=16).hexdigest()] = (min(triggers), max(triggers), count)
+        signals[signal_id(rule, group, bucket)] = (min(triggers), max(triggers), count)
     return signals
+
+
+def needs_closing(rule: Rule) -> bool:
+    """Whether its signals wait for the end of a window, its own or one of a rule that it counts."""
+    return rule.on_close or any(map(needs_closing, rule.upstream))
+
+
+def signal_id(rule: Rule, group: Group, bucket: int) -> str:
+    """Return the hash of what a signal is."""
+    text = [rule.hash, *(part for pair in group for part in pair), str(bucket)]
+    name = b"".join(b"%d:%b" % (len(part.encode()), part.encode()) for part in text)
+    return hashlib.blake2b(name, digest_size=16).hexdigest()
 
 
 def buckets(

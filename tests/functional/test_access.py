@@ -199,7 +199,7 @@ def test_a_scan_request_is_checked(api: Api) -> None:
 
 def test_more_events_than_the_queue_holds_are_refused_whole(make_api: Any) -> None:
     """Back-pressure: 429 with Retry-After, nothing of the batch taken, nothing dropped."""
-    api = make_api(queue_limit=10)
+    api = make_api(queue_limit=20)  # of which one sender alone may hold half
     answer = api.send([api.failed_login(seconds=n) for n in range(11)])
     assert (answer.status_code, answer.json()["code"]) == (429, "SNTL-4290")
     assert answer.headers["retry-after"] == "1"

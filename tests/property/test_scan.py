@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sentinel import AnalysisContext, ScanResult, Severity, scan
 from sentinel.model import Finding, ScanAction, ScanThreat
 from sentinel.scanning.fuse import judge
-from sentinel.scanning.view import Edit, edited, excerpted, original
+from sentinel.scanning.view import edited, excerpted, original
 
 FEW = settings(max_examples=60, deadline=None)
 
@@ -65,6 +65,7 @@ def test_any_context_can_be_judged(
     result = scan(prompt, context=AnalysisContext(history=history, retrieved_documents=documents, tool_calls=calls))
     longest = max(map(len, ["send", prompt, *arguments.values(), *arguments]))
     texts = {f"document:{number}": document for number, document in enumerate(documents)}
+    texts |= {f"history:{number}": turn for number, turn in enumerate(history)}
     texts |= {finding.source: "x" * longest for finding in result.findings if finding.source.startswith("tool_call")}
     check(result, {**texts, "prompt": prompt})
 
@@ -110,8 +111,8 @@ def test_the_order_of_findings_does_not_matter(findings: list[Finding], random: 
 def test_places_in_views_lie_in_the_text(text: str, data: st.DataObject) -> None:
     """However a text was edited, each stretch of the view stands for a stretch of the text."""
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
-    edits = [Edit(low, high, data.draw(st.text(max_size=3))) for low, high in zip(cuts[::2], cuts[1::2], strict=False)]
-    for view in (edited("x", original(text), edits), excerpted("x", original(text), edits)):
+    edits = [(low, high, data.draw(st.text(max_size=3))) for low, high in zip(cuts[::2], cuts[1::2], strict=False)]
+    for view in (edited("x", original(text), lambda: edits), excerpted("x", original(text), edits)):
         for start in range(len(view.text)):
             low, high = view.span(start, len(view.text))
             assert 0 <= low <= high <= len(text)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypedDict, Unpack
 
+from sentinel.model import ScanResult
+
 __all__ = [
     "About",
     "audit_log",
@@ -14,6 +16,7 @@ __all__ = [
     "data_access",
     "network_request",
     "rate_limit",
+    "scan_event",
     "security_violation",
     "system_health",
     "threat_detection",
@@ -180,6 +183,21 @@ def audit_log(*, operation: str, table_name: str | None = None, **about: Unpack[
 def config_change(*, key: str, old: Any, new: Any, **about: Unpack[About]) -> Fields:
     """Return an `audit_log` event about a changed setting; give no secrets as `old` and `new`."""
     return _event("audit_log", {"operation": "config_change", "key": key, "old": old, "new": new}, about)
+
+
+def scan_event(result: ScanResult, **about: Unpack[About]) -> Fields:
+    """Return a `scan` event: what `sentinel.scan` said of a text, without a word of it; unsafe ones are high."""
+    details = {
+        "is_safe": result.is_safe,
+        "threat_type": result.threat_type,
+        "risk_score": result.risk_score,
+        "action": result.action,
+        "engines": result.triggered_engines,
+        "failed_engines": result.failed_engines,
+        "latency_ms": result.latency_ms,
+    }
+    about.setdefault("severity", "low" if result.is_safe else "high")
+    return _event("scan", details, about)
 
 
 def threat_detection(*, threat_type: str, confidence: float | None = None, **about: Unpack[About]) -> Fields:

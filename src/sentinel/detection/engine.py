@@ -11,23 +11,29 @@ buckets that trigger there as its events, at the time at which the bucket begins
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
+from typing import cast
 
 import msgspec
 
-from sentinel.detection.index import Index
+from sentinel.detection.index import MOST_REMEMBERED, Index
 from sentinel.detection.rule import Base, Group, Part, Rule, RuleSet
-from sentinel.detection.window import Kind, Reading, TumblingWindow, Window, raise_rank, window_for
+from sentinel.detection.sigma.fields import ABSENT, text
+from sentinel.detection.window import Amount, Arrival, Kind, Reading, TumblingWindow, Window, raise_rank, window_type
 from sentinel.model import Event, Micros, Severity, Signal, StoredEvent, SubjectType
 
 __all__ = ["Engine"]
 
 _NOTHING_YET: Micros = 2**63 - 1
 _REPLAYED_AT_ONCE = 10_000
+_FORGOTTEN_AT_ONCE = 2_000  # groups: some milliseconds
 _SEVERITIES = tuple(Severity)
+_AT = attrgetter("at")
 
 
 class _Track(msgspec.Struct, gc=False, eq=False):
@@ -49,25 +55,26 @@ class _Track(msgspec.Struct, gc=False, eq=False):
         held = len(self.everything) + len(self.known)
         return held if self.acting is self.everything else held + len(self.acting)
 
-    def insert(self, at: Micros, rank: int, reading: Reading, *, may_act: bool) -> None:
-        """Take in a matching event whose source may reach the severity `rank`."""
-        if may_act:
-            if self.acting is not self.everything:
-                self.acting.insert(at, rank, reading)
-        elif self.acting is self.everything:
+    def extend(self, arrivals: list[Arrival]) -> None:
+        """Take in matching events, the earliest first."""
+        acting = [arrival for arrival in arrivals if arrival[2]]
+        if len(acting) < len(arrivals) and self.acting is self.everything:
             self.everything = self.acting.twin()
-        self.everything.insert(at, rank, reading)
+        if acting:
+            self.acting.extend(acting)
+        if self.acting is not self.everything:
+            self.everything.extend(arrivals)
 
-    def insert_found(self, key: tuple[int, Group, Micros], rank: int, reading: Reading, *, may_act: bool) -> None:
+    def insert_found(self, key: tuple[int, Group, Micros], arrival: Arrival) -> None:
         """Take in what was found upstream, once; what may act, and how severe it may be, can still rise."""
         if self.acting is self.everything:
             self.everything = self.acting.twin()
-        _, _, at = key
+        at, rank, may_act, _ = arrival
         acted = self.known.get(key)
         if acted is None:
-            self.everything.insert(at, rank, reading)
+            self.everything.extend([arrival])
         if may_act and not acted:
-            self.acting.insert(at, rank, reading)
+            self.acting.extend([arrival])
         self.known[key] = may_act or bool(acted)
         raise_rank(self.everything, at, rank)
 
@@ -78,7 +85,10 @@ class _Track(msgspec.Struct, gc=False, eq=False):
         numbers = {at // suppress for at in times}
         if self.acting is not self.everything:
             numbers |= self.acting.judge(times)  # what they trigger has a signal, which may act from now on
-        found.update(n for n in numbers if (bucket := buckets.get(n)) is not None and bucket.first is not None)
+        for number in numbers:
+            bucket = buckets.get(number)
+            if bucket is not None and bucket.first is not None:
+                found.add(number)
         return found
 
     def close(self, numbers: Sequence[int]) -> set[int]:
@@ -100,11 +110,11 @@ class _Track(msgspec.Struct, gc=False, eq=False):
 class _Counter:
     """One rule, with the groups that have events. `since`: all events from then on are in, and none before it."""
 
-    __slots__ = ("complete", "feeds", "open", "rule", "shape", "since", "tracks")
+    __slots__ = ("complete", "feeds", "open", "rule", "since", "tracks", "window")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self.shape = rule.shape
+        self.window = window_type(rule.shape)
         self.since = _NOTHING_YET
         self.tracks: dict[Group, _Track] = {}
         self.feeds: list[tuple[_Counter, int, Part]] = []
@@ -114,21 +124,20 @@ class _Counter:
         self.complete = _NOTHING_YET
         """Buckets that begin from then on are whole, with what stands upstream; windows before can't be judged."""
 
-    def track(self, group: Group) -> _Track:
-        """Return where the events of a group are kept."""
-        track = self.tracks.get(group)
-        if track is None:
-            window = window_for(self.shape)
-            track = self.tracks[group] = _Track(group, acting=window, everything=window)
+    def new_track(self, group: Group) -> _Track:
+        """Return where the events of a group will be kept, whose first they are."""
+        window = self.window(self.rule.shape)
+        track = self.tracks[group] = _Track(group, acting=window, everything=window)
         return track
 
-    def opened(self, track: _Track, at: Micros) -> None:
+    def opened(self, track: _Track, arrivals: Iterable[Arrival]) -> None:
         """
-        Remember that the window of an event must be judged.
+        Remember that the windows of these events must be judged.
 
         A replay opens windows that were judged before: the bucket that they lie in needs their answer again.
         """
-        self.open.setdefault(at // self.rule.timespan, set()).add(track)
+        for number in {arrival[0] // self.rule.timespan for arrival in arrivals}:
+            self.open.setdefault(number, set()).add(track)
 
     def due(self, horizon: Micros | None) -> dict[_Track, list[int]]:
         """Return, and count as judged, the windows that end by this time; all for None."""
@@ -141,9 +150,9 @@ class _Counter:
                         due.setdefault(track, []).append(number)
         return due
 
-    def forget(self, before: Micros) -> None:
+    def forget(self, before: Micros) -> Iterator[int]:
         """
-        Drop the buckets wholly before this time.
+        Drop the buckets wholly before this time, some groups at each step; yields how many entries went.
 
         A bucket goes with all of its cells, or `count` would meet its events again in a replay.
         """
@@ -151,9 +160,18 @@ class _Counter:
         if self.rule.on_close:  # windows go whole, and the first that stays may begin after its bucket
             kept = -(-start // self.rule.timespan) * self.rule.timespan
         self.since, self.complete = max(self.since, kept), max(self.complete, start)
-        self.tracks = {group: track for group, track in self.tracks.items() if track.everything.newest >= kept}
-        for track in self.tracks.values():
-            track.forget(start)
+        tracks = iter(list(self.tracks.values()))
+        while some := list(islice(tracks, _FORGOTTEN_AT_ONCE)):
+            yield sum(self._forget_of(track, start, kept) for track in some)
+        self.tracks = dict(self.tracks)  # what went leaves holes, which only a new one is without
+
+    def _forget_of(self, track: _Track, start: Micros, kept: Micros) -> int:
+        held = len(track)
+        if track.everything.newest < kept:
+            del self.tracks[track.group]
+            return held
+        track.forget(start)
+        return held - len(track)
 
     def signal(self, track: _Track, number: int) -> Signal:
         """Return the present state of the signal in this bucket."""
@@ -190,13 +208,17 @@ class _Counter:
 
 
 class _Family:
-    """Rules that count the same of the same events: a match, its group and its values are worked out once for all."""
+    """Rules that count the same of the same events: its group and its values are worked out once for all."""
 
-    __slots__ = ("counters", "single")
+    __slots__ = ("adds", "closes", "counters", "least", "single")
 
     def __init__(self, counters: Sequence[_Counter]) -> None:
         self.counters = counters
         self.single = len(counters[0].rule.bases) == 1
+        self.closes = counters[0].rule.on_close
+        kind = counters[0].rule.kind
+        self.adds = kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}
+        self.least = 0 if kind is Kind.VALUE_SUM else -math.inf  # a sum takes nothing below zero
 
 
 class _Use(msgspec.Struct, frozen=True, eq=False):
@@ -212,7 +234,7 @@ def _uses(counters: Iterable[_Counter]) -> dict[Base, list[_Use]]:
         rule = counter.rule
         counted = rule.kind if rule.kind is not Kind.TEMPORAL_ORDERED else Kind.TEMPORAL
         parts = tuple((part.source, part.fields, part.plain, part.measured) for part in rule.parts)
-        alike.setdefault((parts, counted), []).append(counter)
+        alike.setdefault((parts, counted, rule.on_close), []).append(counter)
     users: dict[Base, list[_Use]] = {}
     for family in map(_Family, alike.values()):
         for part in family.counters[0].rule.parts:
@@ -230,6 +252,9 @@ class _Seen:
 
     def add(self, seq: int) -> bool:
         """Take in a number; returns whether it is new."""
+        if self._ends and self._ends[-1] == seq:  # nearly always they come in order
+            self._ends[-1] = seq + 1
+            return True
         place = bisect_right(self._starts, seq)
         if place and seq < self._ends[place - 1]:
             return False
@@ -251,7 +276,46 @@ class _Seen:
 _Touched = dict[_Counter, dict[_Track, list[Micros]]]
 """The times of events that each group got."""
 
-_Hit = tuple[_Counter, Group, Reading]
+_Hit = tuple[_Family, Group, Reading]
+
+_Staged = defaultdict[_Family, defaultdict[Group, list[Arrival]]]
+
+_Taker = tuple[_Family, Reading | None, Callable[[Event], Reading | None]]
+"""Who counts, what it reads of every event alike (None: it does not), and what tells what it reads."""
+
+_Grouping = tuple[Callable[[Event], Group | None], int, list[_Taker]]
+"""What tells the group, how many rules go without if it tells none (0: that is no lack), and who groups alike."""
+
+
+def _groupings(uses: Iterable[_Use]) -> list[_Grouping]:
+    found: dict[tuple[tuple[tuple[str, str], ...], bool], _Grouping] = {}
+    for use in uses:
+        part = use.part
+        _, _, mine = found.setdefault((part.fields, part.plain), (_group_of(part), 0, []))
+        mine.append((use.family, part.read(None) if part.measure is None else None, part.reading))
+    # Only some addresses have a network: an event without one lacks nothing.
+    derived = {key for key in found if any(field == "ip_network" for _, field in key[0])}
+    return [(tell, 0 if key in derived else len(takers), takers) for key, (tell, _, takers) in found.items()]
+
+
+def _group_of(part: Part) -> Callable[[Event], Group | None]:
+    """Return `part.group`, made quicker for the most common case of one field."""
+    if part.plain or len(part.fields) != 1:
+        return part.group
+    [(name, _)], [get] = part.fields, part.getters
+
+    def group(event: Event) -> Group | None:
+        value = get(event)
+        if value is ABSENT:
+            return None
+        found = text(value)
+        return None if found is None else ((name, found),)
+
+    return group
+
+
+def _new_stage() -> _Staged:
+    return defaultdict(lambda: defaultdict(list))
 
 
 class Engine:
@@ -268,6 +332,11 @@ class Engine:
         self.seen: _Seen = before.seen if before else _Seen()
         self.warm_from: Micros = _NOTHING_YET
         self.retained = 0
+        self.ignored: Counter[str] = Counter()
+        """
+        Matching events that a rule could not count, since somebody last cleared it: `field` when they lack what it
+        groups by or counts, `number` when what it adds up is none, or below zero in a sum.
+        """
         self._connect({rule.hash: rule for rule in rules.rules})
         if before:
             self._take_over(set(known.values()), before.warm_from)
@@ -281,6 +350,7 @@ class Engine:
                 if isinstance(part.source, Rule):
                     by_hash[part.source.hash].feeds.append((counter, step, part))
         self._index = Index(_uses(self.counters))
+        self._groupings: dict[tuple[_Use, ...], list[_Grouping]] = {}
         self.reach: Micros = max((counter.rule.reach for counter in self.counters), default=0)
         """How far before an event its judgement can reach."""
         self.closes = any(counter.rule.on_close for counter in self.counters)
@@ -350,6 +420,7 @@ class Engine:
         while chunk := list(islice(remaining, _REPLAYED_AT_ONCE)):
             for _ in self._settle(self._insert(chunk, replayed=True)):
                 pass
+        self.ignored.clear()
         self._weigh()
         self.warm_from = start
         for counter in self.counters:
@@ -397,6 +468,11 @@ class Engine:
 
         Windows that have not been judged stay, with what a correlation over them will need.
         """
+        for _ in self.forgetting(before):
+            pass
+
+    def forgetting(self, before: Micros) -> Iterator[None]:
+        """Do as `forget` does, in steps of a few milliseconds; nothing else may be asked until the last is done."""
         changing: dict[Rule, Micros] = {}  # where the first bucket begins that closing can still change
         for counter in self.counters:
             rule = counter.rule
@@ -404,9 +480,10 @@ class Engine:
             starts += [min(counter.open) * rule.timespan] if counter.open else []
             if starts:
                 changing[rule] = rule.origin(min(starts))
-            counter.forget(min(before, changing[rule] - rule.margin) if rule in changing else before)
+            for freed in counter.forget(min(before, changing[rule] - rule.margin) if rule in changing else before):
+                self.retained -= freed
+                yield
         self.warm_from = max(self.warm_from, before)
-        self._weigh()
 
     def _weigh(self) -> None:
         self.retained = sum(len(track) for counter in self.counters for track in counter.tracks.values())
@@ -415,47 +492,80 @@ class Engine:
 
     def _insert(self, events: Iterable[StoredEvent], *, replayed: bool) -> _Touched:
         """Take in events, the earliest first because windows are quickest with those."""
-        touched: _Touched = {}
-        for event in sorted(events, key=attrgetter("at")):
-            if event.late:
-                continue
-            hits = self._hits(event.event)  # whole before anything is taken in: an event may break a rule
-            fresh = replayed or self.seen.add(event.seq)
-            at, rank = event.at, event.max_severity.rank
-            for counter, group, reading in hits:
-                if replayed and at >= counter.since:
-                    continue
-                track = counter.track(group)
-                times = touched.setdefault(counter, {}).setdefault(track, [])
-                times.append(at)
-                if fresh:
-                    self.retained -= len(track)
+        # All are matched before any is taken in: an event may break a rule.
+        matched = [(event, self._hits(event.event)) for event in sorted(events, key=_AT) if not event.late]
+        fresh, known = _new_stage(), _new_stage()
+        severity, rank = None, 0
+        for event, hits in matched:
+            staged = fresh if replayed or self.seen.add(event.seq) else known
+            if hits:
+                if event.max_severity is not severity:  # it is the same for many, and its rank costs a look-up
+                    severity, rank = event.max_severity, event.max_severity.rank
+                at, may_act, effects = event.at, event.may_act, event.effects
+                for family, group, reading in hits:
                     # What is judged on closing belongs to no event that could say later whether it takes effect.
-                    may_act = event.may_act and (event.effects or not counter.rule.on_close)
-                    track.insert(at, rank, reading, may_act=may_act)
-                    self.retained += len(track)
-                    if counter.rule.on_close:
-                        counter.opened(track, at)
+                    acts = may_act and (effects or not family.closes)
+                    staged[family][group].append((at, rank, acts, reading))
+        touched: _Touched = {}
+        for counter, group, arrivals in _each(fresh):
+            wanted = [arrival for arrival in arrivals if arrival[0] < counter.since] if replayed else arrivals
+            if wanted:
+                track = self._touch(touched, counter, group, wanted)
+                track.extend(wanted)
+                if counter.rule.on_close:
+                    counter.opened(track, wanted)
+        for counter, group, arrivals in _each(known):
+            self._touch(touched, counter, group, arrivals)
         return touched
+
+    def _touch(self, touched: _Touched, counter: _Counter, group: Group, arrivals: Iterable[Arrival]) -> _Track:
+        """Return where the events of a group are kept, to be judged at these; it is weighed again after that."""
+        mine = touched.get(counter)
+        if mine is None:
+            mine = touched[counter] = {}
+        track = counter.tracks.get(group)
+        if track is None:
+            track = counter.new_track(group)
+        elif track not in mine:
+            self.retained -= len(track)
+        mine.setdefault(track, []).extend([arrival[0] for arrival in arrivals])
+        return track
 
     def _hits(self, event: Event) -> list[_Hit]:
         """Return who counts the event, in which group, and what."""
         hits: list[_Hit] = []
         several: dict[tuple[_Family, Group], Reading] = {}
-        for use in self._index.find(event):
-            group = use.part.group(event)
-            reading = None if group is None else use.part.reading(event)
-            if group is None or reading is None:
+        for group_of, missing, takers in self._grouped(self._index.find(event)):
+            group = group_of(event)
+            if group is None:
+                self.ignored["field"] += missing
                 continue
-            if use.family.single:
-                hits += [(counter, group, reading) for counter in use.family.counters]
-            else:
-                key = (use.family, group)
-                several[key] = _joined(use.family, several.get(key), reading)
-        hits += [
-            (counter, group, reading) for (family, group), reading in several.items() for counter in family.counters
-        ]
+            for family, constant, read in takers:
+                reading = self._checked(family, read(event)) if constant is None else constant
+                if reading is None:
+                    continue
+                if family.single:
+                    hits.append((family, group, reading))
+                else:
+                    several[family, group] = _joined(family, several.get((family, group)), reading)
+        hits += [(family, group, reading) for (family, group), reading in several.items()]
         return hits
+
+    def _checked(self, family: _Family, reading: Reading | None) -> Reading | None:
+        """Return what was read of an event, and count it if the rule can't use it."""
+        if reading is None:
+            self.ignored["field"] += 1
+        elif family.adds and (not reading or cast("Amount", reading[0]) < family.least):
+            self.ignored["number"] += 1
+        return reading
+
+    def _grouped(self, uses: tuple[_Use, ...]) -> list[_Grouping]:
+        groupings = self._groupings.get(uses)
+        if groupings is None:
+            if len(self._groupings) >= MOST_REMEMBERED:
+                self._groupings.clear()
+            groupings = self._groupings[uses] = _groupings(uses)
+        return groupings
 
     # --- judging
 
@@ -471,7 +581,7 @@ class Engine:
         for counter in self.counters:
             mine = touched.get(counter, {})
             suppress = counter.rule.suppress
-            found = {track: track.judge(times, suppress) for track, times in mine.items()}
+            found = {track: numbers for track, times in mine.items() if (numbers := track.judge(times, suppress))}
             if closing and counter.rule.on_close:
                 horizon = None if now is None else now - lateness - counter.rule.settling
                 for track, windows in counter.due(horizon).items():
@@ -484,6 +594,7 @@ class Engine:
                         yield counter, track, number
                 if counter.feeds and numbers:
                     self._feed(counter, counter.feeds, track, numbers, touched)
+        self.retained += sum(len(track) for mine in touched.values() for track in mine)
 
     def _feed(
         self,
@@ -499,16 +610,13 @@ class Engine:
             group, reading = part.regroup(key)
             if reading is None:
                 continue
-            theirs = follower.track(group)
             for number in numbers:
                 at = number * counter.rule.suppress
-                rank, acts = track.everything.buckets[number].rank, counter.acts(track, number)
-                self.retained -= len(theirs)
-                theirs.insert_found((step, track.group, at), rank, reading, may_act=acts)
-                self.retained += len(theirs)
-                touched.setdefault(follower, {}).setdefault(theirs, []).append(at)
+                arrival = (at, track.everything.buckets[number].rank, counter.acts(track, number), reading)
+                theirs = self._touch(touched, follower, group, [arrival])
+                theirs.insert_found((step, track.group, at), arrival)
                 if follower.rule.on_close:
-                    follower.opened(theirs, at)
+                    follower.opened(theirs, [arrival])
 
 
 def _unclosed(rule: Rule, settled: Micros) -> Micros | None:
@@ -517,6 +625,13 @@ def _unclosed(rule: Rule, settled: Micros) -> Micros | None:
     if rule.on_close:
         starts.append(settled - rule.settling - rule.timespan)
     return min(map(rule.origin, starts), default=None)
+
+
+def _each(staged: _Staged) -> Iterator[tuple[_Counter, Group, list[Arrival]]]:
+    for family, groups in staged.items():
+        for counter in family.counters:
+            for group, arrivals in groups.items():
+                yield counter, group, arrivals
 
 
 def _needed(rules: Sequence[Rule]) -> list[Rule]:

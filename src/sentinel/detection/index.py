@@ -1,26 +1,40 @@
 """
 Which rules an event may concern, found without asking every rule.
 
-By log source first; then by what a rule must see: a table of texts for rules that need a field to *be* something, and
-one RE2 set for all that need a field to *contain* something, so that two hundred rules cost one pass over the text.
+By log source first. Then each field is looked at once: the questions that all rules ask of it are answered together,
+and the answers remembered with the value, because most fields have few. Equal answers for all fields mean equal rules,
+so these are remembered too. An event like others before it costs one look-up for each field and one for the rules.
+
+What is new is not asked everything either: a table finds the questions that need a field to *be* something, one RE2 set
+those that need it to *contain* something, and of the rules only those are tried whose rarest question got a yes. Dear
+questions (regular expressions, networks, times) are asked last, of events for which they alone make the difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 import re2
 
 from sentinel.detection.rule import Base, LogSource, sources_of
-from sentinel.detection.sigma.fields import Getter, getter, strings, text
+from sentinel.detection.sigma.fields import text
+from sentinel.detection.sigma.values import Answer, Question
 from sentinel.model import Event, EventType
 
-__all__ = ["Index"]
+__all__ = ["MOST_REMEMBERED", "Index"]
+
+MOST_REMEMBERED: Final = 4_096
+"""Values of one field, and combinations of answers for one log source, that are remembered; then it begins anew."""
 
 _User = TypeVar("_User")
 _MEMORY = 64 << 20  # bytes for RE2's automaton; the default is too small for some thousand literals
+_LONGEST = 256  # characters of a value that is remembered
+_NEVER_ALIKE = frozenset({list, dict, float})  # the first two can't be keys, and 0.0 equals -0.0 but reads otherwise
+
+_Answers = frozenset[Question]
+"""The questions answered with yes."""
 
 
 class _Entry(msgspec.Struct, Generic[_User], frozen=True, eq=False):
@@ -30,23 +44,22 @@ class _Entry(msgspec.Struct, Generic[_User], frozen=True, eq=False):
     users: Sequence[_User]
 
 
-class _Containing(Generic[_User]):
-    """Finds what a text contains."""
+class _Containing:
+    """Finds the questions whose literals a text contains."""
 
-    def __init__(self, entries: Iterable[_Entry[_User]]) -> None:
-        self._entries: list[_Entry[_User]] = []
+    def __init__(self, questions: Iterable[Question]) -> None:
+        self._questions: list[Question] = []
         options = re2.Options()
         options.literal, options.max_mem = True, _MEMORY
         self._set = re2.Set.SearchSet(options)
-        for entry in entries:
-            assert entry.base.asks.need is not None
-            for literal in entry.base.asks.need.literals:
+        for question in questions:
+            for literal in question.literals or ():
                 self._set.Add(_encoded(literal))
-                self._entries.append(entry)
+                self._questions.append(question)
         self._set.Compile()
 
-    def find(self, value: str) -> Iterable[_Entry[_User]]:
-        return [self._entries[number] for number in self._set.Match(_encoded(value)) or ()]
+    def find(self, value: str) -> Iterable[Question]:
+        return [self._questions[number] for number in self._set.Match(_encoded(value)) or ()]
 
 
 def _encoded(value: str) -> str | bytes:
@@ -54,46 +67,38 @@ def _encoded(value: str) -> str | bytes:
     return value if value.isascii() else value.encode("utf-8", "replace")
 
 
-class _Plan(Generic[_User]):
-    """The detections for one log source, sorted by what they need."""
+class _Field:
+    """The questions that rules ask of one field."""
 
-    def __init__(self, entries: Iterable[_Entry[_User]]) -> None:
-        self._always: list[_Entry[_User]] = []
-        exact: dict[str, dict[str, list[_Entry[_User]]]] = {}
-        containing: dict[str, list[_Entry[_User]]] = {}
-        for entry in entries:
-            need = entry.base.asks.need
-            if need is None:
-                self._always.append(entry)
-            elif need.exact:
-                for literal in need.literals:
-                    exact.setdefault(need.field, {}).setdefault(literal, []).append(entry)
-            else:
-                containing.setdefault(need.field, []).append(entry)
-        self._exact: list[tuple[Getter, Mapping[str, Sequence[_Entry[_User]]]]]
-        self._exact = [(_getter(field), table) for field, table in exact.items()]
-        self._containing = [(_getter(field), _Containing(found)) for field, found in containing.items()]
+    def __init__(self, questions: Sequence[Question]) -> None:
+        self.get = questions[0].get
+        self._always = [question for question in questions if question.literals is None]
+        self._exact: dict[str, list[Question]] = {}
+        for question in questions:
+            for literal in question.literals or () if question.exact else ():
+                self._exact.setdefault(literal, []).append(question)
+        containing = [question for question in questions if question.literals is not None and not question.exact]
+        self._containing = _Containing(containing) if containing else None
+        self.known: dict[Any, _Answers] = {}
+        """The questions answered with yes by a text or a (type, value), because 1 equals True and reads otherwise."""
 
-    def find(self, event: Event) -> list[_Entry[_User]]:
-        """Return the detections that match."""
-        found = [entry for entry in self._always if entry.base.asks.holds(event)]
-        for get, table in self._exact:
-            for value in _texts(get(event)):
-                found += [entry for entry in table.get(value, ()) if entry.base.asks.holds(event)]
-        if self._containing:
-            found += self._find_containing(event)
-        return found
-
-    def _find_containing(self, event: Event) -> list[_Entry[_User]]:
-        candidates: dict[_Entry[_User], None] = {}
-        for get, containing in self._containing:
-            for value in _texts(get(event)):
-                candidates |= dict.fromkeys(containing.find(value))
-        return [entry for entry in candidates if entry.base.asks.holds(event)]
+    def ask(self, key: Any, value: Any) -> _Answers:
+        """Return the questions that a value answers with yes, and remember them unless it has no key."""
+        asked = dict.fromkeys(self._always)
+        for found in _texts(value):
+            asked |= dict.fromkeys(self._exact.get(found, ()))
+            if self._containing:
+                asked |= dict.fromkeys(self._containing.find(found))
+        answers = frozenset([question for question in asked if question.holds(value)])
+        if key is not None and not (type(value) is str and len(value) > _LONGEST):
+            _remember(self.known, key, answers)
+        return answers
 
 
-def _getter(field: str) -> Getter:
-    return getter(field) if field else strings
+def _remember(known: dict[Any, Any], key: Any, found: object) -> None:
+    if len(known) >= MOST_REMEMBERED:
+        known.clear()
+    known[key] = found
 
 
 def _texts(value: Any) -> Iterable[str]:
@@ -104,6 +109,73 @@ def _texts(value: Any) -> Iterable[str]:
         return {found.lower() for each in value if (found := text(each)) is not None}
     found = text(value)
     return () if found is None else (found.lower(),)
+
+
+class _Found(msgspec.Struct, Generic[_User], frozen=True, eq=False):
+    """The detections that equal answers lead to."""
+
+    users: tuple[_User, ...]
+    """Of those that certainly match."""
+    open: tuple[_Entry[_User], ...]
+    """Those for which dear questions make the difference."""
+
+
+class _Plan(Generic[_User]):
+    """The detections for one log source."""
+
+    def __init__(self, entries: Iterable[_Entry[_User]]) -> None:
+        self._always: list[_Entry[_User]] = []
+        self._needing: dict[Question, list[_Entry[_User]]] = {}
+        by_field: dict[str, dict[Question, None]] = {}
+        for entry in entries:
+            asks = entry.base.asks
+            for question in asks.questions:
+                if not question.dear:
+                    by_field.setdefault(question.field, {})[question] = None
+            for question in asks.need or ():
+                self._needing.setdefault(question, []).append(entry)
+            if asks.need is None:
+                self._always.append(entry)
+        fields = [_Field(list(questions)) for questions in by_field.values()]
+        self._fields = [(field.get, field.known, field) for field in fields]
+        self._known: dict[tuple[_Answers, ...], _Found[_User]] = {}
+
+    def find(self, event: Event) -> tuple[_User, ...]:
+        """Return the users of the detections that match."""
+        answers = []
+        for get, known, field in self._fields:
+            value = get(event)
+            kind = type(value)
+            key = value if kind is str else None if kind in _NEVER_ALIKE else (kind, value)
+            yes = known.get(key)
+            answers.append(field.ask(key, value) if yes is None else yes)
+        together = tuple(answers)
+        found = self._known.get(together)
+        if found is None:
+            found = self._decide(frozenset[Question]().union(*answers))
+            _remember(self._known, together, found)
+        if not found.open:
+            return found.users
+        return _together([found.users, _users(entry for entry in found.open if entry.base.asks.holds(event))])
+
+    def _decide(self, yes: _Answers) -> _Found[_User]:
+        def answer(question: Question) -> Answer:
+            return None if question.dear else question in yes
+
+        candidates = dict.fromkeys(self._always)
+        for question in yes:
+            candidates |= dict.fromkeys(self._needing.get(question, ()))
+        verdicts = {entry: entry.base.asks.decide(answer) for entry in candidates}
+        sure = _users(entry for entry, verdict in verdicts.items() if verdict)
+        return _Found(sure, tuple(entry for entry, verdict in verdicts.items() if verdict is None))
+
+
+def _users(entries: Iterable[_Entry[_User]]) -> tuple[_User, ...]:
+    return tuple(dict.fromkeys(user for entry in entries for user in entry.users))
+
+
+def _together(found: Iterable[tuple[_User, ...]]) -> tuple[_User, ...]:
+    return tuple(dict.fromkeys(user for users in found for user in users))
 
 
 class Index(Generic[_User]):
@@ -123,16 +195,13 @@ class Index(Generic[_User]):
         }
         self._foreign: dict[frozenset[LogSource], _Plan[_User]] = {}
 
-    def find(self, event: Event) -> Collection[_User]:
+    def find(self, event: Event) -> tuple[_User, ...]:
         """Return each user once, also when the event matches two of its detections."""
         own, *foreign = sources_of(event)
         plan = self._own.get(own[1:]) or self._own[event.event_type, None]
-        found = plan.find(event)
-        for source in foreign:
-            found += self._plan(source).find(event)
-        if len(found) == 1:
-            return found[0].users
-        return dict.fromkeys(user for entry in found for user in entry.users)
+        if not foreign:
+            return plan.find(event)
+        return _together([plan.find(event), *(self._plan(source).find(event) for source in foreign)])
 
     def _wanted(self, source: LogSource) -> frozenset[LogSource]:
         product, category, service = source

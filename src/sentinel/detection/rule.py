@@ -13,9 +13,22 @@ import msgspec
 from sentinel.detection.sigma.fields import ABSENT, Getter, number, text
 from sentinel.detection.sigma.values import Predicate
 from sentinel.detection.window import Amount, Condition, Kind, Reading, Shape
-from sentinel.model import Event, Micros, Severity, SubjectType, ThreatType
+from sentinel.model import Event, EventType, Micros, Severity, SubjectType, ThreatType
 
-__all__ = ["Base", "Examples", "Group", "LogSource", "Part", "Refusal", "Rule", "RuleSet", "Step", "sources_of"]
+__all__ = [
+    "Base",
+    "Examples",
+    "Group",
+    "LogSource",
+    "Part",
+    "Refusal",
+    "Rule",
+    "RuleSet",
+    "Step",
+    "fits",
+    "is_ours",
+    "sources_of",
+]
 
 Group = tuple[tuple[str, str], ...]
 """Fields and their values, in the order of group-by; empty for a rule without one."""
@@ -47,7 +60,7 @@ class Base(msgspec.Struct, frozen=True, eq=False):
 
     def matches(self, event: Event) -> bool:
         """Whether the event comes from this log source and meets the condition."""
-        return any(_fits(self.logsource, source) for source in sources_of(event)) and self.asks.holds(event)
+        return any(fits(self.logsource, source) for source in sources_of(event)) and self.asks.holds(event)
 
 
 class Part(msgspec.Struct, frozen=True, eq=False):
@@ -131,7 +144,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """The correlations among its parts."""
         return tuple(part.source for part in self.parts if isinstance(part.source, Rule))
 
-    @property
+    @cached_property
     def on_close(self) -> bool:
         """Whether more events can undo the condition, so that a window is judged only when it has closed."""
         return self.kind is Kind.VALUE_AVG or not self.condition.rising
@@ -149,7 +162,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
             parts += 1
         return self.suppress // parts
 
-    @property
+    @cached_property
     def shape(self) -> Shape:
         """What its windows need at hand."""
         cell = 0 if self.on_close else self.cell
@@ -212,10 +225,8 @@ def read_value(value: object) -> Reading | None:
 
 
 def read_amount(value: object) -> Reading | None:
-    """Add the number; what is there and no number adds 0."""
-    if value is ABSENT:
-        return None
-    return (_exact(value) or 0,)
+    """Add the number; what is there and no number adds nothing."""
+    return read_number(value)
 
 
 def read_number(value: object) -> Reading | None:
@@ -275,5 +286,12 @@ def _lower(value: str | None) -> str | None:
     return None if value is None else value.lower()
 
 
-def _fits(wanted: LogSource, source: LogSource) -> bool:
+def is_ours(wanted: LogSource) -> bool:
+    """Whether events of ours can meet it, and not only those of which `details.logsource` says more."""
+    product, category, _ = wanted
+    return product in {None, "sentinel"} and (category is None or category in set(EventType))
+
+
+def fits(wanted: LogSource, source: LogSource) -> bool:
+    """Whether a log source has every part that is wanted."""
     return all(want is None or want == have for want, have in zip(wanted, source, strict=True))

@@ -38,7 +38,8 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from fractions import Fraction
 from itertools import groupby
@@ -51,6 +52,7 @@ from sentinel.model import Micros
 
 __all__ = [
     "Amount",
+    "Arrival",
     "Bucket",
     "Condition",
     "CountWindow",
@@ -63,7 +65,7 @@ __all__ = [
     "ValueWindow",
     "Window",
     "raise_rank",
-    "window_for",
+    "window_type",
 ]
 
 Amount = int | Fraction
@@ -71,6 +73,9 @@ Amount = int | Fraction
 
 Reading = tuple[str | Amount, ...]
 """What a rule reads from a matching event: the values, numbers or steps that it counts; empty for plain counts."""
+
+Arrival = tuple[Micros, int, bool, Reading]
+"""A matching event: its time, the rank of the severity that its source may reach, whether it may act, what is read."""
 
 _PARTS_OF_A_SUM = 60  # decisions, C3
 _KEPT_OF_A_STEP = 64
@@ -161,8 +166,8 @@ class Window(Protocol):
     def twin(self) -> Window:
         """Return an equal window that changes on its own."""
 
-    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
-        """Take in an event that was never inserted, whose source may reach the severity `rank`."""
+    def extend(self, arrivals: Sequence[Arrival]) -> None:
+        """Take in events that never were, at least one, the earliest first."""
 
     def judge(self, times: Iterable[Micros]) -> set[int]:
         """
@@ -176,11 +181,11 @@ class Window(Protocol):
         """Drop what lies before this time, at which a bucket begins."""
 
 
-def window_for(shape: Shape) -> Window:
-    """Return an empty window of the kind that the rule's condition asks for."""
+def window_type(shape: Shape) -> Callable[[Shape], Window]:
+    """Return what makes an empty window of the kind that the rule's condition asks for."""
     if shape.kind is Kind.VALUE_AVG or not shape.condition.rising:
-        return TumblingWindow(shape)
-    return _WINDOWS[shape.kind](shape)
+        return TumblingWindow
+    return _WINDOWS[shape.kind]
 
 
 def raise_rank(window: Window, at: Micros, rank: int) -> None:
@@ -193,18 +198,26 @@ def raise_rank(window: Window, at: Micros, rank: int) -> None:
         bucket.rank = max(bucket.rank, rank)
 
 
-def _enter(buckets: dict[int, Bucket], number: int, rank: int) -> None:
-    bucket = buckets.get(number)
-    if bucket is None:
-        bucket = buckets[number] = Bucket()
-    bucket.count += 1
-    bucket.rank = max(bucket.rank, rank)
+def _enter(buckets: dict[int, Bucket], suppress: Micros, arrivals: Iterable[Arrival]) -> None:
+    """Count events in their buckets."""
+    bucket, start, end = None, 0, 0
+    for at, rank, _, _ in arrivals:
+        if bucket is None or not start <= at < end:  # neighbours are mostly in the same
+            number = at // suppress
+            bucket = buckets.get(number)
+            if bucket is None:
+                bucket = buckets[number] = Bucket()
+            start, end = number * suppress, (number + 1) * suppress
+        bucket.count += 1
+        bucket.rank = max(bucket.rank, rank)
 
 
 def _note(buckets: dict[int, Bucket], number: int, first: Micros, last: Micros) -> int:
     bucket = buckets[number]
-    bucket.last = last if bucket.first is None else max(bucket.last, last)
-    bucket.first = first if bucket.first is None else min(bucket.first, first)
+    if bucket.first is None:
+        bucket.first, bucket.last = first, last
+    else:
+        bucket.first, bucket.last = min(bucket.first, first), max(bucket.last, last)
     return number
 
 
@@ -257,30 +270,33 @@ class CountWindow(msgspec.Struct, gc=False, eq=False):
         """Return an equal window that changes on its own."""
         return CountWindow(self.shape, _copied(self.buckets), self.times.copy())
 
-    def insert(self, at: Micros, rank: int, reading: Reading) -> None:  # noqa: ARG002 - it counts, and reads nothing
-        """Take in an event."""
-        times, shape = self.times, self.shape
-        if not times or at >= times[-1]:
-            times.append(at)
+    def extend(self, arrivals: Sequence[Arrival]) -> None:
+        """Take in events."""
+        _enter(self.buckets, self.shape.suppress, arrivals)
+        times, cell = self.times, self.shape.cell
+        fresh = [arrival[0] for arrival in arrivals]
+        if not times or fresh[0] >= times[-1]:
+            times += fresh
         else:
-            insort(times, at)
-        _enter(self.buckets, at // shape.suppress, rank)
-        if len(times) > 2 * shape.threshold:
-            self._trim(at)
+            for at in fresh:
+                insort(times, at)
+        if len(times) > 2 * self.shape.threshold:
+            for number in {at // cell for at in fresh}:
+                self._trim(number * cell)
 
-    def _trim(self, at: Micros) -> None:
-        """Keep the first N and the last N times of the cell that `at` lies in; at most one is too many."""
-        times, kept, cell = self.times, self.shape.threshold, self.shape.cell
-        start = at - at % cell
-        first = bisect_left(times, start)
-        beyond = first + 2 * kept
-        if beyond < len(times) and times[beyond] < start + cell:
-            del times[first + kept]
+    def _trim(self, start: Micros) -> None:
+        """Keep the first N and the last N times of the cell that begins then."""
+        times, kept = self.times, self.shape.threshold
+        first, beyond = bisect_left(times, start), bisect_left(times, start + self.shape.cell)
+        if beyond - first > 2 * kept:
+            del times[first + kept : beyond - kept]
 
     def judge(self, times: Iterable[Micros]) -> set[int]:
         """Return the buckets in which an event triggers that one of these times can have completed."""
         kept, timespan, back = self.times, self.shape.timespan, self.shape.threshold - 1
         found: set[int] = set()
+        if len(kept) <= back:
+            return found
         place = back
         for at in sorted(times):
             place = max(place, bisect_left(kept, at))
@@ -310,8 +326,11 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
     shape: Shape
     buckets: dict[int, Bucket] = {}
     cells: dict[int, _Ends] = {}
-    live: dict[str | Amount, Micros] = {}
-    """The values in (newest - T, newest], by their latest time, ascending; not more than N are needed."""
+    live: OrderedDict[str | Amount, Micros] | None = None
+    """
+    The values in (newest - T, newest], by their latest time, ascending; not more than N are needed. None as long as all
+    cells together have fewer than N, which is how most groups stay: then nothing can trigger.
+    """
     newest: Micros = _NEVER
     fresh: dict[str | Amount, Micros] = {}
     """What came out of order and belongs into `live`."""
@@ -319,37 +338,52 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
     held: int = 0
 
     def __len__(self) -> int:
-        return self.held + len(self.live) + len(self.fresh)
+        return self.held + len(self.live or ()) + len(self.fresh)
 
     def twin(self) -> ValueWindow:
         """Return an equal window that changes on its own."""
         cells = {number: _Ends(ends.firsts.copy(), ends.lasts.copy()) for number, ends in self.cells.items()}
-        lists = (self.live.copy(), self.newest, self.fresh.copy(), self.pending.copy())
+        lists = (copy(self.live), self.newest, self.fresh.copy(), self.pending.copy())
         return ValueWindow(self.shape, _copied(self.buckets), cells, *lists, self.held)
 
-    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
-        """Take in an event with these values."""
-        _enter(self.buckets, at // self.shape.suppress, rank)
-        ends = self.cells.get(at // self.shape.cell)
+    def extend(self, arrivals: Sequence[Arrival]) -> None:
+        """Take in events with their values."""
+        _enter(self.buckets, self.shape.suppress, arrivals)
+        for at, _, _, reading in arrivals:
+            self._insert(at, reading)
+
+    def _insert(self, at: Micros, reading: Reading) -> None:
+        shape = self.shape
+        ends = self.cells.get(at // shape.cell)
         if ends is None:
-            ends = self.cells[at // self.shape.cell] = _Ends()
-        before = len(ends.firsts) + len(ends.lasts)
-        news = [self._keep(ends, value, at) for value in reading]
-        self._tidy(ends)
-        self.held += len(ends.firsts) + len(ends.lasts) - before
+            ends = self.cells[at // shape.cell] = _Ends()
+        news = self._keep(ends, at, reading)
+        enough = self.held >= 2 * shape.threshold  # each value is held by its first and its last time
         if at >= self.newest:
-            self._advance(at, reading)
-        elif any(news):
+            self.newest = at
+            if enough:
+                self._advance(at, reading)
+        elif enough and news:
             self.pending.append(at)
             self._enliven(at, reading)
 
-    def _keep(self, ends: _Ends, value: str | Amount, at: Micros) -> bool:
-        first, last = ends.firsts.get(value), ends.lasts.get(value)
-        if first is None or at < first:
-            ends.firsts[value] = at
-        if last is None or at > last:
-            ends.lasts[value] = at
-        return first is None or last is None or not first <= at <= last
+    def _keep(self, ends: _Ends, at: Micros, reading: Reading) -> bool:
+        """Return whether an event is the first or the last in its cell to have one of its values."""
+        firsts, lasts = ends.firsts, ends.lasts
+        before = len(firsts) + len(lasts)
+        news = False
+        for value in reading:
+            if (first := firsts.get(value)) is None or at < first:
+                firsts[value] = at
+                news = True
+            if (last := lasts.get(value)) is None or at > last:
+                lasts[value] = at
+                news = True
+        most = 2 * self.shape.threshold + _SLACK
+        if len(firsts) > most or len(lasts) > most:
+            self._tidy(ends)
+        self.held += len(ends.firsts) + len(ends.lasts) - before
+        return news
 
     def _tidy(self, ends: _Ends) -> None:
         kept = self.shape.threshold
@@ -360,23 +394,33 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
 
     def _advance(self, at: Micros, reading: Reading) -> None:
         """Judge an event that is not older than any before it: by far the most common case."""
-        if self.fresh:
-            ordered = sorted((self.live | self.fresh).items(), key=itemgetter(1))
-            self.live, self.fresh = dict(ordered[-self.shape.threshold :]), {}
-        self.newest, live, start = at, self.live, at - self.shape.timespan
+        start, enough = at - self.shape.timespan, self.shape.threshold
+        live = self._lively(start)
         for value in reading:
-            live.pop(value, None)
             live[value] = at
-        while (oldest := next(iter(live), None)) is not None and (
-            live[oldest] <= start or len(live) > self.shape.threshold
-        ):
-            del live[oldest]
-        if len(live) >= self.shape.threshold:
+            live.move_to_end(value)
+        while len(live) > enough or (live and live[next(iter(live))] <= start):
+            live.popitem(last=False)
+        if len(live) >= enough:
             _note(self.buckets, at // self.shape.suppress, at, at)
+
+    def _lively(self, start: Micros) -> OrderedDict[str | Amount, Micros]:
+        """Return `live` with what it lacks: all of it at first, later what came out of order."""
+        if self.live is not None and not self.fresh:
+            return self.live
+        latest = dict(self.live or {}) | self.fresh
+        if self.live is None:
+            found = (item for ends in self.cells.values() for item in ends.lasts.items() if item[1] > start)
+            latest = {}
+            for value, at in found:
+                latest[value] = max(at, latest.get(value, at))
+        ordered = sorted(latest.items(), key=itemgetter(1))
+        self.live, self.fresh = OrderedDict(ordered[-self.shape.threshold :]), {}
+        return self.live
 
     def _enliven(self, at: Micros, reading: Reading) -> None:
         """Let an older event count for those to come."""
-        if at <= self.newest - self.shape.timespan:
+        if self.live is None or at <= self.newest - self.shape.timespan:
             return
         for value in reading:
             if at > max(self.live.get(value, _NEVER), self.fresh.get(value, _NEVER)):
@@ -430,8 +474,7 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         """Drop what lies before this time."""
         number = start // self.shape.cell
         self.cells = {cell: ends for cell, ends in self.cells.items() if cell >= number}
-        self.live = {value: at for value, at in self.live.items() if at >= start}
-        self.fresh = {value: at for value, at in self.fresh.items() if at >= start}
+        self.live, self.fresh = None, {}
         self.held = sum(len(ends.firsts) + len(ends.lasts) for ends in self.cells.values())
         _drop(self.buckets, start // self.shape.suppress)
 
@@ -460,10 +503,14 @@ class OrderedWindow(msgspec.Struct, gc=False, eq=False):
         lists = (self.entries.copy(), self.amounts.copy(), self.starts.copy(), self.now.copy())
         return OrderedWindow(self.shape, _copied(self.buckets), *lists, self.newest, self.pending.copy())
 
-    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
-        """Take in an event that matches these steps."""
+    def extend(self, arrivals: Sequence[Arrival]) -> None:
+        """Take in events that match the steps that they read."""
+        _enter(self.buckets, self.shape.suppress, arrivals)
+        for at, _, _, reading in arrivals:
+            self._insert(at, reading)
+
+    def _insert(self, at: Micros, reading: Reading) -> None:
         mask = sum(1 << cast("int", step) for step in reading)
-        _enter(self.buckets, at // self.shape.suppress, rank)
         insort(self.entries, (at, mask))
         self._trim(at, mask)
         if at < self.newest:
@@ -604,11 +651,15 @@ class SumWindow(msgspec.Struct, gc=False, eq=False):
     def _cell(self, at: Micros) -> int:
         return _PARTS_OF_A_SUM * at // self.shape.timespan
 
-    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
-        """Take in an event with this amount."""
+    def extend(self, arrivals: Sequence[Arrival]) -> None:
+        """Take in events with their amounts."""
+        _enter(self.buckets, self.shape.suppress, arrivals)
+        for at, _, _, reading in arrivals:
+            self._insert(at, reading)
+
+    def _insert(self, at: Micros, reading: Reading) -> None:
         number = at // self.shape.suppress
-        _enter(self.buckets, number, rank)
-        amount = max(cast("Amount", reading[0]), 0)
+        amount = max(cast("Amount", reading[0]), 0) if reading else 0
         parts = self.cells.setdefault(self._cell(at), {})
         part = parts.get(number)
         if part is None:
@@ -680,8 +731,12 @@ class TumblingWindow(msgspec.Struct, gc=False, eq=False):
         }
         return TumblingWindow(self.shape, _copied(self.buckets), tallies, self.newest, self.held)
 
-    def insert(self, at: Micros, rank: int, reading: Reading) -> None:
-        """Take in an event."""
+    def extend(self, arrivals: Sequence[Arrival]) -> None:
+        """Take in events."""
+        for at, rank, _, reading in arrivals:
+            self._insert(at, rank, reading)
+
+    def _insert(self, at: Micros, rank: int, reading: Reading) -> None:
         tally = self.tallies.get(at // self.shape.timespan)
         if tally is None:
             tally = self.tallies[at // self.shape.timespan] = _Tally(at, at)

@@ -17,6 +17,7 @@ import msgspec
 from sentinel.enforcement.buckets import TokenBuckets
 from sentinel.enforcement.client import Proxies, client_address
 from sentinel.enforcement.feed import Feed, now_micros
+from sentinel.enforcement.report import Reporter
 from sentinel.enforcement.snapshot import Block, Snapshot
 from sentinel.errors import ConfigError, OutsideError
 from sentinel.model import Scope as Kind
@@ -73,6 +74,8 @@ class SentinelMiddleware:
         on_unknown: What to do as long as there is neither a snapshot nor an answer of the service.
         snapshot_path: Where the copy is kept over restarts; without it a restart during an outage knows nothing.
         node: Name that the service shows; default host name and process id.
+        events_token: An ingest token, or the path of a file that holds one: then requests are reported as events, see
+            `Reporter`. Without it nothing is. Refused requests are not reported: the service knows whom it blocks.
 
     Raises:
         ConfigError: An argument does not make sense.
@@ -91,6 +94,7 @@ class SentinelMiddleware:
         on_unknown: Literal["allow", "deny"] = "allow",
         snapshot_path: str | Path | None = None,
         node: str | None = None,
+        events_token: str | Path | None = None,
     ) -> None:
         if on_unknown not in {"allow", "deny"}:
             raise ConfigError("write allow or deny", where="on_unknown")
@@ -101,6 +105,9 @@ class SentinelMiddleware:
         self._own = () if service is None else ((Kind.SERVICE, service),)
         self._deny_unknown = on_unknown == "deny"
         self._buckets = TokenBuckets()
+        self.reporter: Reporter | None = None
+        if events_token is not None:
+            self.reporter = Reporter(url, events_token, proxies=self._proxies, service=service)
         self.snapshot = _loaded(path)
         self.feed = Feed(self.snapshot, url, _secret(token, token_file), node=node, snapshot_path=path)
 
@@ -110,8 +117,11 @@ class SentinelMiddleware:
             await self._live(scope, receive, send)
             return
         self.feed.start()
+        scope["sentinel.caller"] = None if self._identify is None else self._identify(scope)
         refusal = self._judge(scope)
-        if refusal is None:
+        if refusal is None and self.reporter is not None and scope["type"] == "http":
+            await self.reporter.serve(self._app, scope, receive, send)
+        elif refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
@@ -137,7 +147,7 @@ class SentinelMiddleware:
     def _names(self, scope: Scope) -> list[tuple[Kind, str]]:
         """Return what a block may name of this request."""
         names = [(Kind.ENDPOINT, scope.get("path", ""))]
-        caller = None if self._identify is None else self._identify(scope)
+        caller: Caller | None = scope["sentinel.caller"]
         if caller is not None:
             known = (Kind.USER, caller.user_id), (Kind.SESSION, caller.session_id), (Kind.SERVICE, caller.service)
             names += [(kind, unicodedata.normalize("NFC", name)) for kind, name in known if name is not None]
@@ -152,6 +162,8 @@ class SentinelMiddleware:
                 await asyncio.to_thread(self.feed.wait_until_heard, _FIRST_CONTACT_SECONDS)
             elif message["type"].startswith("lifespan.shutdown."):
                 await asyncio.to_thread(self.feed.stop)
+                if self.reporter is not None:
+                    await asyncio.to_thread(self.reporter.close)
             await send(message)
 
         await self._app(scope, receive, send_and_follow)

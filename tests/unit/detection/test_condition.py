@@ -81,6 +81,7 @@ def test_selection(selection: str, details: dict[str, object], expected: bool) -
     [
         ("s: {a: 1}", 1, "'condition' is missing"),
         ("s: {a: 1}\ntimeframe: 5m\ncondition: s", 2, "event_count"),
+        ("s: {a: 1}\ntimeframe: 5m\ncondition: s | count() by b > 5", 2, "group-by: [b]"),
         ("s: {a: 1}\ncondition: s | count() > 5", 2, "type: event_count, condition: {gt: 5}"),
         (
             "s: {a: 1}\ncondition: s | count(user) by ip >= 5",
@@ -99,6 +100,7 @@ def test_selection(selection: str, details: dict[str, object], expected: bool) -
         ("s: {a: 1}\ncondition: 2 of s*", 2, "'2 of'"),
         ("s: {a: 1}\ncondition: 1 of t*", 2, "names no selection"),
         ("s: {a: 1}\ncondition: 5", 2, "must be text"),
+        ("s: [a, b]\ncondition: all of s", 2, "'|all:'"),
         (f"s: {{a: 1}}\ncondition: {'not ' * 500}s", 2, "at most"),
         ("s:\n  a: 1\n  b|c: 1\ncondition: s", 3, "'c'"),
         ("s: {}\ncondition: s", 1, "must be a text"),

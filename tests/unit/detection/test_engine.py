@@ -268,6 +268,21 @@ def test_what_was_forgotten_comes_back_from_history() -> None:
     assert judge.retained == witness.retained
 
 
+def test_much_is_forgotten_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever drives the engine can let others have the processor in between; the end is the same."""
+    monkeypatch.setattr("sentinel.detection.engine._FORGOTTEN_AT_ONCE", 2)
+    events = [failure(at, ip_address=f"203.0.113.{at}") for at in range(1, 40)]
+    judge, witness = engine(), engine()
+    judge.add(events)
+    witness.add(events)
+    steps = [judge.retained for _ in judge.forgetting(25 * SECOND)]
+    witness.forget(25 * SECOND)
+    assert len(steps) > 10
+    assert steps == sorted(steps, reverse=True)
+    assert (judge.retained, judge.warm_from) == (witness.retained, witness.warm_from) == (steps[-1], 25 * SECOND)
+    assert judge.add([failure(41)]) == witness.add([failure(41)])
+
+
 def test_forgetting_less_than_was_forgotten_changes_nothing() -> None:
     """`warm_from` only rises."""
     judge = engine()

@@ -39,6 +39,24 @@ def test_a_name_finds_the_nearest_field(name: str, value: object) -> None:
     assert getter(name)(EVENT) == value
 
 
+CLOUD = {"target": [{"name": "a", "tags": ["x", "y"]}, {"name": "b"}, "odd"], "deep": [{"list": [{"name": None}]}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("target.name", ["a", "b"]),
+        ("target.tags", ["x", "y"]),
+        ("deep.list.name", [None]),
+        ("target.nothing", ABSENT),
+        ("target.name.deeper", ABSENT),
+    ],
+)
+def test_a_path_goes_through_lists(name: str, value: object) -> None:
+    """The objects of a list each give their own; a list in a list is one list, and what has nothing gives nothing."""
+    assert getter(name)(event(CLOUD)) == value
+
+
 @pytest.mark.parametrize(
     ("address", "network"),
     [

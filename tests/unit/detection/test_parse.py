@@ -225,6 +225,15 @@ def test_loaded_and_refused_are_all_documents() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "warned"), [("event_type", True), ("severity", True), ("details.event_type", False), ("user_id", False)]
+)
+def test_a_name_of_ours_in_a_rule_for_a_foreign_log_gets_a_warning(name: str, warned: bool) -> None:
+    """A log's own `event_type` stands behind that of our event, so the rule would never see it."""
+    text = f"title: t\nlogsource: {{product: aws}}\ndetection: {{a: {{{name}: x}}, condition: a}}"
+    assert any("field of every event of ours" in warning for warning in parse(text).warnings) is warned
+
+
+@pytest.mark.parametrize(
     ("text", "warned"),
     [
         (PLAIN, False),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sentinel.detection.sigma.values import Need, field_predicate
+from sentinel.detection.sigma.values import Answer, all_of, any_of, field_predicate, negated
 from sentinel.errors import RuleError
 
 from .samples import event
@@ -176,6 +176,8 @@ PLACEHOLDERS = {"admins": ["erin", "frank"], "hosts": ["db", "web"]}
         ("f|windash|contains|all", ["-a", "-b"], {"f": "/a -c"}, False),
         # Placeholders.
         ("f|expand", "%admins%", {"f": "ERIN"}, True),
+        ("f|expand", r"\%plain%admins%", {"f": "%plainerin"}, True),
+        ("f|expand", r"\%admins%admins%", {"f": "erinerin"}, False),
         ("f|expand", "%admins%", {"f": "grace"}, False),
         ("f|expand|contains", "u=%admins%@%hosts%;", {"f": "u=frank@db;"}, True),
         ("f|expand|neq", "%admins%", {"f": "grace"}, True),
@@ -254,14 +256,14 @@ def test_a_refused_expression_is_not_written_to_stderr(capfd: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("key", "wanted", "need"),
     [
-        ("f", "Abc", Need("f", frozenset({"abc"}), exact=True)),
-        ("f", ["a", "b"], Need("f", frozenset({"a", "b"}), exact=True)),
-        ("f", ["a", "b*"], Need("f", frozenset({"a", "b"}), exact=False)),
-        ("f", "x*longer?", Need("f", frozenset({"longer"}), exact=False)),
-        ("f|contains", ["A", "b"], Need("f", frozenset({"a", "b"}), exact=False)),
-        ("f|contains|all", ["a", "b"], Need("f", frozenset({"a"}), exact=False)),
-        ("f|cased", "Abc", Need("f", frozenset({"abc"}), exact=True)),
-        ("", "Needle", Need("", frozenset({"needle"}), exact=False)),
+        ("f", "Abc", ("f", frozenset({"abc"}), True)),
+        ("f", ["a", "b"], ("f", frozenset({"a", "b"}), True)),
+        ("f", ["a", "b*"], ("f", frozenset({"a", "b"}), False)),
+        ("f", "x*longer?", ("f", frozenset({"longer"}), False)),
+        ("f|contains", ["A", "b"], ("f", frozenset({"a", "b"}), False)),
+        ("f|contains|all", ["a", "b"], ("f", frozenset({"a"}), False)),
+        ("f|cased", "Abc", ("f", frozenset({"abc"}), True)),
+        ("", "Needle", ("", frozenset({"needle"}), False)),
         ("f|cased", "\N{GREEK CAPITAL LETTER SIGMA}", None),
         ("f", "*", None),
         ("f", [None, "a"], None),
@@ -272,6 +274,30 @@ def test_a_refused_expression_is_not_written_to_stderr(capfd: pytest.CaptureFixt
         ("f|fieldref", "g", None),
     ],
 )
-def test_what_an_event_must_show(key: str, wanted: Any, need: Need | None) -> None:
+def test_what_an_event_must_show(key: str, wanted: Any, need: tuple[str, frozenset[str], bool] | None) -> None:
     """An index may leave a rule out only when its text is certainly missing, so doubt means None."""
-    assert field_predicate(key, wanted).need == need
+    found = field_predicate(key, wanted).need
+    assert (found and [(one.field, one.literals, one.exact) for one in found]) == (need and [need])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both", "either"),
+    [
+        (True, True, True, True),
+        (True, False, False, True),
+        (False, False, False, False),
+        (True, None, None, True),
+        (None, False, False, None),
+        (None, None, None, None),
+    ],
+)
+def test_what_is_not_known_yet_matters_only_where_it_can(
+    first: Answer, second: Answer, both: Answer, either: Answer
+) -> None:
+    """A dear question is spared wherever the others decide, on both sides of an `and`, an `or` and a `not`."""
+    parts = [field_predicate("a", 1), field_predicate("b", 1)]
+    answers = {parts[0].questions[0]: first, parts[1].questions[0]: second}
+    for predicates in (parts, parts[::-1]):
+        assert all_of(predicates).decide(answers.__getitem__) is both
+        assert any_of(predicates).decide(answers.__getitem__) is either
+        assert negated(all_of(predicates)).decide(answers.__getitem__) is (None if both is None else not both)

@@ -15,7 +15,7 @@ from sentinel.detection.window import (
     TumblingWindow,
     Window,
     raise_rank,
-    window_for,
+    window_type,
 )
 
 TEN = {"timespan": 10, "suppress": 10, "cell": 10}
@@ -27,9 +27,9 @@ def shape(kind: Kind = Kind.EVENT_COUNT, n: int = 2, steps: int = 1, **bounds: i
 
 
 def filled(entries: list[tuple[int, Reading]], how: Shape) -> Window:
-    window = window_for(how)
+    window = window_type(how)(how)
     for at, reading in entries:
-        window.insert(at, 1, reading)
+        window.extend([(at, 1, True, reading)])
     return window
 
 
@@ -179,7 +179,7 @@ def test_a_closed_window_can_be_judged_again() -> None:
     window = filled(plain([0, 5]), shape(lt=3))
     assert isinstance(window, TumblingWindow)
     assert window.close([0]) == {0}
-    window.insert(7, 1, ())
+    window.extend([(7, 1, True, ())])
     assert window.close([0]) == set()
 
 
@@ -203,9 +203,9 @@ def test_first_and_last_are_of_triggering_events_and_count_is_of_all() -> None:
 def test_memory_is_bounded(kind: Kind, most: int) -> None:
     """However many events and values fall into a cell, and in whatever order, little is kept, and all is counted."""
     dice = random.Random(1)
-    window = window_for(shape(kind))
+    window = window_type(shape(kind))(shape(kind))
     for number in range(2000):
-        window.insert(dice.randrange(10), 1, (number if kind is Kind.VALUE_COUNT else 0,))
+        window.extend([(dice.randrange(10), 1, True, (number if kind is Kind.VALUE_COUNT else 0,))])
     window.judge(range(10))
     assert (len(window) <= most, window.buckets[0].count) == (True, 2000)
 
@@ -214,16 +214,16 @@ def test_steps_in_order_survive_a_flood_of_one_of_them() -> None:
     """Ten thousand failures don't push the success out that makes them matter."""
     window = OrderedWindow(shape(Kind.TEMPORAL_ORDERED, steps=2))
     for at in range(10_000):
-        window.insert(at // 1000, 1, (0,))
-    window.insert(4, 1, (1,))
+        window.extend([(at // 1000, 1, True, (0,))])
+    window.extend([(4, 1, True, (1,))])
     assert window.judge([4]) == {0}
 
 
 def test_rank_is_the_highest_in_the_bucket_and_can_be_raised() -> None:
     """One better source is enough, in any order, also one that shows later."""
-    window = window_for(shape())
+    window = window_type(shape())(shape())
     for at, rank in [(0, 1), (1, 3), (2, 2), (12, 1)]:
-        window.insert(at, rank, ())
+        window.extend([(at, rank, True, ())])
     raise_rank(window, 12, 2)
     assert {number: bucket.rank for number, bucket in window.buckets.items()} == {0: 3, 1: 2}
 
@@ -233,8 +233,8 @@ def test_a_twin_goes_its_own_way(kind: Kind) -> None:
     """What happens to a copy leaves the original alone."""
     window = filled([(0, (0,)), (2, (1,))], shape(kind, n=3, steps=3))
     twin = window.twin()
-    twin.insert(4, 1, (2,))
-    twin.insert(1, 1, (2,))
+    twin.extend([(4, 1, True, (2,))])
+    twin.extend([(1, 1, True, (2,))])
     assert (triggered(window), window.buckets[0].count) == ({}, 2)
     assert twin.buckets[0].count == 4
 

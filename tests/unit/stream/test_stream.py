@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.oracle import oracle
 
-from sentinel.app import Monitor, read_rules
+from sentinel.app import Monitor
 from sentinel.detection import Engine
 from sentinel.detection.incidents import incidents_of
 from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, Signal, StoredEvent, iso
+from sentinel.rulefolder import read_rules
 from sentinel.settings import Settings
 from sentinel.storage import Action, Outcome, StoreFull
 from sentinel.stream import Source
@@ -40,11 +42,11 @@ def failure(name: str, seconds: float, address: str = "203.0.113.9") -> Event:
 class Desk:
     """A monitor and the loop that it runs in; `now` is its clock."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.now = NOW
         self.runner = asyncio.Runner()
         self.folder = folder
-        self.monitor = self.run(Monitor.open(Settings(data_dir=folder), clock=lambda: self.now))
+        self.monitor = self.run(Monitor.open(Settings(data_dir=folder, **settings), clock=lambda: self.now))
 
     def run(self, work: Any) -> Any:
         async def carry() -> Any:
@@ -229,3 +231,17 @@ def test_two_orders_at_once_make_one_row(tmp_path: Path) -> None:
         desk.run(both(desk))
         rows = desk.run(desk.monitor.store.list_actions())
     assert [(row.id, row.expiration) for row in rows] == [("a", NOW + 7_200_000_000)]
+
+
+def test_what_rules_could_not_count_is_a_metric(tmp_path: Path) -> None:
+    """An event without what a rule groups by, and one with no number where it adds up, are seen by whoever watches."""
+    with desk_on(tmp_path) as desk:
+        details = {"access_type": "select", "row_count": "many"}
+        read = msgspec.structs.replace(
+            failure("read", 0), event_type=EventType.DATA_ACCESS, user_id="erin", details=details
+        )
+        desk.send([failure("whose", 0), read])
+        desk.drain()
+        value = desk.monitor.metrics.registry.get_sample_value
+        assert (value("security_rule_inputs_ignored_total", {"reason": "number"}) or 0) > 0
+        assert (value("security_rule_inputs_ignored_total", {"reason": "field"}) or 0) > 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,9 +25,11 @@ def detection_predicate(detection: Map, placeholders: Placeholders | None = None
     Raises:
         LocatedError: Anything that is not understood exactly, with its line.
     """
-    for key in ("condition", "timeframe"):
-        if (key in detection) is (key == "timeframe"):
-            raise detection.error(key, _MISPLACED[key])
+    if "condition" not in detection:
+        raise detection.error("condition", "'condition' is missing")
+    if "timeframe" in detection:
+        instead = _instead(str(detection["condition"]))
+        raise detection.error("timeframe", f"'timeframe' belongs to the old aggregations; {instead}")
     selections = {
         name: _selection(detection, name, content, placeholders or {})
         for name, content in detection.items()
@@ -35,16 +37,16 @@ def detection_predicate(detection: Map, placeholders: Placeholders | None = None
     }
     conditions = detection["condition"]
     texts = conditions if isinstance(conditions, list) else [conditions]
+    keywords = {name for name, content in detection.items() if _is_keywords(content)}
     try:
-        return any_of([_Condition(text, selections).predicate() for text in texts])
+        return any_of([_Condition(text, selections, keywords).predicate() for text in texts])
     except RuleError as err:
         raise detection.error("condition", err.reason) from err
 
 
-_MISPLACED = {
-    "condition": "'condition' is missing",
-    "timeframe": "'timeframe' belongs to the old aggregations; write a correlation of type event_count",
-}
+def _is_keywords(content: Any) -> bool:
+    """Whether it is a list of several texts."""
+    return isinstance(content, list) and len(content) > 1 and not any(isinstance(each, Map) for each in content)
 
 
 def _selection(parent: Map, name: str, content: Any, placeholders: Placeholders) -> Predicate:
@@ -68,7 +70,7 @@ def _instead(text: str) -> str:
     """Return which correlation says what an old aggregation said."""
     found = _PIPE.search(text)
     if found is None:
-        return "write a correlation of type temporal" if " near " in text else "write a correlation"
+        return f"write a correlation of type {'temporal' if ' near ' in text else 'event_count'}"
     function, field, group, operator, bound = found.groups()
     kind = {"count": "value_count" if field else "event_count", "sum": "value_sum", "avg": "value_avg"}.get(function)
     if kind is None:
@@ -91,7 +93,7 @@ class _Condition:
         one    = "not" one | "(" either ")" | ("1" | "all") "of" ("them" | pattern) | selection
     """
 
-    def __init__(self, text: Any, selections: Mapping[str, Predicate]) -> None:
+    def __init__(self, text: Any, selections: Mapping[str, Predicate], keywords: Collection[str]) -> None:
         if not isinstance(text, str):
             raise RuleError("a condition must be text")
         if "|" in text:
@@ -101,6 +103,7 @@ class _Condition:
             raise RuleError(f"a condition has at most {_MOST_WORDS} words")
         self._at = 0
         self._selections = selections
+        self._keywords = keywords
 
     def predicate(self) -> Predicate:
         found = self._either()
@@ -154,6 +157,8 @@ class _Condition:
             raise RuleError(f"'{quantity} of' is not supported; there are '1 of' and 'all of'")
         pattern = self._peek()
         self._at += 1
+        if quantity == "all" and pattern in self._keywords:  # any item for Sigma 2; the rules that say so mean each
+            raise RuleError(f"'all of {pattern}' is of Sigma 1; put the items of {pattern} below '|all:'")
         wanted = "*" if pattern == "them" else pattern
         # The specification leaves selections that begin with an underscore out of both forms.
         found = [p for name, p in self._selections.items() if fnmatchcase(name, wanted) and not name.startswith("_")]

@@ -2,6 +2,7 @@
 What a name in a rule means in an event, and how a value reads as text or as a number.
 
 A name is a top-level field, else a key of `details`, else a dotted path from `details`; `details.x` is never top-level.
+A path that meets a list goes on in each of its elements and finds a list, as the logs of clouds have them.
 `ip_network` is derived: the /64 of an IPv6 address.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from ipaddress import IPv6Address
 from operator import attrgetter
@@ -67,12 +68,23 @@ def _details_getter(name: str) -> Getter:
     return get_key if len(parts) == 1 else get_path
 
 
-def _walk(value: Any, parts: list[str]) -> Any:
-    for part in parts:
+def _walk(value: Any, parts: Sequence[str]) -> Any:
+    for place, part in enumerate(parts):
+        if isinstance(value, list):
+            found = [each for each in (_walk(each, parts[place:]) for each in value) if each is not ABSENT]
+            return list(_flat(found)) if found else ABSENT
         if not isinstance(value, dict) or part not in value:
             return ABSENT
         value = value[part]
     return value
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, list):
+            yield from value
+        else:
+            yield value
 
 
 def _ip_network(event: Event) -> Any:

@@ -27,6 +27,7 @@ from sentinel.detection.rule import (
     Refusal,
     Rule,
     RuleSet,
+    is_ours,
     read_amount,
     read_nothing,
     read_number,
@@ -37,7 +38,7 @@ from sentinel.detection.sigma.document import LocatedError, Map, documents
 from sentinel.detection.sigma.fields import getter, subject_type
 from sentinel.detection.sigma.values import Placeholders, Predicate, all_of
 from sentinel.detection.window import Amount, Condition, Kind, Reading
-from sentinel.model import EventType, Micros, Severity, SubjectType, ThreatType
+from sentinel.model import Micros, Severity, SubjectType, ThreatType
 
 __all__ = ["parse_rules", "shipped_rules"]
 
@@ -68,6 +69,7 @@ _SENTINEL = {"threat_type", "confidence", "suppress", "subject", "examples"}
 _CORRELATION = {"type", "rules", "group-by", "timespan", "condition", "generate", "aliases"}
 _FILTER = {"rules", "condition"}
 _BOUNDS = {"gt", "gte", "lt", "lte", "eq", "neq"}
+_ALWAYS_OURS = {"event_id", "event_type", "severity", "timestamp"}
 _MEASURED = {Kind.VALUE_COUNT: read_value, Kind.VALUE_SUM: read_amount, Kind.VALUE_AVG: read_number}
 _STEPS = {Kind.TEMPORAL, Kind.TEMPORAL_ORDERED}
 _MOST_STEPS = 16
@@ -228,7 +230,7 @@ class _Reading:
         self._taken |= dict.fromkeys(document.handles or {rule.id}, document.place)
         self._rules |= dict.fromkeys(document.handles, rule)
         self.loaded.append(rule)
-        self.warnings += _warnings(document)
+        self.warnings += [*_warnings(document), *_hidden_names(document, rule)]
 
     def _rule(self, document: _Document, *, emits: bool) -> Rule:
         content = document.content
@@ -583,15 +585,18 @@ def _warnings(document: _Document) -> Iterable[str]:
     content = document.content
     for key in content.keys() - _KNOWN:
         yield f"{document.file}:{content.lines[key]}: {key!r} is not a key of Sigma and has no effect"
-    source = content.get("logsource")
-    if source and not _ours(source):
+    if "logsource" in content and not is_ours(_logsource(content)):
         line = content.lines["logsource"]
         yield f"{document.file}:{line}: no source of ours; only events whose details.logsource says so can match"
 
 
-def _ours(source: Mapping[str, str]) -> bool:
-    category = source.get("category", EventType.AUDIT_LOG).lower()
-    return source.get("product", "sentinel").lower() == "sentinel" and category in set(EventType)
+def _hidden_names(document: _Document, rule: Rule) -> Iterable[str]:
+    """Foreign events have fields of ours besides their own, and ours stand before those of the same name."""
+    content = document.content
+    asked = {field for base in rule.bases if not is_ours(base.logsource) for field in base.asks.fields}
+    for name in sorted(asked & _ALWAYS_OURS if "detection" in content else ()):
+        place = f"{document.file}:{content.lines['detection']}"
+        yield f"{place}: {name!r} is a field of every event of ours; write 'details.{name}' for that of the log"
 
 
 # --- hashes

@@ -4,8 +4,9 @@ One field of a Sigma selection -> a predicate over events.
 `name|modifier|modifier: value or list of values`. Several values are alternatives (`all`: all must hold), an array in
 the event holds if any element does. What is not understood exactly is refused by name.
 
-A predicate also says, where it can, which texts an event must show for it to hold at all: whoever has many rules asks
-only those whose text is there.
+A predicate is a formula over questions, each about one field. Whoever has many rules asks each question once for a
+value and not again for each event; and a question also says, where it can, which texts it takes to be answered with
+yes, so that only those are asked whose text is there.
 
 Source: the Sigma specification 2 (sigma-rules and modifiers appendix), and part G of the decisions.
 """
@@ -24,30 +25,49 @@ from typing import Any, NamedTuple
 import msgspec
 import re2
 
-from sentinel.detection.sigma.fields import ABSENT, getter, number, strings, text
+from sentinel.detection.sigma.fields import ABSENT, Getter, getter, number, strings, text
 from sentinel.errors import RuleError
 from sentinel.model import Event
 
-__all__ = ["Need", "Placeholders", "Predicate", "all_of", "any_of", "field_predicate", "negated"]
+__all__ = ["Answer", "Placeholders", "Predicate", "Question", "all_of", "any_of", "field_predicate", "negated"]
 
 Placeholders = Mapping[str, Sequence[str]]
 """What `%name%` stands for under the modifier `expand`."""
 
 
-class Need(msgspec.Struct, frozen=True):
-    """The event's text in this field must be (`exact`) or contain one of these, in lower case."""
+Answer = bool | None
+"""None: not known."""
+
+
+class Question(msgspec.Struct, frozen=True, eq=False):
+    """What a rule asks of one field; the answer depends on its value alone."""
 
     field: str
     """As the rule calls it; empty: any text of the event."""
-    literals: frozenset[str]
-    exact: bool
+    get: Getter
+    holds: Callable[[Any], bool]
+    """The answer, from what `get` returns; an array's is yes if any element's is."""
+    literals: frozenset[str] | None = None
+    """The field's text, or an element's, must be (`exact`) or contain one of these, in lower case; None: who knows."""
+    exact: bool = False
+    dear: bool = False
+    """Not to be asked before all else is known to hold."""
 
 
 class Predicate(msgspec.Struct, frozen=True, eq=False):
-    """A question about events, and what an event must show for the answer to be yes."""
+    """A formula over questions about an event."""
 
-    holds: Callable[[Event], bool]
-    need: Need | None = None
+    decide: Callable[[Callable[[Question], Answer]], Answer]
+    """What it comes to, from the answers to its questions; None when one that is not known makes the difference."""
+    questions: tuple[Question, ...]
+    need: frozenset[Question] | None = None
+    """One of these, which have `literals`, must be answered with yes; None: who knows."""
+    fields: frozenset[str] = frozenset()
+    """It can't hold for an event that lacks one of these."""
+
+    def holds(self, event: Event) -> bool:
+        """Whether it holds for an event."""
+        return self.decide(lambda question: question.holds(question.get(event))) is True
 
 
 class _Test(NamedTuple):
@@ -78,7 +98,7 @@ _TIMES: dict[str, Callable[[datetime], int]] = {
 }
 # A backslash escapes * and ? and itself; before anything else it is a plain backslash.
 _PIECE = re.compile(r"\\[\\*?]|[*?]|[^\\*?]+|\\")
-_PLACEHOLDER = re.compile(r"%([^%\s]+)%")
+_PLACEHOLDER = re.compile(r"(?<!\\)%([^%\s]+)%")  # after a backslash % stands for itself
 _DASH = re.compile(r"\B[-/]\b")
 _DASHES = "-/\N{EN DASH}\N{EM DASH}\N{HORIZONTAL BAR}"
 _MOST_VARIANTS = 1_000
@@ -128,9 +148,10 @@ def field_predicate(key: str, value: Any, placeholders: Placeholders | None = No
     if "fieldref" in asked.flags:
         return _over_other_field(name, asked, values)
     tests = _tests(asked, values, placeholders or {})
+    dear = asked.time is not None or asked.operator in {"re", "cidr"}
     if "all" in asked.flags:
-        return all_of([_over_field(name, [test]) for test in tests])
-    found = _over_field(name, tests)
+        return all_of([_over_field(name, [test], dear=dear) for test in tests])
+    found = _over_field(name, tests, dear=dear)
     return negated(found) if "neq" in asked.flags else found
 
 
@@ -168,62 +189,87 @@ def any_of(predicates: Sequence[Predicate]) -> Predicate:
     """Return whether one of them holds."""
     if len(predicates) == 1:
         return predicates[0]
-    asks = [predicate.holds for predicate in predicates]
-    needs = [predicate.need for predicate in predicates]
-    return Predicate(lambda event: any(ask(event) for ask in asks), _one_of(needs))
-
-
-def _one_of(needs: Sequence[Need | None]) -> Need | None:
-    """Return what any of these shows; None where they speak of different fields, or one of nothing."""
-    known = [need for need in needs if need is not None]
-    if len(known) < len(needs) or len({need.field for need in known}) != 1:
-        return None
-    literals = frozenset(literal for need in known for literal in need.literals)
-    exact = all(need.exact for need in known)
-    return Need(known[0].field, literals, exact) if exact or "" not in literals else None
+    known = [predicate.need for predicate in predicates if predicate.need is not None]
+    need = frozenset[Question]().union(*known) if len(known) == len(predicates) else None
+    fields = frozenset.intersection(*(predicate.fields for predicate in predicates))
+    return Predicate(_joined(predicates, decisive=True), _questions(predicates), need, fields)
 
 
 def all_of(predicates: Sequence[Predicate]) -> Predicate:
     """Return whether all of them hold."""
     if len(predicates) == 1:
         return predicates[0]
-    asks = [predicate.holds for predicate in predicates]
-    needs = [predicate.need for predicate in predicates if predicate.need]
-    rarest = min(needs, key=lambda need: (not need.exact, len(need.literals)), default=None)
-    return Predicate(lambda event: all(ask(event) for ask in asks), rarest)
+    known = [predicate.need for predicate in predicates if predicate.need is not None]
+    rarest = min(known, key=lambda need: (not all(question.exact for question in need), _texts_of(need)), default=None)
+    fields = frozenset[str]().union(*(predicate.fields for predicate in predicates))
+    return Predicate(_joined(predicates, decisive=False), _questions(predicates), rarest, fields)
+
+
+def _joined(predicates: Sequence[Predicate], *, decisive: bool) -> Callable[[Callable[[Question], Answer]], Answer]:
+    """Return the formula that one decisive part decides, whatever the others are (Kleene's logic of three values)."""
+    formulas = [predicate.decide for predicate in predicates]
+
+    def decide(answer: Callable[[Question], Answer]) -> Answer:
+        joined: Answer = not decisive
+        for formula in formulas:
+            found = formula(answer)
+            if found is decisive:
+                return decisive
+            if found is None:
+                joined = None
+        return joined
+
+    return decide
+
+
+def _questions(predicates: Sequence[Predicate]) -> tuple[Question, ...]:
+    return tuple(question for predicate in predicates for question in predicate.questions)
+
+
+def _texts_of(need: frozenset[Question]) -> int:
+    return sum(len(question.literals or ()) for question in need)
 
 
 def negated(predicate: Predicate) -> Predicate:
     """Return whether it does not hold."""
-    holds = predicate.holds
-    return Predicate(lambda event: not holds(event))
+    formula = predicate.decide
+
+    def decide(answer: Callable[[Question], Answer]) -> Answer:
+        found = formula(answer)
+        return None if found is None else not found
+
+    return Predicate(decide, predicate.questions)
+
+
+def _asking(question: Question, fields: Sequence[str] = ()) -> Predicate:
+    """Return the predicate that holds if the answer is yes."""
+    need = None if question.literals is None else frozenset({question})
+    return Predicate(lambda answer: answer(question), (question,), need, frozenset(fields))
 
 
 def _exists(name: str, wanted: Any) -> Predicate:
     if not isinstance(wanted, bool):
         raise RuleError("'exists' takes true or false")
-    get = getter(name)
-    return Predicate(lambda event: (get(event) is not ABSENT) is wanted)
+    question = Question(name, getter(name), lambda value: (value is not ABSENT) is wanted)
+    return _asking(question, [name] if wanted else ())
 
 
-def _over_field(name: str, tests: Sequence[_Test]) -> Predicate:
-    get = getter(name)
-    any_test = _any(tests)
-    test = any_test.holds
+def _over_field(name: str, tests: Sequence[_Test], *, dear: bool) -> Predicate:
+    test = _any(tests).holds
 
-    def holds(event: Event) -> bool:
-        value = get(event)
+    def holds(value: Any) -> bool:
         return any(map(test, value)) if isinstance(value, list) else test(value)
 
-    return Predicate(holds, _need(name, tests))
+    question = Question(name, getter(name), holds, *_literals(tests), dear=dear)
+    return _asking(question, () if test(ABSENT) else [name])
 
 
-def _need(name: str, tests: Sequence[_Test]) -> Need | None:
+def _literals(tests: Sequence[_Test]) -> tuple[frozenset[str] | None, bool]:
     literals = frozenset(test.literal for test in tests if test.literal is not None)
-    if any(test.literal is None for test in tests):
-        return None
     exact = all(test.exact for test in tests)
-    return Need(name, literals, exact) if exact or "" not in literals else None
+    if any(test.literal is None for test in tests) or ("" in literals and not exact):
+        return None, False
+    return literals, exact
 
 
 def _over_other_field(name: str, asked: _Asked, values: Sequence[Any]) -> Predicate:
@@ -236,11 +282,12 @@ def _over_other_field(name: str, asked: _Asked, values: Sequence[Any]) -> Predic
     def one(other: str) -> Predicate:
         get, get_other = getter(name), getter(other)
 
-        def holds(event: Event) -> bool:
-            mine, theirs = _texts(get(event), cased=cased), _texts(get_other(event), cased=cased)
+        def holds(values: tuple[Any, Any]) -> bool:
+            mine, theirs = (_texts(value, cased=cased) for value in values)
             return any(compare(value, wanted) for value in mine for wanted in theirs)
 
-        return Predicate(holds)
+        question = Question(name, lambda event: (get(event), get_other(event)), holds, dear=True)
+        return _asking(question, [name, other])
 
     predicates = [one(value) for value in values]
     found = all_of(predicates) if "all" in asked.flags else any_of(predicates)
@@ -268,7 +315,8 @@ def _keywords(asked: _Asked, value: Any, placeholders: Placeholders) -> Predicat
 
     def one(tests: Sequence[_Test]) -> Predicate:
         test = _any(tests).holds
-        return Predicate(lambda event: any(map(test, strings(event))), _need("", tests))
+        literals, dear = _literals(tests), operator == "re"
+        return _asking(Question("", strings, lambda values: any(map(test, values)), *literals, dear=dear))
 
     tests = _tests(asked, _values(value), placeholders)
     return all_of([one([test]) for test in tests]) if "all" in asked.flags else one(tests)
@@ -286,7 +334,7 @@ def _expand(value: Any, placeholders: Placeholders) -> list[Any]:
     for name in names:
         if name not in placeholders:
             raise RuleError(f"the placeholder %{name}% does not stand in placeholders.yml")
-    pieces = _PLACEHOLDER.split(value)[::2]
+    pieces = [piece.replace(r"\%", "%") for piece in _PLACEHOLDER.split(value)[::2]]
     return [
         "".join(part for pair in zip(pieces, (*chosen, ""), strict=True) for part in pair)
         for chosen in product(*(placeholders[name] for name in names))
