@@ -42,9 +42,13 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
     source_cidr: str | None = None
     revoked_at: Micros | None = None
 
+    def ended(self, now: Micros) -> bool:
+        """Whether it was revoked, or its time is over."""
+        return self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now)
+
     def valid(self, now: Micros, client: str | None) -> bool:
         """Whether it holds now, for a request from this address."""
-        if self.revoked_at is not None or (self.expires_at is not None and self.expires_at <= now):
+        if self.ended(now):
             return False
         if self.source_cidr is None:
             return True
@@ -100,6 +104,10 @@ class TokenBook:
             return None
         token = self._by_hash.get(token_hash(text))
         return token if token and token.valid(now, client) else None
+
+    def ended(self, token: Token, now: Micros) -> bool:
+        """Whether a token that was found earlier no longer holds."""
+        return self._by_hash[token.hash].ended(now)
 
     def list(self) -> list[Token]:
         """Return every token, oldest first."""

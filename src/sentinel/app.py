@@ -31,7 +31,7 @@ from sentinel.response import GuardRails, Network, Policy, default_policy, parse
 from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
-from sentinel.storage import SYSTEM, AuditEntry, Notary, Store, StoreUnable
+from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Store, StoreUnable
 from sentinel.stream import Board, Canary, Escalation, Intake, People, Responder, Rules, Worker
 
 __all__ = ["Monitor", "guard_rails", "read_policy"]
@@ -88,7 +88,12 @@ class Monitor:
             store, clock=clock, queue_limit=settings.queue_limit, worker=self.worker, on_lost=self._stop_at_once
         )
         self.rule_files = Rules(
-            settings.rules_dir, rules, replace=self.worker.replace, metrics=self.metrics, log=self.log
+            settings.rules_dir,
+            rules,
+            settings.thresholds_path,
+            replace=self.worker.replace,
+            metrics=self.metrics,
+            log=self.log,
         )
         self.metrics.watch_queue(lambda: self.intake.depth)
         self.escalation = Escalation(store, self.worker, plan, clock=clock, metrics=self.metrics, log=self.log)
@@ -110,7 +115,7 @@ class Monitor:
         """
         held = lock(settings.data_dir)
         try:
-            rules = read_files(settings.rules_dir)
+            rules = read_files(settings.rules_dir, settings.thresholds_path)
             policy = read_policy(settings.policy_file)
             plan = _read_plan(settings.escalation_file)
             store = await Store.open(settings.database_path)
@@ -292,6 +297,11 @@ class Monitor:
         entry = AuditEntry(at=self.clock(), actor=by, operation=operation, target=token.id, details=details)
         await self.store.save_token(token, entry)
         self.tokens.put(token)
+
+    async def note(self, operation: str, target: str, details: dict[str, object], by: Token) -> None:
+        """Write what somebody did into the audit trail."""
+        entry = AuditEntry(at=self.clock(), actor=by.id, operation=operation, target=target, details=details)
+        await self.store.apply(Outcome(position=0, audit=[entry]))
 
     async def _first_token(self) -> None:
         """Keep the admin token of the data folder over restarts, and make it at the first."""

@@ -138,7 +138,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """The view of the text that the engine saw: `original`, `base64`, `leet`, ..."""
     source: str = "prompt"
     """The part of the input: `prompt`, `response`, `document:0`, `tool_call:1.path` (an argument, by its name where
-    that is a plain word, else `argument`), `tool_call:1.result`; `tool_call:1` for a chain of calls that ends there."""
+    that is a plain word, else `argument`), `tool_call:1.result`; `tool_call:1` for a chain of calls that ends there;
+    `history:0` for a turn that holds a piece of what others complete."""
     owasp: tuple[str, ...] = ()
     """The threat's ids in the OWASP Top 10 for LLM applications, 2025."""
     atlas: tuple[str, ...] = ()
@@ -220,7 +221,7 @@ class EventType(enum.StrEnum):
     SCAN = "scan"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A normalised, immutable fact with time, source and subject."""
 
     event_id: str
@@ -238,7 +239,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
-class StoredEvent(msgspec.Struct, frozen=True):
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """An event after durable acceptance: what correlation works on."""
 
     seq: int

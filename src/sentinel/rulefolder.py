@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from sentinel.detection import RuleSet, parse_rules, shipped_rules
 from sentinel.errors import ConfigError
 
-__all__ = ["SHIPPED", "Fingerprint", "RuleFiles", "fingerprint", "read_documents", "read_files", "read_rules"]
+__all__ = [
+    "SHIPPED",
+    "Fingerprint",
+    "RuleFiles",
+    "fingerprint",
+    "read_documents",
+    "read_files",
+    "read_rules",
+    "read_thresholds",
+    "write_thresholds",
+]
 
 SHIPPED = "default"
 """Names the rules that come with Sentinel."""
@@ -25,20 +38,45 @@ class RuleFiles(NamedTuple):
     rules: RuleSet
 
 
-def read_files(places: Iterable[str]) -> RuleFiles:
+def read_files(places: Iterable[str], thresholds: Path) -> RuleFiles:
     """Return the rules of the named files and folders, as `read_rules` does, with the state of the files."""
     named = tuple(places)
-    return RuleFiles(fingerprint(named), read_rules(named))
+    return RuleFiles(fingerprint([*named, str(thresholds)]), read_rules(named, thresholds))
 
 
-def read_rules(places: Iterable[str]) -> RuleSet:
+def read_rules(places: Iterable[str], thresholds: Path | None = None) -> RuleSet:
     """
     Return the rules of the named files and folders; `default` stands for the shipped ones.
+
+    Args:
+        places: Files and folders.
+        thresholds: A file of thresholds that people have set, which need not be there.
 
     Raises:
         ConfigError: A place can't be read. A broken rule does not raise: it is in `refused`, with file and line.
     """
-    return parse_rules(document for place in places for document in read_documents(place))
+    adjusted = {} if thresholds is None else read_thresholds(thresholds)
+    return parse_rules((document for place in places for document in read_documents(place)), adjusted)
+
+
+def read_thresholds(path: Path) -> dict[str, float]:
+    """Return by rule the thresholds that people have set; `ConfigError` when the file holds something else."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, int | float])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError) as err:
+        raise ConfigError("can't be read as numbers by rule", where=str(path)) from err
+
+
+def write_thresholds(path: Path, thresholds: Mapping[str, float]) -> None:
+    """Replace the file of thresholds, whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(msgspec.json.encode(dict(sorted(thresholds.items()))))
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
 
 
 def read_documents(place: str) -> list[tuple[str, str]]:

@@ -51,7 +51,7 @@ class Settings:
     lateness: float = 3600.0
     """Seconds after which an arriving event is late: stored and counted, not correlated."""
     queue_limit: int = 100_000
-    """Accepted but unprocessed events beyond which new ones are refused with 429."""
+    """Accepted but unprocessed events beyond which new ones are refused with 429; one source alone may hold half."""
     log_retention_days: int = 30
     retention_days: int = 90
     """Events, signals, incidents and ended actions are deleted after so many days."""
@@ -78,6 +78,11 @@ class Settings:
     def audit_key_path(self) -> Path:
         """Where the key that signs them lies."""
         return self.audit_key_file or self.data_dir / "audit.key"
+
+    @property
+    def thresholds_path(self) -> Path:
+        """Where the thresholds lie that people have set."""
+        return self.data_dir / "thresholds.json"
 
     @property
     def database_path(self) -> Path:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from sentinel.cli import audit, blocks, calibrate, db, engine, evaluate, incidents, ingest, rules, scan, serve, token
+from sentinel.cli import (
+    audit,
+    blocks,
+    calibrate,
+    db,
+    engine,
+    evaluate,
+    incidents,
+    ingest,
+    rules,
+    scan,
+    serve,
+    thresholds,
+    token,
+)
 from sentinel.cli.explain import explain
 
 __all__ = ["app"]
@@ -29,5 +43,6 @@ app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(thresholds.app, name="thresholds")
 app.command()(incidents.feedback)
 app.command()(explain)

@@ -99,7 +99,7 @@ def _details(who: re.Match[str], found: re.Match[str], agent: str | None) -> dic
         "cs-method": method,
         "c-uri": uri,
         "cs-uri-stem": stem or None,
-        "cs-uri-query": query or None,
+        "cs-uri-query": [query, uri] if query else uri,  # public rules look for paths in it, too
         "sc-status": status,
         "sc-bytes": size,
         "cs-user-agent": agent,

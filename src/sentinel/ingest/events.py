@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
-from hashlib import blake2b
 from io import BytesIO
 from typing import Annotated, Any, Final
 
@@ -32,7 +31,7 @@ __all__ = [
     "TooManyEvents",
     "canonical_address",
     "canonical_user",
-    "content_hash",
+    "checked",
     "decode",
     "encode",
     "parse_json",
@@ -76,7 +75,9 @@ class TooManyEvents(RejectedEvent):
         super().__init__(f"the body holds more than {MAX_EVENTS} events; send it in parts")
 
 
-_Id = Annotated[str, msgspec.Meta(max_length=256)]
+_LONGEST_NAME = 256
+_NAMES = ("user_id", "session_id", "service_name", "correlation_id")
+_Id = Annotated[str, msgspec.Meta(max_length=_LONGEST_NAME)]
 _EventId = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"\A[ -~]+\Z")]
 
 
@@ -125,7 +126,6 @@ _raw = msgspec.json.Decoder(msgspec.Raw)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 _stored = msgspec.json.Decoder(Event)
 _encoder = msgspec.json.Encoder()
-_canonical = msgspec.json.Encoder(order="deterministic")
 
 # Text up to the next bracket or comma outside strings. Possessive, so a string that never ends fails in linear time.
 _MARK = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+([\[\]{},])', re.DOTALL)
@@ -170,6 +170,27 @@ def parse_ndjson(body: bytes, new_id: Callable[[], str]) -> Parsed:
     """
     lines = enumerate(BytesIO(body.removeprefix(_BOM)), 1)
     return _parse(((number, line) for number, text in lines if (line := text.strip())), new_id)
+
+
+def checked(events: Iterable[Event]) -> Parsed:
+    """Return the events that readers of logs made, and which of them, from 1, no sender could have sent."""
+    parsed = Parsed([], [])
+    for place, event in enumerate(events, 1):
+        try:
+            _check_made(event)
+            parsed.events.append((place, event))
+        except RejectedEvent as error:
+            parsed.rejected.append(Rejected(place, event.event_id, error.field, error.reason))
+    return parsed
+
+
+def _check_made(event: Event) -> None:
+    """Raise for what a reader can't know: what its events become in JSON, and how long the names are."""
+    for name in _NAMES:
+        value = getattr(event, name)
+        if value is not None and len(value) > _LONGEST_NAME:
+            raise _refused(name)
+    _check_size(_encoder.encode(event))
 
 
 def _parse(elements: Iterable[tuple[int, bytes]], new_id: Callable[[], str]) -> Parsed:
@@ -242,18 +263,22 @@ def _not_json(body: bytes, error: Exception) -> RejectedEvent:
 
 
 def _event(raw: bytes, new_id: Callable[[], str]) -> Event:
-    if len(raw) > MAX_EVENT_BYTES:
-        raise RejectedEvent(f"an event may have {MAX_EVENT_BYTES} bytes at most")
+    _check_size(raw)
     if raw.lstrip()[:1] != b"{":
         raise RejectedEvent("an event must be an object")
-    # Counting all brackets is a bound that nearly every event keeps; only the others are walked through.
-    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
-        raise RejectedEvent(f"an event may be nested {MAX_DEPTH} levels deep at most")
     try:
         wire = _fast.decode(raw)
     except ValueError:
         wire = _slow(raw)
     return _normalised(wire, new_id)
+
+
+def _check_size(raw: bytes) -> None:
+    if len(raw) > MAX_EVENT_BYTES:
+        raise RejectedEvent(f"an event may have {MAX_EVENT_BYTES} bytes at most")
+    # Counting all brackets is a bound that nearly every event keeps; only the others are walked through.
+    if raw.count(b"{") + raw.count(b"[") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise RejectedEvent(f"an event may be nested {MAX_DEPTH} levels deep at most")
 
 
 def _depth(raw: bytes) -> int:
@@ -376,12 +401,3 @@ def encode(event: Event) -> bytes:
 def decode(raw: bytes) -> Event:
     """Return the event that `encode` stored."""
     return _stored.decode(raw)
-
-
-def content_hash(event: Event) -> bytes:
-    """
-    Return 16 bytes that are equal for events of equal content, whatever the order of the keys in `details`.
-
-    Of two events with one id, an equal hash means a duplicate and another hash a conflict.
-    """
-    return blake2b(_canonical.encode(event), digest_size=16).digest()

@@ -15,7 +15,7 @@ looked for from the right, and a line that could be read in two ways is not read
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
@@ -31,6 +31,8 @@ __all__ = ["Reader"]
 _MAX_USER = 256
 _PROGRAMS = frozenset({"sshd", "sshd-session", "sshd-auth"})
 _REPEATED = re.compile(r"message repeated ([1-9]\d{0,4}) times: \[ (.*)\]", re.DOTALL)
+# Nearly every login: one word for the method, one for the user, so that there is only one way to read it.
+_PLAIN_LOGIN = re.compile(r"\w+ (\S+) for (invalid user )?(\S+) from (\S{1,64}) port (\d{1,5}) ssh2")
 _TAIL = re.compile(r"(?P<address>\S{1,64})(?: port (?P<port>\d{1,5}))?(?: ssh2)?(?:: (?P<more>.*))?", re.DOTALL)
 _KEY = re.compile(r"[A-Z0-9-]{1,32} (?:SHA256:[A-Za-z0-9+/=]{20,64}|(?:MD5:)?[0-9a-f:]{47})")
 _PEER = re.compile(
@@ -107,16 +109,19 @@ class Reader(LineReader):
     def _events(self, line: str) -> Iterable[Event]:
         line = storable(line)
         head = HEAD.match(line) if len(line) <= MAX_LINE else None
-        at = self._calendar.moment(head[1]) if head else None
-        if head is None or at is None:
+        if head is None:
             return self._without_event(known=not line)
-        if head["program"] not in _PROGRAMS:
+        stamp, host, program, message = head.groups()
+        at = self._calendar.moment(stamp)
+        if at is None:
+            return self._without_event(known=False)
+        if program not in _PROGRAMS:
             return self._without_event(known=True)
-        copies, message = _unfolded(head["message"])
+        copies, message = _unfolded(message)
         fact = _fact(message)
         if fact is None:
             return self._without_event(known=message.startswith(_NO_EVENT))
-        fact.details["host"] = head["host"]
+        fact.details["host"] = host
         ordinal = self._ordinals.next(line)
         events = [_event(fact, at, event_id("sshd", line, ordinal, copy)) for copy in range(copies)]
         self._weigh(events[0])
@@ -171,31 +176,43 @@ def _address(text: str) -> str | None:
 
 def _unfolded(message: str) -> tuple[int, str]:
     """How many equal messages the line stands for, and the message without the prefixes and suffixes that vary."""
-    repeated = _REPEATED.fullmatch(message)
+    repeated = _REPEATED.fullmatch(message) if message.startswith("message repeated ") else None
     copies, message = (int(repeated[1]), repeated[2]) if repeated else (1, message)
     message = message.rstrip().removesuffix(" [preauth]")
     return copies, message.removeprefix("error: ").removeprefix("fatal: ")
 
 
 def _fact(message: str) -> _Fact | None:
-    word = message.partition(" ")[0]
-    if word in ("Failed", "Accepted"):
-        return _login(message, success=word == "Accepted")
-    if message.startswith("Invalid user "):
-        return _identified(message.removeprefix("Invalid user"))
-    return _refused(message)
+    read = _READ.get(message.partition(" ")[0])
+    return read(message) if read else None
+
+
+def _failed(message: str) -> _Fact | None:
+    return _login(message, success=False)
+
+
+def _accepted(message: str) -> _Fact | None:
+    return _login(message, success=True)
 
 
 def _login(message: str, *, success: bool) -> _Fact | None:
+    plain = _PLAIN_LOGIN.fullmatch(message)
+    if plain:
+        method, invalid, user, address, port = plain.groups()
+        return _logged_in(_Origin(user, address, {"port": int(port)}), user, method, success, known=not invalid)
     what, _, whom = message.partition(" for ")
     method = what.partition(" ")[2]
     origin = _origin(whom)
     if origin is None or not method or " " in method:
         return None
     user = origin.before.removeprefix("invalid user ")
+    return _logged_in(origin, user, method, success, known=user == origin.before)
+
+
+def _logged_in(origin: _Origin, user: str, method: str, success: bool, *, known: bool) -> _Fact | None:
     details = {"success": success, "method": method, "operation": "login", **origin.port}
     if not success:
-        details["failure_reason"] = _failure_reason(method, known=user == origin.before)
+        details["failure_reason"] = _failure_reason(method, known=known)
     return _authentication(origin, user, details)
 
 
@@ -205,8 +222,8 @@ def _failure_reason(method: str, *, known: bool) -> str:
     return "bad_password" if method.startswith(_PASSWORD_METHODS) else "bad_token"
 
 
-def _identified(text: str) -> _Fact | None:
-    origin = _origin(text)
+def _identified(message: str) -> _Fact | None:
+    origin = _origin(message.removeprefix("Invalid user")) if message.startswith("Invalid user ") else None
     if origin is None:
         return None
     details = {"success": False, "failure_reason": "unknown_user", "operation": "identify", **origin.port}
@@ -219,12 +236,18 @@ def _authentication(origin: _Origin, user: str, details: dict[str, Any]) -> _Fac
     return _Fact(EventType.AUTHENTICATION, origin.address, details, canonical_user(user))
 
 
-def _refused(message: str) -> _Fact | None:
-    """A client that does not speak the protocol, or not our part of it."""
+def _refused_peer(message: str) -> _Fact | None:
+    """A client that does not speak our part of the protocol."""
     peer = _PEER.match(message)
-    if peer:  # the client's offer follows the address, so here the left is the side to read from
-        origin = _Origin("", peer[1], _port(peer[2]))
-        return _network(origin, peer[3] or "protocol versions differ")
+    if peer is None:
+        return None
+    # The client's offer follows the address, so here the left is the side to read from.
+    origin = _Origin("", peer[1], _port(peer[2]))
+    return _network(origin, peer[3] or "protocol versions differ")
+
+
+def _bad_start(message: str) -> _Fact | None:
+    """A client that does not speak the protocol."""
     for start, reason in _BAD_START.items():
         if message.startswith(start):
             found = _origin(message)
@@ -254,3 +277,14 @@ def _origin(text: str) -> _Origin | None:
 
 def _port(text: str | None) -> dict[str, int]:
     return {"port": int(text)} if text else {}
+
+
+_READ: dict[str, Callable[[str], _Fact | None]] = {
+    "Failed": _failed,
+    "Accepted": _accepted,
+    "Invalid": _identified,
+    "Unable": _refused_peer,
+    "Protocol": _refused_peer,
+    **{start.partition(" ")[0]: _bad_start for start in _BAD_START},
+}
+"""How to read a message, by its first word."""

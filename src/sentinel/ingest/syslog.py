@@ -39,7 +39,7 @@ _PLACES = {
 _HALF_YEAR = 6 * 32
 _LEAP_DAY = _PLACES["Feb 29"]
 
-_REMEMBERED = 1 << 18
+_REMEMBERED = 1 << 15
 
 
 class Calendar:
@@ -150,7 +150,7 @@ class Ordinals:
     """
     Numbers equal lines of one source from 0.
 
-    Remembers the last 262,144 to 524,288 lines, so that a stream that is followed for months stays small. Equal lines
+    Remembers the last 32,768 to 65,536 lines, so that a stream that is followed for months stays small. Equal lines
     carry the same second, so those that are further apart are a repeated copy.
     """
 

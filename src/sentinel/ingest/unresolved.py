@@ -55,9 +55,15 @@ class Unresolved:
         """
         key, gone, settled = _subscriber(address), at - REMEMBERED, at - SETTLING
         users = self._users.pop(key, {})
-        for name in [name for name, then in users.items() if then <= gone]:
+        count, forgotten = 0, []
+        for name, then in users.items():
+            if then <= settled:
+                if then <= gone:
+                    forgotten.append(name)
+                else:
+                    count += 1
+        for name in forgotten:
             del users[name]
-        count = sum([then <= settled for then in users.values()])
         if len(users) < MOST_USERS:
             users.setdefault(user, at)
         self._users[key] = users  # at the end: the dict stays in order of the latest failure

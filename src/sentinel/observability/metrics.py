@@ -279,7 +279,7 @@ class Metrics:
         self._start_at_zero()
 
     def _start_at_zero(self) -> None:
-        for outcome in ("accepted", "duplicate", "conflict", "late", "rejected"):
+        for outcome in ("accepted", "duplicate", "conflict", "late", "rejected", "refused"):
             self.events.labels(result=outcome)
         for threat in (*ThreatType, "unnamed"):
             for severity in list(Severity)[1:]:

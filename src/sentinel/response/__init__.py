@@ -11,6 +11,7 @@ from sentinel.response.policy import (
     decide,
     default_policy,
     escalate,
+    overrun,
     parse_policy,
 )
 from sentinel.response.targets import Target, parse_target, refusal
@@ -29,6 +30,7 @@ __all__ = [
     "default_policy",
     "escalate",
     "normalise",
+    "overrun",
     "parse_policy",
     "parse_target",
     "protected",

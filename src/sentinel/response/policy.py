@@ -28,6 +28,7 @@ __all__ = [
     "decide",
     "default_policy",
     "escalate",
+    "overrun",
     "parse_policy",
 ]
 
@@ -41,6 +42,7 @@ DEFAULT_CONFIDENCE = 0.8
 """A signal must be this sure, in [0, 1], unless the rule says otherwise (the deployment guide's threshold)."""
 
 _HOUR: Micros = 3_600_000_000
+_OVERRUN_SECONDS = 24 * 3600
 _SUBSCRIBER_PREFIX = 64
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhd])")
@@ -154,6 +156,26 @@ def escalate(incident: Incident, signal: Signal, policy: Policy) -> Decision | N
             reason = f"{signal.title}: {signal.count} events, {signal.severity.value}, about {signal.subject}"
             return _decision(rule, rule.action, Target(Scope.INCIDENT, incident.id), incident, signal, Facts(), reason)
     return None
+
+
+def overrun(decision: Decision) -> Decision:
+    """
+    Return the decision to wake people because a rule would act more often than the blast radius allows.
+
+    One for each rule and hour, about the incident where that began: so many at once is a large attack, a rule that is
+    wrong, or somebody who forges evidence, and in each case a person must look.
+    """
+    assert decision.incident_id is not None, "the policy decides about incidents"
+    reason = f"{decision.rule} asks for more {decision.action} than the blast radius allows; the rest is softened"
+    return msgspec.structs.replace(
+        decision,
+        key=_hash("blast radius", decision.rule, str(decision.at // _HOUR)),
+        action=ActionType.ALERT_ESCALATION,
+        target=decision.incident_id,
+        reason=reason,
+        severity=Severity.CRITICAL,
+        duration_seconds=_OVERRUN_SECONDS,
+    )
 
 
 def _miss(rule: PolicyRule, signal: Signal) -> str | None:

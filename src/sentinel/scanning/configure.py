@@ -11,6 +11,7 @@ from sentinel.errors import ConfigError
 from sentinel.model import ScanAction, ScanThreat
 from sentinel.scanning.custom import CustomEngine, intent_patterns, user_patterns
 from sentinel.scanning.engines import Engine
+from sentinel.scanning.engines.classifier import Classifier
 from sentinel.scanning.engines.domain import Domain
 from sentinel.scanning.fuse import THRESHOLD, OnError, Terms
 from sentinel.scanning.pipeline import Pipeline
@@ -95,14 +96,15 @@ def terms_of(configuration: Configuration, on_error: OnError) -> Terms:
     )
 
 
-def added_engines(configuration: Configuration) -> list[Engine]:
+def added_engines(configuration: Configuration, present: Iterable[Engine]) -> list[Engine]:
     """
-    Return the engines that a configuration adds, or sets differently from the shipped ones.
+    Return the engines that a configuration adds to those present, or sets differently.
 
     Raises:
         ConfigError: A pattern can't be used; names the category and the index.
     """
-    engines: list[Engine] = []
+    near = _noticed_from(configuration)
+    engines: list[Engine] = [engine.heeding(near) for engine in present if near and isinstance(engine, Classifier)]
     if configuration.domain:
         engines.append(Domain([configuration.domain]))
     if configuration.custom_patterns:
@@ -112,6 +114,18 @@ def added_engines(configuration: Configuration) -> list[Engine]:
         if names := getattr(configuration, key):
             engines.append(CustomEngine(engine, title, ("prompt",), intent_patterns(key, names, category, message)))
     return engines
+
+
+def _noticed_from(configuration: Configuration) -> Mapping[ScanThreat, float]:
+    """Return for the model's threats the score that matters to something; nothing where that is the shipped one."""
+    terms = terms_of(configuration, "flag")
+    rules = configuration.pipeline.rules if configuration.pipeline else ()
+    # A pipeline compares scores on the scale on which a threat's threshold is 0.5; 0 asks for no score at all.
+    lowest = min([THRESHOLD, *(rule.threshold for rule in rules if rule.threshold)])
+    scores = {
+        threat: terms.thresholds.get(threat, terms.threshold) * lowest / THRESHOLD for threat in Classifier.threats
+    }
+    return scores if set(scores.values()) != {THRESHOLD} else {}
 
 
 def ignored(configuration: Configuration, categories: Iterable[str]) -> frozenset[str]:

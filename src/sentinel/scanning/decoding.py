@@ -14,11 +14,13 @@ import html
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from itertools import groupby
 from urllib.parse import unquote
 
 import re2
 
+from sentinel.scanning.folding import closable
 from sentinel.scanning.view import Edit, View, edited, excerpted, mirrored, translated
 
 __all__ = [
@@ -42,27 +44,31 @@ _READABLE_SHARE = 0.9
 _BITS = 8
 _LETTER_SHARE = 0.5
 """Of a decoding, the least share of letters and spaces; keeps decoded numbers and tables out."""
+_UNSEEN = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff\U000e0001-\U000e007f]+")
+"""What a decoding may be full of and still be a text; its own reading takes it out."""
+_HEX_ALONE = re.compile(r"(?=[^A-Fa-f]*[A-Fa-f])(?:[0-9A-Fa-f]{2}[ :,]?){8,}+", re.ASCII)
+"""A decoding to be decoded again."""
 
-# RE2 wherever a repetition is in a repetition, or a run may lack its end: `re` would be quadratic in the run.
+# RE2 wherever a repetition is in a repetition, or a run may lack its end: `re` would be quadratic in the run. Where
+# `re` repeats a group it must not try fewer (`++`): it would keep a note of each round, forty bytes and more.
 _WORD = re.compile(r"[^\W\d_]{2,}")
-_BASE32_CHUNK = re2.compile(r"\b[A-Z2-7]{16,}={0,6}")
+_BASE32_CHUNK = re.compile(r"\b[A-Z2-7]{16,}={0,6}", re.ASCII)
 _NUMBERS = re2.compile(r"(?:\b[01]{8}\b[ ,]*){6,}|(?:\b(?:3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])\b[ ,]*){8,}")
 _MORSE = re2.compile(r"(?:[.\-/|]+ +){7,}[.\-/|]+")
-_SOFT_BYTE = re.compile(r"(?:=[0-9A-F]{2})+|=\r?\n")
+_SOFT_BYTE = re.compile(r"(?:=[0-9A-F]{2})++|=\r?\n")
 _BASE64_PIECES = re2.compile(r"(?:[A-Za-z0-9+/]{2,}[\s.,:;|-]+){3,}[A-Za-z0-9+/]+={0,2}")
 _PIECE = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BASE64_CHUNK = re.compile(r"[A-Za-z0-9+/_-]{10,}={0,2}")
-_URL_SAFE = str.maketrans("-_", "+/")
-_HEX_CHUNK = re.compile(r"(?:[0-9A-Fa-f]{2}[ :,]?){8,}")
+_HEX_CHUNK = re.compile(r"(?:[0-9A-Fa-f]{2}[ :,]?){8,}+")
 _NOT_HEX = re.compile("[ :,]")
-_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})++")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31}[0-9]{0,2});")
 _ESCAPE = re.compile(
     r"(?:\\u|U\+)\{?00[0-9A-Fa-f]{2}\}? ?|\\u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,5}\}|(?:\\|0)x[0-9A-Fa-f]{2}[ ,]?"
 )
 _NOT_ESCAPED_HEX = re.compile(r"^(?:\\u|U\+|\\x|0x)\{?|[}, ]+$")
-# RE2: `re` would try each unclosed `<!--` to the end of the text, which is quadratic.
-_COMMENT = re2.compile(r"(?si)<!--(.*?)-->|\[(?://|comment)\]: *(?:#|<>) *[(\"']([^\n]*)[)\"']")
+_COMMENT = re.compile("<!--(.*?)-->", re.DOTALL)
+_MARKDOWN_COMMENT = re2.compile(r"(?i)\[(?://|comment)\]: *(?:#|<>) *[(\"']([^\n]*)[)\"']")
 _ROT13 = str.maketrans(string.ascii_letters, "".join(codecs.encode(letter, "rot13") for letter in string.ascii_letters))
 
 
@@ -78,8 +84,8 @@ def reversed_text(source: View) -> View:
 
 def reversed_words(source: View) -> View:
     """Return the text with each word read from its end, the words in their order."""
-    matches = _WORD.finditer(source.text)
-    return edited("reversed_words", source, (Edit(match.start(), match.end(), match[0][::-1]) for match in matches))
+    words = _WORD.finditer
+    return edited("reversed_words", source, lambda: ((*word.span(), word[0][::-1]) for word in words(source.text)))
 
 
 def quoted_printable(source: View) -> View:
@@ -104,9 +110,20 @@ def escapes(source: View) -> View:
 
 def comments(source: View) -> View:
     """Return the bodies of HTML comments (`<!-- -->`) and of markdown's (`[//]: # ()`), which readers don't see."""
-    matches = ((match, 1 if match[1] is not None else 2) for match in _COMMENT.finditer(source.text))
-    bodies = (Edit(match.start(group), match.end(group), match[group]) for match, group in matches)
-    return excerpted("comments", source, bodies)
+    bodies = [(*match.span(1), match[1]) for match in _COMMENT.finditer(closable(source.text, "<!--", "-->"))]
+    if "]:" in source.text:
+        bodies += [(*match.span(1), match[1]) for match in _MARKDOWN_COMMENT.finditer(source.text)]
+    return excerpted("comments", source, _together(sorted(bodies)))
+
+
+def _together(passages: Iterable[Edit]) -> Iterator[Edit]:
+    """Yield sorted passages, of those that overlap each part once."""
+    at = 0
+    for start, end, passage in passages:
+        if end > at:
+            low = max(start, at)
+            yield low, end, passage[low - start :]
+            at = end
 
 
 def hex_decoded(source: View) -> View:
@@ -120,7 +137,7 @@ def base64_decoded(source: View) -> Iterator[View]:
     yield excerpted("base64", source, _decoded(chunks, _from_base64))
     if len(chunks) > 1:
         joined = _from_base64("".join(chunk[0].rstrip("=") for chunk in chunks))
-        yield excerpted("base64_joined", source, [Edit(chunks[0].start(), chunks[-1].end(), joined)] if joined else [])
+        yield excerpted("base64_joined", source, [(chunks[0].start(), chunks[-1].end(), joined)] if joined else [])
     yield excerpted("base64_pieces", source, _from_pieces(source.text))
 
 
@@ -172,7 +189,7 @@ def _from_pieces(text: str) -> Iterator[Edit]:
         for encoded, group in groupby(_PIECE.finditer(run[0]), lambda piece: _looks_encoded(piece[0])):
             pieces = list(group) if encoded else []
             if len(pieces) > 1 and (decoded := _from_base64("".join(piece[0] for piece in pieces))):
-                yield Edit(run.start() + pieces[0].start(), run.start() + pieces[-1].end(), decoded)
+                yield run.start() + pieces[0].start(), run.start() + pieces[-1].end(), decoded
 
 
 def _unescaped(escape: str) -> str:
@@ -181,14 +198,15 @@ def _unescaped(escape: str) -> str:
 
 
 def _in_place(name: str, source: View, pattern: re.Pattern[str], decode: Callable[[str], str]) -> View:
-    matches = pattern.finditer(source.text)
-    return edited(name, source, (Edit(match.start(), match.end(), decode(match[0])) for match in matches))
+    # A long text full of codes repeats them.
+    known = cache(decode)
+    return edited(name, source, lambda: ((*match.span(), known(match[0])) for match in pattern.finditer(source.text)))
 
 
 def _decoded(chunks: Iterable[re.Match[str]], decode: Callable[[str], str]) -> Iterator[Edit]:
     for chunk in chunks:
         if text := decode(chunk[0]):
-            yield Edit(chunk.start(), chunk.end(), text)
+            yield *chunk.span(), text
 
 
 def _looks_encoded(chunk: str) -> bool:
@@ -197,10 +215,10 @@ def _looks_encoded(chunk: str) -> bool:
 
 
 def _from_base64(chunk: str) -> str:
-    bare = chunk.rstrip("=").translate(_URL_SAFE)
+    bare = chunk.rstrip("=").replace("-", "+").replace("_", "/")
     # A single left-over character carries six bits, less than a byte.
     bare = bare[: len(bare) - (len(bare) % 4 == 1)]
-    return _readable(base64.b64decode(bare + "=" * (-len(bare) % 4)))
+    return _readable(binascii.a2b_base64(bare + "=" * (-len(bare) % 4)))
 
 
 def _from_hex(chunk: str) -> str:
@@ -213,9 +231,13 @@ def _readable(data: bytes) -> str:
         text = data.decode(_encoding(data))
     except UnicodeDecodeError:
         return ""
-    printable = sum(char.isprintable() or char.isspace() for char in text)
-    letters = sum(char.isalpha() or char.isspace() for char in text)
-    readable = printable >= _READABLE_SHARE * len(text) and letters >= _LETTER_SHARE * len(text)
+    shown = _UNSEEN.sub("", text)
+    spaces = sum(map(str.isspace, shown))
+    # Of the spaces only the plain one prints.
+    printable = sum(map(str.isprintable, shown)) + spaces - shown.count(" ")
+    letters = sum(map(str.isalpha, shown)) + spaces
+    is_language = letters >= _LETTER_SHARE * len(shown) or _HEX_ALONE.fullmatch(shown) is not None
+    readable = is_language and printable >= _READABLE_SHARE * len(shown)
     return text if readable else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -109,7 +109,8 @@ def risk(findings: Iterable[Finding], terms: Terms | None = None) -> float:
     Combine the findings that may make a text unsafe into one risk by noisy-or over categories.
 
     Findings of one category say the same thing and aren't independent, so only the surest of them counts; different
-    categories add up: two halves of a suspicion make a suspicion.
+    categories add up: two halves of a suspicion make a suspicion. The model is one judge, whatever it calls what it
+    saw and wherever: of its findings too only the surest counts.
 
     Args:
         findings: Any order; `confidence` in [0, 1].
@@ -122,12 +123,25 @@ def risk(findings: Iterable[Finding], terms: Terms | None = None) -> float:
     """
     terms = terms or Terms()
     surest: dict[str, float] = {}
-    for finding in findings:
-        if _effect(finding, terms) is ScanAction.BLOCK:
-            surest[finding.category] = max(_tuned(finding, terms), surest.get(finding.category, 0.0))
+    for confidence, category in _claims(findings, terms):
+        surest[category] = max(confidence, surest.get(category, 0.0))
     # Sorted, so that rounding can't make the order of findings show; the bound keeps it from eating the largest.
     doubts = math.prod(1.0 - confidence for confidence in sorted(surest.values()))
     return max(1.0 - doubts, max(surest.values(), default=0.0))
+
+
+def _claims(findings: Iterable[Finding], terms: Terms) -> Iterator[tuple[float, str]]:
+    """Yield the confidence and the category of each finding that may make a text unsafe; of the model's, one."""
+    of_model: list[tuple[float, str]] = []
+    for finding in findings:
+        if _effect(finding, terms) is ScanAction.BLOCK:
+            claim = _tuned(finding, terms), finding.category
+            if finding.engine == _MODEL:
+                of_model.append(claim)
+            else:
+                yield claim
+    if of_model:
+        yield max(of_model)
 
 
 def calibrated(score: float, threshold: float) -> float:

@@ -2,14 +2,14 @@
 The parts of one input, each read as a text of its own.
 
 An instruction may be cut in pieces that are harmless alone and laid into several documents. So documents are also read
-joined, in their order; what is found across a boundary is reported in every document that it touches.
+joined, in their order; what is found across a boundary is reported in every document that it touches. So are the turns
+of a conversation, in `turns.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -18,17 +18,30 @@ from sentinel.errors import InputTooLong
 from sentinel.model import Finding, ToolCall
 from sentinel.scanning.context import AnalysisContext
 from sentinel.scanning.rulebook import RuleBook
-from sentinel.scanning.text import Text, read
+from sentinel.scanning.text import ENDLESS, Text, Time, read
 
-__all__ = ["MAX_BYTES", "Joined", "Part", "checked", "joined", "named_place", "parts_of"]
+__all__ = [
+    "MAX_BYTES",
+    "Joined",
+    "Part",
+    "Piece",
+    "checked",
+    "documents_joined",
+    "ends",
+    "joined",
+    "named_place",
+    "parts_of",
+]
 
 MAX_BYTES = 2 * 2**20
 """Of each text, as UTF-8. Longer ones are refused: judged in part they would pass as judged."""
 _MAX_VALUES = 10_000
 """In the arguments of one call."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,23}")
+_NO_SPACES = re.compile("[\u3040-\u30ff\u3400-\u9fff]")
+"""Kana and Han."""
 _SEAM_CHARS = 1000
-"""Of each end of a document, what is read together with its neighbour."""
+"""Of each end of a text, what is read together with its neighbour."""
 
 
 class Part(NamedTuple):
@@ -44,27 +57,40 @@ class Part(NamedTuple):
     """Whether it is an argument of a call: code and data more often than language."""
 
 
+class Piece(NamedTuple):
+    """Something cut out of a text: where that text stands in the input, where the piece begins in it, what it says."""
+
+    place: str
+    offset: int
+    text: str
+
+
 class Joined(NamedTuple):
-    """Pieces of several documents, read as one text."""
+    """Pieces of several texts, read as one."""
 
     text: Text
-    pieces: tuple[tuple[int, int, int, int], ...]
-    """(document, where the piece begins in it, where it begins in the joined text, its length), in order."""
+    pieces: tuple[tuple[int, Piece], ...]
+    """Each with where it begins in the joined text, in order."""
+    latest: frozenset[str] = frozenset()
+    """Places of which a finding must touch one; none: any will do."""
 
     def placed(self, finding: Finding) -> Iterator[Finding]:
-        """Yield a finding that crosses a boundary once for each document that it touches, and any other not at all."""
+        """Yield a finding that crosses a boundary once for each piece that it touches, and any other not at all."""
         start, end = finding.span
         touched = [
-            (document, offset + max(start - at, 0), offset + min(end - at, length))
-            for document, offset, at, length in self.pieces
-            if start < at + length and end > at
+            (piece.place, piece.offset + max(start - at, 0), piece.offset + min(end - at, len(piece.text)))
+            for at, piece in self.pieces
+            if start < at + len(piece.text) and end > at
         ]
-        if len({document for document, _, _ in touched}) > 1:
-            for document, low, high in touched:
-                yield msgspec.structs.replace(finding, source=f"document:{document}", span=(low, high))
+        places = {place for place, _, _ in touched}
+        if len(places) > 1 and (not self.latest or self.latest & places):
+            for place, low, high in touched:
+                yield msgspec.structs.replace(finding, source=place, span=(low, high))
 
 
-def parts_of(prompt: str, response: str | None, context: AnalysisContext, rules: RuleBook) -> list[Part]:
+def parts_of(
+    prompt: str, response: str | None, context: AnalysisContext, rules: RuleBook, time: Time = ENDLESS
+) -> list[Part]:
     """
     Return all that is judged of an input: prompt, response, documents, arguments and results of tools.
 
@@ -72,25 +98,46 @@ def parts_of(prompt: str, response: str | None, context: AnalysisContext, rules:
         TypeError: A text is no `str`.
         InputTooLong: A text is longer than 2 MiB.
     """
-    parts = [Part("prompt", read("prompt", checked("prompt", prompt), rules))]
+    parts = [Part("prompt", read("prompt", checked("prompt", prompt), rules, time))]
     if response is not None:
-        parts.append(Part("response", read("response", checked("response", response), rules)))
+        parts.append(Part("response", read("response", checked("response", response), rules, time)))
     for place, text, is_argument in _surroundings(context):
-        parts.append(Part(place, read("prompt", checked(place, text), rules), is_argument))
+        parts.append(Part(place, read("prompt", checked(place, text), rules, time), is_argument))
     return parts
 
 
-def joined(documents: Sequence[str], rules: RuleBook) -> Joined | None:
-    """Return the ends of the documents, in their order, as one text; None when there is nothing to join."""
+def documents_joined(documents: Sequence[str], rules: RuleBook) -> list[Joined]:
+    """Return the ends of the documents, in their order, as one text; nothing when there is nothing to join."""
     if len(documents) < 2:  # noqa: PLR2004 - one document has no neighbour
-        return None
-    cuts = [(number, offset, piece) for number, text in enumerate(documents) for offset, piece in _ends(text)]
-    starts = accumulate((len(piece) + 1 for _, _, piece in cuts), initial=0)
-    text = checked("documents", "\n".join(piece for _, _, piece in cuts))
-    pieces = tuple(
-        (number, offset, at, len(piece)) for (number, offset, piece), at in zip(cuts, starts, strict=False) if piece
-    )
-    return Joined(read("prompt", text, rules), pieces)
+        return []
+    pieces = [piece for number, text in enumerate(documents) for piece in ends(f"document:{number}", text)]
+    return [joined(pieces, "\n", rules)]
+
+
+def joined(pieces: Sequence[Piece], glue: str, rules: RuleBook, latest: frozenset[str] = frozenset()) -> Joined:
+    """
+    Return pieces as one text, with `glue` where they meet; with nothing between letters that no spaces stand between.
+
+    Raises:
+        InputTooLong: Together they are longer than 2 MiB.
+    """
+    parts: list[str] = []
+    placed: list[tuple[int, Piece]] = []
+    length = 0
+    for piece in pieces:
+        seam = glue if parts and not (_NO_SPACES.match(parts[-1][-1:]) and _NO_SPACES.match(piece.text)) else ""
+        parts += [seam, piece.text]
+        if piece.text:
+            placed.append((length + len(seam), piece))
+        length += len(seam) + len(piece.text)
+    return Joined(read("prompt", checked("documents", "".join(parts)), rules), tuple(placed), latest)
+
+
+def ends(place: str, text: str) -> list[Piece]:
+    """Return what is read together with a text's neighbours: its beginning and its end, or all of a short one."""
+    if len(text) <= 2 * _SEAM_CHARS:
+        return [Piece(place, 0, text)]
+    return [Piece(place, 0, text[:_SEAM_CHARS]), Piece(place, len(text) - _SEAM_CHARS, text[-_SEAM_CHARS:])]
 
 
 def checked(place: str, text: str) -> str:
@@ -160,9 +207,3 @@ def _arguments(number: int, call: ToolCall) -> Iterator[tuple[str, str]]:
                 waiting += [(name, inner) for inner in value][::-1]
             case _:
                 pass  # numbers and flags carry no words
-
-
-def _ends(text: str) -> Iterable[tuple[int, str]]:
-    if len(text) <= 2 * _SEAM_CHARS:
-        return [(0, text)]
-    return [(0, text[:_SEAM_CHARS]), (len(text) - _SEAM_CHARS, text[-_SEAM_CHARS:])]

@@ -1,8 +1,10 @@
 """
 Text in, `ScanResult` out: reads the parts of the input, asks the engines, fuses what they say.
 
-The one impure thing in this room is the monotonic clock: behind `latency_ms`, and behind the time budget, after which
-no further engine is asked.
+The one impure thing in this room is the monotonic clock: behind `latency_ms` and `engine_seconds`, and behind the time
+budget. The clock is looked at between steps: each reading, each rule that holds in one, each engine, each finding, and
+where an engine of ours calls `Text.check_time`. A step is at most one pass over one reading, so a scan ends soon after
+its time; an engine of yours that does not return is waited for.
 """
 
 from __future__ import annotations
@@ -22,17 +24,20 @@ from sentinel.scanning.conversation import LOOK_BACK, Conversation
 from sentinel.scanning.engines import CallEngine, Engine, TurnEngine, load_engines
 from sentinel.scanning.engines.leak import Leak
 from sentinel.scanning.fuse import OnError, Terms, Verdict, judge, risk
-from sentinel.scanning.parts import MAX_BYTES, Joined, Part, checked, joined, named_place, parts_of
+from sentinel.scanning.parts import MAX_BYTES, Joined, Part, checked, documents_joined, named_place, parts_of
 from sentinel.scanning.pipeline import LAYERS, layer_of, run
 from sentinel.scanning.rulebook import RuleBook, load_rules
 from sentinel.scanning.taxonomy import TAXONOMY
-from sentinel.scanning.text import read
+from sentinel.scanning.text import Time, read
+from sentinel.scanning.turns import turns_joined
 
 __all__ = ["MAX_BYTES", "Scanner"]
 
 _NOTHING_ELSE = AnalysisContext()
 _VIEWS = "views"
-"""Stands in `failed_engines` when a text hides more readings than the bounds allow."""
+"""Stands in `failed_engines` when a text hides more readings than the bounds or the time allow."""
+_READING_SHARE = 0.75
+"""Of the time, at most; the rest is for judging what was read."""
 
 
 def _shipped_engines() -> Mapping[str, Engine]:
@@ -51,7 +56,8 @@ class Scanner:
         on_error: What an engine's failure means: `flag` the text (default) or `block` it.
         protected_texts: What a response must not repeat, such as the system prompt.
         canaries: Words planted in such texts that a response must not contain.
-        budget_seconds: After so much time no further engine is asked; those left count as failed.
+        budget_seconds: After so much time what is unread stays so, engines that work are stopped at their next finding
+            or look at the clock, and those that were not asked count as failed.
         configuration: The settings of `sentinel.configure`, as `merged` makes them.
 
     Raises:
@@ -74,7 +80,8 @@ class Scanner:
     _by_layer: Sequence[Engine] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        engines = {**self.engines, **{engine.id: engine for engine in added_engines(self.configuration)}}
+        added = added_engines(self.configuration, self.engines.values())
+        engines = {**self.engines, **{engine.id: engine for engine in added}}
         if self.protected_texts or self.canaries:
             engines[Leak.id] = Leak(self.protected_texts, self.canaries)
         versions = [str(engine.version) for engine in engines.values() if hasattr(engine, "version")]
@@ -114,11 +121,10 @@ class Scanner:
         context = context or _NOTHING_ELSE
         prompt = context.prompt if prompt == "" else prompt
         response = context.response if response is None else response
-        deadline = started + self.budget_seconds
-        scan = _Scan(self, self._chosen(engines), prompt, response, context=context, deadline=deadline)
+        scan = _Scan(self, self._chosen(engines), prompt, response, context=context, time=self._time(started))
         verdict, layers = scan.judged()
         findings = tuple(_named(finding) for result in scan.results for finding in result.findings)
-        return ScanResult(
+        answer = ScanResult(
             **verdict._asdict(),
             triggered_engines=list(dict.fromkeys(finding.engine for finding in findings)),
             findings=findings,
@@ -128,6 +134,12 @@ class Scanner:
             version=self.version,
             latency_ms=(perf_counter() - started) * 1000,
         )
+        answer.__dict__["engine_seconds"] = ((_VIEWS, scan.reading_ended - started), *scan.seconds)
+        return answer
+
+    def _time(self, started: float) -> Time:
+        read_until, judge_until = started + _READING_SHARE * self.budget_seconds, started + self.budget_seconds
+        return Time(lambda: perf_counter() <= read_until, lambda: perf_counter() <= judge_until)
 
     def _chosen(self, ids: Iterable[str] | None) -> Sequence[Engine]:
         if ids is None:
@@ -151,24 +163,28 @@ class _Scan:
         response: str | None,
         *,
         context: AnalysisContext,
-        deadline: float,
+        time: Time,
     ) -> None:
         self.results: list[EngineResult] = []
+        self.seconds: list[tuple[str, float]] = []
+        """What each engine took, in the order of `results`."""
         self._scanner = scanner
         self._engines = engines
         """Layer by layer."""
         self._prompt = prompt
         self._context = context
-        self._deadline = deadline
-        self._parts = parts_of(prompt, response, context, scanner.rules)
-        self._joined = joined(context.retrieved_documents, scanner.rules)
+        self._time = time
+        self._parts = parts_of(prompt, response, context, scanner.rules, time)
+        self._joined = [
+            *documents_joined(context.retrieved_documents, scanner.rules),
+            *turns_joined(context.history, prompt, scanner.rules),
+        ]
+        self.reading_ended = perf_counter()
 
     @property
     def failed(self) -> tuple[str, ...]:
         """What broke, ran out of time or was left unread."""
-        texts = [part.text for part in self._parts]
-        if self._joined:
-            texts.append(self._joined.text)
+        texts = [*(part.text for part in self._parts), *(together.text for together in self._joined)]
         unread = () if all(text.complete for text in texts) else (_VIEWS,)
         return (*unread, *(result.engine for result in self.results if result.failed))
 
@@ -188,17 +204,22 @@ class _Scan:
 
     def _findings(self, engines: Iterable[Engine]) -> list[Finding]:
         """Ask engines, one after the other: those for conversations look at what the others have said."""
-        asked = len(self.results)
+        asked, began = len(self.results), perf_counter()
         for engine in engines:
             self.results.append(self._asked(engine))
+            ended = perf_counter()
+            self.seconds.append((engine.id, ended - began))
+            began = ended
         return [finding for result in self.results[asked:] for finding in result.findings]
 
     def _asked(self, engine: Engine) -> EngineResult:
         findings: list[Finding] = []
         try:
-            # One by one, so that what was found before an engine broke counts.
-            for finding in self._examined(engine):
-                findings.append(finding)  # noqa: PERF402 - the list must hold what came before an error
+            for found in self._examined(engine):
+                # One by one, so that what was found before an engine broke, or its time was up, counts.
+                for finding in found:
+                    findings.append(finding)
+                    self._check_time()
         except Exception:  # noqa: BLE001 - an engine may break in any way; the result says so and is never silently safe
             return EngineResult(engine.id, self._concerning(findings), failed=True)
         return EngineResult(engine.id, self._concerning(findings))
@@ -206,21 +227,24 @@ class _Scan:
     def _concerning(self, findings: Iterable[Finding]) -> tuple[Finding, ...]:
         return tuple(finding for finding in findings if finding.category not in self._scanner.ignored)
 
-    def _examined(self, engine: Engine) -> Iterator[Finding]:
+    def _check_time(self) -> None:
+        if not self._time.to_judge():
+            raise TimeoutError
+
+    def _examined(self, engine: Engine) -> Iterator[Iterable[Finding]]:
         for part in self._parts:
-            if perf_counter() > self._deadline:
-                raise TimeoutError
             if _hears(engine, part):
+                self._check_time()
                 found = engine.examine(part.text)
-                yield from found if part.place == part.text.source else _placed(found, part.place)
+                yield found if part.place == part.text.source else _placed(found, part.place)
         if self._joined and "prompt" in engine.sources and layer_of(engine.id) == "patterns":
-            yield from _across(engine, self._joined)
+            for together in self._joined:
+                yield _across(engine, together)
         if self._context.tool_calls and isinstance(engine, CallEngine):
-            for finding in engine.examine_calls(self._context.tool_calls):
-                yield msgspec.structs.replace(finding, source=named_place(finding.source))
+            yield map(_in_named_place, engine.examine_calls(self._context.tool_calls))
         if self._context.history and self._prompt and isinstance(engine, TurnEngine):
             turns = (*self._context.history[-LOOK_BACK:], Turn("user", self._prompt))
-            yield from engine.examine_turns(turns, self._risks(turns))
+            yield engine.examine_turns(turns, self._risks(turns))
 
     def _risks(self, turns: Sequence[Turn]) -> list[float]:
         """Return the risk of each of the user's turns alone; earlier ones count, and are judged, only beside a risk."""
@@ -232,7 +256,8 @@ class _Scan:
         return [*earlier, present]
 
     def _risk_alone(self, text: str) -> float:
-        part = Part("prompt", read("prompt", checked("history", text), self._scanner.rules))
+        self._check_time()
+        part = Part("prompt", read("prompt", checked("history", text), self._scanner.rules, self._time))
         hearing = (engine for engine in self._engines if _hears(engine, part))
         return risk((finding for engine in hearing for finding in engine.examine(part.text)), self._scanner.terms)
 
@@ -244,14 +269,18 @@ def _hears(engine: Engine, part: Part) -> bool:
     return part.text.source in engine.sources
 
 
+def _in_named_place(finding: Finding) -> Finding:
+    return msgspec.structs.replace(finding, source=named_place(finding.source))
+
+
 def _placed(findings: Iterable[Finding], place: str) -> Iterator[Finding]:
     for finding in findings:
         yield msgspec.structs.replace(finding, source=place)
 
 
-def _across(engine: Engine, documents: Joined) -> Iterator[Finding]:
-    for finding in engine.examine(documents.text):
-        yield from documents.placed(finding)
+def _across(engine: Engine, together: Joined) -> Iterator[Finding]:
+    for finding in engine.examine(together.text):
+        yield from together.placed(finding)
 
 
 def _named(finding: Finding) -> Finding:

@@ -12,15 +12,16 @@ import codecs
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby
+from typing import Literal, NamedTuple
 
 import re2
 
-from sentinel.scanning import decoding, folding
-from sentinel.scanning.rulebook import Hit, RuleBook
+from sentinel.scanning import ciphers, decoding, folding
+from sentinel.scanning.rulebook import MOST_HITS, Hit, RuleBook
 from sentinel.scanning.view import View, original
 
-__all__ = ["Source", "Text", "read"]
+__all__ = ["ENDLESS", "Source", "Text", "Time", "read"]
 
 Source = Literal["prompt", "response"]
 
@@ -28,34 +29,72 @@ _MAX_DEPTH = 3
 _MAX_VIEWS = 32
 _LAST = ("leet", "leet_l", "syllables")
 """Readings that aren't read further: without digits or signs in words there is nothing left to decode."""
-_MAX_GROWTH = 12
+_MAX_GROWTH = 5
 """All readings together are at most so many times as long as the text."""
-_SPARE_CHARS = 65_536
-"""On top of that, so that short texts may have all their readings."""
+_SPARE_CHARS = 262_144
+"""On top of that, so that texts of ordinary length may have all their readings."""
+
+
+def _always() -> bool:
+    return True
+
+
+class Time(NamedTuple):
+    """Whether there is time left, asked between steps each of which is at most one pass over one reading."""
+
+    to_read: Callable[[], bool] = _always
+    to_judge: Callable[[], bool] = _always
+
+
+ENDLESS = Time()
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A part of the input with all its readings; `complete` is False when the bounds left readings unmade."""
+    """A part of the input with all its readings."""
 
     source: Source
     views: tuple[View, ...]
     hits: tuple[Hit, ...]
     complete: bool = True
+    """False when the bounds, or the time, left something unread."""
+    cut_after: tuple[Hit, ...] = ()
+    """The last hit of each rule that may hold in more places of a reading than were looked at."""
+    time: Time = ENDLESS
 
     def hits_of(self, engine: str) -> Iterator[Hit]:
         """Yield where the rules of an engine hold, each place once, in the reading closest to the original."""
         return (hit for hit in self.hits if hit.rule.engine == engine)
 
+    def check_time(self) -> None:
+        """
+        Do nothing while there is time; for engines, between steps that may take long.
 
-def read(source: Source, text: str, rules: RuleBook) -> Text:
+        Raises:
+            TimeoutError: The time of the scan is up.
+        """
+        if not self.time.to_judge():
+            raise TimeoutError
+
+
+def read(source: Source, text: str, rules: RuleBook, time: Time = ENDLESS) -> Text:
     """Return the text with its readings and the places where rules hold; RE2 must be able to encode the text."""
-    views, complete = _views(text)
+    views, complete = _views(text, time)
     places: dict[tuple[str, tuple[int, int]], Hit] = {}
+    cut_after: list[Hit] = []
     for view in views:
-        for hit in rules.hits(view):
-            places.setdefault((hit.rule.id, hit.span), hit)
-    return Text(source, views, tuple(places.values()), complete)
+        for rule_id, hits in groupby(rules.hits(view), lambda hit: hit.rule.id):
+            found = list(hits)
+            if len(found) == MOST_HITS:
+                cut_after.append(found[-1])
+            for hit in found:
+                places.setdefault((rule_id, hit.span), hit)
+            if not time.to_read():
+                break
+        if not time.to_read():
+            complete = False
+            break
+    return Text(source, views, tuple(places.values()), complete, tuple(cut_after), time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +144,8 @@ _READINGS = (
     _Reading(r"<!--|\]: *(?:#|<>) *[(\"']", _one(decoding.comments)),
     _Reading(rf"\w(?:<[!/A-Za-z]|/\*|[\"']\s?[+.]\s?[\"']|{folding.PICTURE}\w)", folding.bare),
     _Reading(_spelt(lambda word: codecs.encode(word, "rot13")), _one(decoding.rot13)),
-    _Reading(_spelt(lambda word: word[::-1]), _reversed),
-    _Reading(r"[A-Za-z][013456789@$!|+€]{1,3}[A-Za-z]|\b[013457@$][A-Za-z]{2}|\b[A-Za-z]{2}[013457@$]\b", folding.leet),
+    _Reading(rf"{_spelt(lambda word: word[::-1])}|(?:^|\s)={{1,2}}[A-Za-z0-9+/]{{12}}", _reversed),
+    _Reading(folding.LEET, folding.leet),
     _Reading(
         r"(?:[A-Za-z][^\w\s]|[A-Za-z]\s|\b[0-9@$][^\w\s])(?:\b[A-Za-z0-9@$][^\w]){2}[A-Za-z0-9@$]\b",
         _one(folding.unsplit),
@@ -114,6 +153,10 @@ _READINGS = (
     _Reading(
         r"\b[A-Za-z]{1,7}[-.\x{b7}_][A-Za-z]{1,7}[-.\x{b7}_][A-Za-z]|[A-Za-z]-\n[A-Za-z]", _one(folding.syllables)
     ),
+    _Reading(ciphers.CIPHERED, ciphers.deciphered),
+    _Reading(ciphers.NUMBERED, _one(ciphers.numbered)),
+    _Reading(ciphers.SPELT, _one(ciphers.spelt)),
+    _Reading(ciphers.GLUED, _one(ciphers.unglued)),
 )
 
 
@@ -134,7 +177,7 @@ def _trigger_sets() -> Iterator[tuple[int, re2.Set]]:
 _TRIGGERS = tuple(_trigger_sets())
 
 
-def _views(text: str) -> tuple[tuple[View, ...], bool]:
+def _views(text: str, time: Time) -> tuple[tuple[View, ...], bool]:
     root = original(text)
     plain = folding.normalised(root)
     views = [root] if plain.text == text else [root, plain]
@@ -142,22 +185,27 @@ def _views(text: str) -> tuple[tuple[View, ...], bool]:
     waiting = deque([views[-1]])
     seen = {view.text for view in views} | {""}
     room = _MAX_GROWTH * len(text) + _SPARE_CHARS
+    complete = True
     while waiting:
         for view in _read_further(waiting.popleft()):
             if view.text in seen:
                 continue
+            complete = complete and view.is_complete
             room -= len(view.text)
-            if room < 0 or len(views) == _MAX_VIEWS:
+            if room < 0 or len(views) == _MAX_VIEWS or not time.to_read():
                 return tuple(views), False
             seen.add(view.text)
             views.append(view)
             waiting.append(view)
-    return tuple(views), True
+    return tuple(views), complete
 
 
 def _read_further(view: View) -> Iterator[View]:
     if view.depth == _MAX_DEPTH or view.name.endswith(_LAST):
         return
+    if view.depth and view.name != "normalised":
+        yield folding.normalised(view)
+    octets = view.text.encode()
     for first, triggers in _TRIGGERS:
-        for index in sorted(triggers.Match(view.text) or ()):
+        for index in sorted(triggers.Match(octets) or ()):
             yield from _READINGS[first + index].views(view)

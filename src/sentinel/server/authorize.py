@@ -39,6 +39,8 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{_S}/incidents/{{incident_id}}"): _VIEWER,
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): _ANALYST,
     ("POST", f"{_S}/feedback"): _ANALYST,
+    ("GET", f"{_S}/thresholds"): _VIEWER,
+    ("PUT", f"{_S}/thresholds"): _ADMIN,
     ("GET", f"{_S}/explain/{{thing}}"): _ANALYST,
     ("GET", f"{_S}/rules"): _VIEWER,
     ("POST", f"{_S}/rules/reload"): _ADMIN,

@@ -135,6 +135,8 @@ async def sent_events(monitor: Monitor, parsed: Parsed, source: Source) -> Recei
     try:
         receipt = await monitor.intake.accept(parsed.events, source)
     except Overloaded as err:
+        monitor.metrics.events.labels(result="refused").inc(len(parsed.events))
+        monitor.metrics.bad_tokens.labels(status="429").inc()
         raise Problem("overloaded", str(err), headers={"Retry-After": "1"}) from None
     counts = monitor.metrics.events
     counts.labels(result="accepted").inc(len(receipt.accepted))

@@ -22,6 +22,7 @@ from sentinel.server.hot import read_body
 from sentinel.server.imports import ImportOrder, Imports, signal_row
 from sentinel.server.people import add_people
 from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.thresholds import add_thresholds
 from sentinel.settings import parse_duration
 from sentinel.storage import Action, verify_file
 from sentinel.stream.board import shown
@@ -90,6 +91,7 @@ def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     _add_imports(api, imports)
     add_people(api, monitor)
     add_explain(api, monitor)
+    add_thresholds(api, monitor)
 
 
 def _add_health(api: FastAPI, monitor: Monitor) -> None:
@@ -249,11 +251,15 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/decisions")
     async def decisions(
+        request: Request,
         since: Annotated[int, Query(ge=0)] = 0,
         wait: Annotated[float, Query(ge=0, le=_LONGEST_WAIT)] = 0.0,
         node: Annotated[str | None, Query(max_length=128)] = None,
     ) -> Response:
-        return _json(await board.changes(since, wait=wait, node=node))
+        changes = await board.changes(since, wait=wait, node=node)
+        if monitor.tokens.ended(token_of(request.scope), monitor.clock()):  # while the question waited
+            raise Problem("no_token", "this token has ended", headers={"WWW-Authenticate": "Bearer"})
+        return _json(changes)
 
 
 def _add_orders(api: FastAPI, monitor: Monitor) -> None:

@@ -16,6 +16,7 @@ from sentinel.errors import OutsideError, RejectedEvent
 from sentinel.ingest.events import Rejected
 from sentinel.model import Event, Micros, Severity, StoredEvent, micros, micros_of_iso
 from sentinel.storage import Pending, Store, StoreUnable
+from sentinel.stream.shares import Shares
 from sentinel.stream.worker import Worker
 
 __all__ = ["Intake", "Overloaded", "Receipt", "Source"]
@@ -25,10 +26,10 @@ _GROUP = 5_000  # events in one transaction at most: about 0.1 s of writing
 
 
 class Overloaded(OutsideError):
-    """More events wait for processing than the limit allows; try again in a moment."""
+    """More events wait for processing than the queue has room for, or this source its share; try again in a moment."""
 
     def __init__(self) -> None:
-        super().__init__("more events wait than the queue limit allows", retryable=True)
+        super().__init__("more of your events wait than your share of the queue allows", retryable=True)
 
 
 class Source(msgspec.Struct, kw_only=True):
@@ -60,6 +61,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class _Waiting(msgspec.Struct):
+    origin: str
     pending: list[Pending]
     done: asyncio.Future[tuple[list[StoredEvent], int, int]]
 
@@ -78,7 +80,7 @@ class Intake:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._queue_limit = queue_limit
+        self._shares = Shares(queue_limit)
         self._worker = worker
         self._on_lost = on_lost
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
@@ -110,10 +112,10 @@ class Intake:
             source: Who sends them.
 
         Raises:
-            Overloaded: Too many wait; nothing was taken.
+            Overloaded: Too many of this source's wait; nothing was taken.
             StoreUnable, StoreLost: The store could not write; nothing was taken.
         """
-        if self.depth + len(events) > self._queue_limit:
+        if not self._shares.allow(source.origin, len(events), waiting=self.depth, judged=self._worker.position):
             raise Overloaded
         now = self._clock()
         pending: list[Pending] = []
@@ -130,8 +132,9 @@ class Intake:
                 rejected.append(Rejected(line, event.event_id, err.field, err.reason))
         if not pending:
             return Receipt([], 0, 0, 0, rejected)
-        waiting = _Waiting(pending, asyncio.get_running_loop().create_future())
+        waiting = _Waiting(source.origin, pending, asyncio.get_running_loop().create_future())
         self._offered += len(pending)
+        self._shares.offer(source.origin, len(pending))
         self._waiting.put_nowait(waiting)
         accepted, duplicates, conflicts = await waiting.done
         return Receipt(accepted, duplicates, conflicts, sum(event.late for event in accepted), rejected)
@@ -147,6 +150,7 @@ class Intake:
                 await self._commit(group)
             except StoreUnable as err:
                 for waiting in group:
+                    self._shares.settle(waiting.origin, len(waiting.pending), ())
                     if not waiting.done.done():
                         waiting.done.set_exception(err)
             except Exception as err:  # noqa: BLE001 - lost, or unknown: nobody may be told that events are safe
@@ -167,6 +171,7 @@ class Intake:
             duplicates = sum(n in result.duplicates for n in span)
             conflicts = sum(n in result.conflicts for n in span)
             accepted = [next(fresh) for _ in range(len(span) - duplicates)]
+            self._shares.settle(waiting.origin, len(span), accepted)
             if not waiting.done.done():  # whoever waited may have gone away
                 waiting.done.set_result((accepted, duplicates, conflicts))
 

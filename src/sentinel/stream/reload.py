@@ -11,11 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 
 from sentinel.detection import Refusal, RuleSet
 from sentinel.errors import ConfigError
 from sentinel.observability import Log, Metrics
-from sentinel.rulefolder import Fingerprint, RuleFiles, fingerprint, read_rules
+from sentinel.rulefolder import (
+    Fingerprint,
+    RuleFiles,
+    fingerprint,
+    read_rules,
+    read_thresholds,
+    write_thresholds,
+)
 
 __all__ = ["Rules"]
 
@@ -29,6 +37,7 @@ class Rules:
         self,
         places: Sequence[str],
         files: RuleFiles,
+        thresholds: Path,
         *,
         replace: Callable[[RuleSet], Awaitable[None]],
         metrics: Metrics,
@@ -40,11 +49,13 @@ class Rules:
         Args:
             places: Files and folders; `default` names the shipped rules.
             files: What they held.
+            thresholds: The file of what people have set.
             replace: Puts another set in force, between two batches of events.
             metrics: Where it is counted.
             log: Where it is said.
         """
         self._places = places
+        self._thresholds = thresholds
         self._replace = replace
         self._metrics = metrics
         self._log = log
@@ -76,9 +87,9 @@ class Rules:
     async def reload(self) -> None:
         """Read the files, and put them in force or say in `rejected` why not."""
         async with self._one_at_a_time:
-            self._read = await asyncio.to_thread(fingerprint, self._places)
+            self._read = await asyncio.to_thread(self._state)
             try:
-                found = await asyncio.to_thread(read_rules, self._places)
+                found = await asyncio.to_thread(read_rules, self._places, self._thresholds)
             except ConfigError as err:
                 self._reject((Refusal(err.where or "", 1, None, err.reason),))
                 return
@@ -89,6 +100,18 @@ class Rules:
             else:
                 await self._take(found)
 
+    async def set_threshold(self, rule: str, value: float | None) -> None:
+        """Put a number in place of a rule's lower bound, or the file's own back (None), and read the rules again."""
+        thresholds = read_thresholds(self._thresholds)
+        thresholds.pop(rule, None)
+        if value is not None:
+            thresholds[rule] = int(value) if value == int(value) else value
+        await asyncio.to_thread(write_thresholds, self._thresholds, thresholds)
+        await self.reload()
+
+    def _state(self) -> Fingerprint:
+        return fingerprint([*self._places, str(self._thresholds)])
+
     # --- looking
 
     async def _watch_forever(self) -> None:
@@ -97,7 +120,7 @@ class Rules:
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hurry.wait(), _LOOK_SECONDS)
-            now: Fingerprint = await asyncio.to_thread(fingerprint, self._places)
+            now = await asyncio.to_thread(self._state)
             if self._hurry.is_set() or (now == before and now != self._read):
                 self._hurry.clear()
                 await self.reload()

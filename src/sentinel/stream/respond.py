@@ -31,6 +31,7 @@ from sentinel.response import (
     Policy,
     decide,
     escalate,
+    overrun,
     parse_target,
 )
 from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, Suppression
@@ -155,6 +156,7 @@ class Responder:
             if call is not None and known.suppressed(signal) is None and not await crowd.full(call):
                 decisions.append(call)
                 crowd.note(call)
+        decisions += crowd.overruns.values()
         await self._take(decisions, run.effects, now, outcome)
 
     async def _consult(
@@ -262,17 +264,22 @@ class _Crowd:
         self._now = now
         self._imported = imported
         self._fresh: dict[tuple[ActionType, str], set[str]] = {}
+        self.overruns: dict[str, Decision] = {}
+        """By key, what tells people of each rule that was found to have acted often enough."""
 
     async def full(self, decision: Decision) -> bool:
-        """Whether the rule has acted often enough, this decision left aside."""
-        fresh = self._fresh.get((decision.action, decision.rule), set()) - {decision.key}
-        if len(fresh) >= self._limit:
-            return True
-        end = decision.at if self._imported else self._now
-        before = await self._store.actions_taken(
-            decision.action, decision.rule, end - _MINUTE, end, event_time=self._imported
-        )
-        return len((before | fresh) - {decision.key}) >= self._limit
+        """Whether the rule has acted often enough, this decision left aside; then people are to be told, too."""
+        taken = self._fresh.get((decision.action, decision.rule), set()) - {decision.key}
+        if len(taken) < self._limit:
+            end = decision.at if self._imported else self._now
+            taken |= await self._store.actions_taken(
+                decision.action, decision.rule, end - _MINUTE, end, event_time=self._imported
+            )
+        if len(taken - {decision.key}) < self._limit:
+            return False
+        told = overrun(decision)
+        self.overruns.setdefault(told.key, told)
+        return True
 
     def note(self, decision: Decision) -> None:
         """Count a decision of this batch."""

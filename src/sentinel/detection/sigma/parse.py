@@ -98,6 +98,16 @@ class _Document(msgspec.Struct, frozen=True, eq=False):
         return {name for name in names if isinstance(name, str)}
 
     @property
+    def lower_bound(self) -> tuple[Map, str] | None:
+        """The condition of a correlation that asks for no more than a lower bound, and the bound's name in it."""
+        correlation = self.content.get("correlation")
+        condition = correlation.get("condition") if isinstance(correlation, Map) else None
+        if not isinstance(condition, Map):
+            return None
+        bounds = condition.keys() & _BOUNDS
+        return (condition, bounds.pop()) if len(bounds) == 1 and bounds <= {"gt", "gte"} else None
+
+    @property
     def place(self) -> str:
         return f"{self.file}:{self.content.line}"
 
@@ -112,18 +122,20 @@ def shipped_rules() -> list[tuple[str, str]]:
     return [(file.name, file.read_text("utf-8")) for file in files]
 
 
-def parse_rules(documents_: Iterable[tuple[str, str]]) -> RuleSet:
+def parse_rules(documents_: Iterable[tuple[str, str]], thresholds: Mapping[str, float] | None = None) -> RuleSet:
     """
     Return the rules of some files, and what of them was refused.
 
     Args:
         documents_: File name and YAML text each; a text may hold several documents. A file `placeholders.yml` says what
             the placeholders in the rules of its folder stand for.
+        thresholds: By rule, the number that stands in place of the lower bound in its condition.
 
     Returns:
         Never raises for a bad rule: it stands in `refused`, and every rule that could be read is in `rules`.
     """
     reading = _Reading(documents_)
+    reading.set_thresholds(thresholds or {})
     serving, generating = _referred_to(reading.found)
     for document in reading.found:
         if "filter" in document.content:
@@ -185,6 +197,17 @@ class _Reading:
                 reason = f"the placeholder {name!r} takes a text or a list of texts"
                 self.refused.append(Refusal(file, content.lines[name], None, reason))
         self._placeholders[PurePath(file).parent] = known
+
+    def set_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Put other numbers in place of lower bounds, as if the files said so."""
+        known = {document.name: document for document in self.found}
+        for rule, value in thresholds.items():
+            condition = known[rule].lower_bound if rule in known else None
+            if condition is None:
+                self.warnings.append(f"thresholds: no rule {rule!r} has a lower bound; its threshold has no effect")
+            else:
+                bounds, name = condition
+                bounds[name] = value
 
     def attempt(self, document: _Document, step: Callable[[], None]) -> None:
         """Do something with a document that can turn out to be refused."""

@@ -9,16 +9,31 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, ModuleType
 from typing import Any, Protocol, runtime_checkable
 
-from sentinel.errors import ConfigError
+from sentinel.errors import ConfigError, ScanError
 from sentinel.model import Finding, ScanThreat, ToolCall, Turn
+from sentinel.scanning.rulebook import Hit
 from sentinel.scanning.text import Source, Text
+from sentinel.scanning.view import View
 
-__all__ = ["CallEngine", "Engine", "Flags", "Ignores", "TurnEngine", "load_engines", "rule_findings"]
+__all__ = [
+    "CallEngine",
+    "Engine",
+    "Flags",
+    "Ignores",
+    "TurnEngine",
+    "checked_findings",
+    "load_engines",
+    "rule_findings",
+]
+
+_MOST_FINDINGS = 100
+"""Of one rule in one text, so that the answer stays small for any text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +98,41 @@ class TurnEngine(Protocol):
 
 def rule_findings(engine: Engine, text: Text) -> Iterable[Finding]:
     """Return the findings of an engine that is nothing but its rules."""
-    return (hit.finding(text.source) for hit in text.hits_of(engine.id))
+    return _first_findings(text.hits_of(engine.id), text) if text.hits else ()
+
+
+def checked_findings(
+    engine: Engine, text: Text, *, heeds: Callable[[View], bool], is_real: Callable[[Hit], bool]
+) -> Iterator[Finding]:
+    """
+    Yield the findings of an engine whose rules say where something may be, and a check whether it is.
+
+    Args:
+        engine: Whose rules.
+        text: What is examined.
+        heeds: Whether a reading counts.
+        is_real: Whether a hit passes the check.
+
+    Raises:
+        ScanError: Nothing is real, but a rule holds in more places than were looked at: nobody knows the others.
+    """
+    hits = (hit for hit in text.hits_of(engine.id) if heeds(hit.view) and is_real(hit))
+    any_found = False
+    for finding in _first_findings(hits, text):
+        any_found = True
+        yield finding
+    unknown = (last for last in text.cut_after if last.rule.engine == engine.id and heeds(last.view))
+    if not any_found and (last := next(unknown, None)):
+        raise ScanError(f"{last.rule.id} holds in too many places to check them all")
+
+
+def _first_findings(hits: Iterable[Hit], text: Text) -> Iterator[Finding]:
+    """Yield a finding for each hit, of each rule only for the first ones: more say nothing new."""
+    counts: Counter[str] = Counter()
+    for hit in hits:
+        counts[hit.rule.id] += 1
+        if counts[hit.rule.id] <= _MOST_FINDINGS:
+            yield hit.finding(text.source)
 
 
 def load_engines(room: ModuleType | None = None) -> Mapping[str, Engine]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from sentinel.model import Finding, ScanThreat, Severity
 from sentinel.scanning.classify.ngram import NgramModel, Window
 from sentinel.scanning.engines import Flags, Ignores
+from sentinel.scanning.fuse import THRESHOLD, calibrated
 from sentinel.scanning.text import Source, Text
 from sentinel.scanning.view import View
 
 __all__ = ["Classifier"]
 
-_REPORTED = 0.45
-"""Windows below say nothing; about one benign text in four hundred reaches it."""
-_UNSAFE = 0.5
+REPORTED = 0.45
+"""What lies further below a threshold, on the scale on which it is 0.5, says nothing; about one benign text in four
+hundred reaches it at the default thresholds."""
 
 
 class Classifier:
@@ -30,24 +32,52 @@ class Classifier:
         Ignores("Write a short story about a lighthouse keeper."),
     )
 
-    def __init__(self, model: NgramModel | None = None) -> None:
+    def __init__(self, model: NgramModel | None = None, thresholds: Mapping[ScanThreat, float] | None = None) -> None:
         self._model = model or NgramModel.load()
+        self._thresholds = dict.fromkeys(self.threats, THRESHOLD) | dict(thresholds or {})
         self.version = self._model.version
 
-    def examine(self, text: Text) -> Iterable[Finding]:
+    def heeding(self, thresholds: Mapping[ScanThreat, float]) -> Classifier:
+        """Return an engine with the same model that reports what comes near these thresholds, in [0, 1], by threat."""
+        return Classifier(self._model, thresholds)
+
+    def examine(self, text: Text) -> Iterator[Finding]:
         """
-        Return a finding for each window from the threshold on, or else for the most suspicious one.
+        Yield a finding for each window from the threshold on, or else for the most suspicious one if it comes near.
 
         Windows of one text aren't independent: several doubts of the model about it are one doubt.
+
+        Raises:
+            TimeoutError: The time was up before the last reading; what was found until then comes first.
         """
-        suspicions = [
-            (max(window.injection_score, window.jailbreak_score), view, window)
-            for view in _judged(text)
-            for window in self._model.windows(view.text)
-        ]
-        unsafe = [suspicion for suspicion in suspicions if suspicion[0] >= _UNSAFE]
-        worst = max(suspicions, key=lambda suspicion: suspicion[0])
-        return [_finding(text.source, view, window) for score, view, window in unsafe or [worst] if score >= _REPORTED]
+        doubts: list[_Doubt] = []
+        for view in _judged(text):
+            doubts += (self._doubt(view, window) for window in self._model.windows(view.text))
+            if not text.time.to_judge():
+                break
+        unsafe = [doubt for doubt in doubts if doubt.weight >= THRESHOLD]
+        worst = max(doubts, key=lambda doubt: doubt.weight)
+        yield from (_finding(text.source, doubt) for doubt in unsafe or [worst] if doubt.weight >= REPORTED)
+        text.check_time()
+
+    def _doubt(self, view: View, window: Window) -> _Doubt:
+        """Return the threat that is nearer to its threshold."""
+        injection = calibrated(window.injection_score, self._thresholds[ScanThreat.INJECTION])
+        jailbreak = calibrated(window.jailbreak_score, self._thresholds[ScanThreat.JAILBREAK])
+        if jailbreak > injection:
+            return _Doubt(jailbreak, window.jailbreak_score, ScanThreat.JAILBREAK, view, window)
+        return _Doubt(injection, window.injection_score, ScanThreat.INJECTION, view, window)
+
+
+class _Doubt(NamedTuple):
+    """What the model has against a window."""
+
+    weight: float
+    """The score on the scale on which its threshold is 0.5."""
+    score: float
+    threat: ScanThreat
+    view: View
+    window: Window
 
 
 def _judged(text: Text) -> Iterator[View]:
@@ -56,19 +86,18 @@ def _judged(text: Text) -> Iterator[View]:
     yield from text.views[skipped:]
 
 
-def _finding(source: Source, view: View, window: Window) -> Finding:
-    jailbreak = window.jailbreak_score > window.injection_score
-    score = max(window.injection_score, window.jailbreak_score)
+def _finding(source: Source, doubt: _Doubt) -> Finding:
+    jailbreak = doubt.threat is ScanThreat.JAILBREAK
     return Finding(
         category="jailbreak" if jailbreak else "prompt_injection",
         message="Reads like a persona without limits" if jailbreak else "Reads like a prompt injection",
-        severity=Severity.HIGH if score >= _UNSAFE else Severity.LOW,
-        confidence=score,
+        severity=Severity.HIGH if doubt.weight >= THRESHOLD else Severity.LOW,
+        confidence=doubt.score,
         engine=Classifier.id,
-        span=_place(view, window),
+        span=_place(doubt.view, doubt.window),
         rule_id="ngram.jailbreak" if jailbreak else "ngram.injection",
-        threat=ScanThreat.JAILBREAK if jailbreak else ScanThreat.INJECTION,
-        view=view.name,
+        threat=doubt.threat,
+        view=doubt.view.name,
         source=source,
     )
 

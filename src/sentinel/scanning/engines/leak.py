@@ -51,6 +51,7 @@ class Leak:
     def examine(self, text: Text) -> Iterator[Finding]:
         """Yield one finding for each canary and each passage that is protected, in any reading of the answer."""
         for view in text.views:
+            text.check_time()
             folded = view.text.lower()
             for canary in self._canaries:
                 if (at := folded.find(canary)) >= 0 and len(folded) == len(view.text):
@@ -59,11 +60,11 @@ class Leak:
                 yield from self._overlap(view)
 
     def _overlap(self, view: View) -> Iterator[Finding]:
-        tokens = list(_TOKEN.finditer(view.text))
-        words = [token[0].lower() for token in tokens]
+        words = [token.lower() for token in _TOKEN.findall(view.text)]
         shared = [at for at, gram in enumerate(_grams(words)) if gram in self._grams]
         if len(shared) < _LEAST_GRAMS:
             return
+        tokens = list(_TOKEN.finditer(view.text))
         confidence = min(0.95, 0.6 + 0.35 * (len(shared) - _LEAST_GRAMS) / (_SURE_GRAMS - _LEAST_GRAMS))
         for first, last in _runs(shared):
             yield _finding(

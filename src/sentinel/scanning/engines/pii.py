@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from ipaddress import ip_address
 
 from sentinel.model import Finding, ScanThreat
-from sentinel.scanning.engines import Flags, Ignores
+from sentinel.scanning.engines import Flags, Ignores, checked_findings
+from sentinel.scanning.rulebook import Hit
 from sentinel.scanning.text import Source, Text
+from sentinel.scanning.view import View
 
 __all__ = ["Pii"]
 
@@ -47,11 +49,17 @@ class Pii:
         Ignores("Write to someone@example.com."),
     )
 
-    def examine(self, text: Text) -> Iterator[Finding]:
-        """Yield one finding for each value that is shaped like personal data and passes its check."""
-        for hit in text.hits_of(self.id):
-            if hit.view.name in _VIEWS and _CHECKS.get(hit.rule.id, _anything)(hit.text):
-                yield hit.finding(text.source)
+    def examine(self, text: Text) -> Iterable[Finding]:
+        """Return one finding for each value that is shaped like personal data and passes its check."""
+        return checked_findings(self, text, heeds=_heeds, is_real=_is_real) if text.hits else ()
+
+
+def _heeds(view: View) -> bool:
+    return view.name in _VIEWS
+
+
+def _is_real(hit: Hit) -> bool:
+    return _CHECKS.get(hit.rule.id, _anything)(hit.text)
 
 
 def _anything(_: str) -> bool:

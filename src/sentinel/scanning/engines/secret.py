@@ -8,11 +8,13 @@ import re
 import string
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from sentinel.model import Finding, ScanThreat
-from sentinel.scanning.engines import Flags, Ignores
+from sentinel.scanning.engines import Flags, Ignores, checked_findings
+from sentinel.scanning.rulebook import Hit
 from sentinel.scanning.text import Source, Text
+from sentinel.scanning.view import View
 
 __all__ = ["Secret"]
 
@@ -48,11 +50,17 @@ class Secret:
         Ignores("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),
     )
 
-    def examine(self, text: Text) -> Iterator[Finding]:
-        """Yield one finding for each value that looks like a secret in use."""
-        for hit in text.hits_of(self.id):
-            if _CHANCE.isdisjoint(hit.view.name.split("/")) and _is_in_use(hit.rule.id, hit.text):
-                yield hit.finding(text.source)
+    def examine(self, text: Text) -> Iterable[Finding]:
+        """Return one finding for each value that looks like a secret in use."""
+        return checked_findings(self, text, heeds=_heeds, is_real=_is_real) if text.hits else ()
+
+
+def _heeds(view: View) -> bool:
+    return _CHANCE.isdisjoint(view.name.split("/"))
+
+
+def _is_real(hit: Hit) -> bool:
+    return _is_in_use(hit.rule.id, hit.text)
 
 
 def _is_in_use(rule_id: str, value: str) -> bool:

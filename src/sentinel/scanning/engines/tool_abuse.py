@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import re2
 
+from sentinel.errors import InputTooLong
 from sentinel.model import Finding, ScanThreat, Severity, ToolCall
 from sentinel.scanning.engines import Flags, Ignores, rule_findings
 from sentinel.scanning.rulebook import RuleBook, load_rules
@@ -41,6 +42,8 @@ _SQL_TOOLS = frozenset({"sql", "query", "database", "db", "postgres", "mysql", "
 _CODE_TOOLS = _SHELL_TOOLS | {"template", "render", "eval", "script"}
 _SPARED: Mapping[str, frozenset[str]] = {"shell": _SHELL_TOOLS, "sql": _SQL_TOOLS, "code": _CODE_TOOLS}
 """By the first part of a rule's id, the tools whose trade is what the rule looks for."""
+_MOST_CHARS = 4_000_000
+"""In the arguments of all calls of one scan."""
 _PROSE = frozenset(
     [
         "content",
@@ -104,6 +107,7 @@ class ToolAbuse:
 
     def __init__(self) -> None:
         self._rules = _argument_rules()
+        self.version = self._rules.version
 
     def examine(self, text: Text) -> Iterable[Finding]:
         """Return one finding for each place where a rule holds."""
@@ -115,12 +119,19 @@ class ToolAbuse:
 
         Spans are places in the argument, which is the text of `source`: `tool_call:<number of the call>.<argument>`.
         For a chain it is the name of the sending tool, and the source is `tool_call:<number of the call>`.
+
+        Raises:
+            InputTooLong: The arguments together have more characters than are examined, four million.
         """
+        room = _MOST_CHARS
         for number, call in enumerate(calls):
             for name, value in _strings(call.arguments):
-                if not _PROSE.intersection(_words(name)):
+                room -= len(value)
+                if room >= 0 and not _PROSE.intersection(_words(name)):
                     yield from self._in_argument(call, value, f"tool_call:{number}.{name}")
         yield from self._chains(calls)
+        if room < 0:
+            raise InputTooLong(f"the arguments have more than {_MOST_CHARS} characters; scan the calls one by one")
 
     def _in_argument(self, call: ToolCall, value: str, source: str) -> Iterator[Finding]:
         for hit in read("prompt", value, self._rules).hits:
