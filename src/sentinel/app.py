@@ -27,14 +27,15 @@ from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.notify import Plan, default_plan, parse_plan
 from sentinel.observability import Metrics, open_log
-from sentinel.response import GuardRails, Network, Policy, default_policy, parse_policy
+from sentinel.policyfile import PolicyFile, read_policy
+from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Store, StoreUnable
 from sentinel.stream import Board, Canary, Escalation, Intake, People, Responder, Rules, Worker
 
-__all__ = ["Monitor", "guard_rails", "read_policy"]
+__all__ = ["Monitor", "guard_rails"]
 
 _CHECK_SECONDS = 2.0
 _PRUNE_SECONDS = 24 * 3600.0
@@ -73,6 +74,7 @@ class Monitor:
         self.tokens = TokenBook()
         self.board = Board(store, clock)
         self.responder = Responder(store, policy, self.rails, clock, blast_radius=settings.blast_radius)
+        self.policy_file = PolicyFile(settings.policy_file, self.responder.take_policy, self.log)
         self.worker = Worker(
             store,
             self.board,
@@ -221,7 +223,7 @@ class Monitor:
         components = {
             "security_metrics_service": "running",
             "security_event_processor": processor,
-            "automated_response_service": "running" if self.worker.alive else "stopped",
+            "automated_response_service": self._response_status(),
             "threat_detection_service": "running" if self.rules.rules and not self.rule_files.rejected else "degraded",
         }
         overall: _OVERALL = "healthy"
@@ -233,6 +235,11 @@ class Monitor:
             "overall_status": overall,
             "components": {name: {"status": status} for name, status in components.items()},
         }
+
+    def _response_status(self) -> str:
+        if not self.worker.alive:
+            return "stopped"
+        return "running" if self.policy_file.rejected is None else "degraded"
 
     def ready(self) -> str | None:
         """Return None when events are taken and judged, else why not."""
@@ -248,6 +255,7 @@ class Monitor:
             with contextlib.suppress(StoreUnable):  # health shows it until it is over
                 await self.store.probe()
             await self.notary.seal_when_due()
+            self.policy_file.look()
             self.rule_files.tell_blind(self.worker.coverage.blind())
             status = str(self.health()["overall_status"])
             if status != self._told_status:
@@ -314,16 +322,6 @@ class Monitor:
             write_secret(path, f"{text}\n".encode())
         if token_hash(text) not in {token.hash for token in self.tokens.list()}:
             await self.create_token(Role.ADMIN, by=SYSTEM, name="first admin", secret=text)
-
-
-def read_policy(path: Path | None) -> Policy:
-    """Return the policy in a file, or the shipped one; `ConfigError` names file and line."""
-    if path is None:
-        return default_policy()
-    try:
-        return parse_policy(path.read_text(encoding="utf-8"), str(path))
-    except OSError as err:
-        raise ConfigError(f"can't be read: {err.strerror}", where=str(path)) from err
 
 
 def guard_rails(settings: Settings) -> GuardRails:

@@ -70,7 +70,8 @@ def backtest_rules(  # noqa: PLR0917 - typer makes an option of each
 
 def _tried(rules: RuleSet, events: list[StoredEvent], data_dir: Path | None) -> Backtest:
     try:
-        from sentinel.app import guard_rails, read_policy  # noqa: PLC0415 - the server extra, and slow to import
+        from sentinel.app import guard_rails  # noqa: PLC0415 - the server extra, and slow to import
+        from sentinel.policyfile import read_policy  # noqa: PLC0415 - as above
     except ModuleNotFoundError as err:
         raise ConfigError(f"this needs the server extra ({err.name} is missing): install sentinel-ai[server]") from err
     settings = load_settings({"data_dir": data_dir})

@@ -70,11 +70,15 @@ class Responder:
         self, store: Store, policy: Policy, rails: GuardRails, clock: Callable[[], Micros], *, blast_radius: int
     ) -> None:
         self._store = store
-        self.policy = policy
+        self._policy = policy
         self._rails = rails
         self._clock = clock
         self._blast_radius = blast_radius
         self._settled: dict[tuple[object, ...], None] = {}
+
+    def take_policy(self, policy: Policy) -> None:
+        """Decide by another policy from the next signal on; what was decided stays."""
+        self._policy = policy
 
     async def respond(self, runs: Sequence[Run], position: int) -> Outcome:
         """Return what the signals of these runs lead to; `position` is that of the last event judged."""
@@ -152,7 +156,7 @@ class Responder:
             elif verdict.stopped is not None:
                 outcome.refused.append(verdict.stopped)
                 outcome.audit.append(_declined(verdict, signal, now))
-            call = escalate(incident, signal, self.policy)
+            call = escalate(incident, signal, self._policy)
             if call is not None and known.suppressed(signal) is None and not await crowd.full(call):
                 decisions.append(call)
                 crowd.note(call)
@@ -163,7 +167,7 @@ class Responder:
         self, signal: Signal, incident: Incident, earlier: int, known: _Known, crowd: _Crowd
     ) -> Decision | Declined:
         facts = Facts(earlier_incidents=earlier)
-        verdict = decide(incident, signal, facts, self.policy, self._rails)
+        verdict = decide(incident, signal, facts, self._policy, self._rails)
         if isinstance(verdict, Declined):
             return verdict  # none of the facts that follow makes the policy want more
         facts = Facts(
@@ -173,7 +177,7 @@ class Responder:
             held=known.held(verdict),
             crowded=await crowd.full(verdict),
         )
-        return decide(incident, signal, facts, self.policy, self._rails)
+        return decide(incident, signal, facts, self._policy, self._rails)
 
     async def _known(self, now: Micros) -> _Known:
         return _Known(await self._store.undone_since(now - _DAY), await self._store.suppressions(now))
