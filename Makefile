@@ -18,7 +18,7 @@ run: .venv/.ready ## Start the service on 127.0.0.1:8000 with everything embedde
 	@exec .venv/bin/sentinel serve --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
 
 test: .venv/.ready ## Install what the tests need and run all of them
-	@scripts/install_test_programs strace:strace promtool:prometheus nginx:nginx-light
+	@scripts/install_test_programs strace:strace promtool:prometheus nginx:nginx-light wrk:wrk
 	$(RUN) pytest
 
 check: .venv/.ready ## Lint, types, import layers, format: what a commit must pass

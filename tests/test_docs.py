@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +28,12 @@ RUN = [
     REPOSITORY / "README.md",
     DOCS / "tutorial" / "first-block.md",
     DOCS / "how-to" / "run-the-service.md",
+    DOCS / "how-to" / "decide-what-is-done.md",
+    DOCS / "how-to" / "enforce-elsewhere.md",
+    DOCS / "how-to" / "receive-alerts.md",
+    DOCS / "how-to" / "work-on-an-incident.md",
+    DOCS / "how-to" / "wake-people.md",
+    DOCS / "how-to" / "back-up-and-restore.md",
 ]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -156,7 +164,8 @@ def run(text: str, folder: Path) -> str:
         try:
             output, _ = process.communicate(text.encode(), timeout=120)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # nothing that it started is left
+                os.killpg(process.pid, signal.SIGTERM)
     told = output.decode() + (folder / "stderr").read_text()
     assert process.returncode == 0, told
     return output.decode()
@@ -173,6 +182,22 @@ def test_the_snippets_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
         if block.output is not None:
             wanted = re.escape(block.output.strip()).replace(r"\*", ".*")
             assert re.fullmatch(wanted, printed.strip(), re.DOTALL), f"{block.text}\nprinted\n{printed}"
+
+
+def test_nginx_takes_the_configuration_shown(tmp_path: Path) -> None:
+    """The lines to copy into a server are accepted by the real program, those that let everybody in included."""
+    page = (DOCS / "how-to" / "enforce-elsewhere.md").read_text()
+    asking, opening, opened = re.findall(r"```nginx\n(.*?)```", page, re.DOTALL)
+    temporary = "client_body_temp_path b; proxy_temp_path p; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;"
+    port, _ = free_ports()
+    server = f"listen 127.0.0.1:{port}; {asking.replace('internal;', f'internal; {opening}')} {opened}"
+    (tmp_path / "nginx.conf").write_text(
+        f"pid nginx.pid; events {{}} http {{ access_log off; {temporary} server {{ {server} }} }}"
+    )
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    command = [program, "-t", "-e", "stderr", "-p", tmp_path, "-c", tmp_path / "nginx.conf"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_middleware_can_be_put_around_an_application_as_shown() -> None:

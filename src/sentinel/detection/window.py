@@ -395,26 +395,27 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
     def _advance(self, at: Micros, reading: Reading) -> None:
         """Judge an event that is not older than any before it: by far the most common case."""
         start, enough = at - self.shape.timespan, self.shape.threshold
-        live = self._lively(start)
+        live = self._lively(start) if self.live is None else self.live
         for value in reading:
             live[value] = at
             live.move_to_end(value)
+            self.fresh.pop(value, None)
         while len(live) > enough or (live and live[next(iter(live))] <= start):
             live.popitem(last=False)
+        # Sorting in what came out of order takes long, so it waits until it can make the difference.
+        if self.fresh and (len(live) < enough <= len(live) + len(self.fresh) or len(self.fresh) > enough):
+            live = self._lively(start)
         if len(live) >= enough:
             _note(self.buckets, at // self.shape.suppress, at, at)
 
     def _lively(self, start: Micros) -> OrderedDict[str | Amount, Micros]:
         """Return `live` with what it lacks: all of it at first, later what came out of order."""
-        if self.live is not None and not self.fresh:
-            return self.live
         latest = dict(self.live or {}) | self.fresh
         if self.live is None:
-            found = (item for ends in self.cells.values() for item in ends.lasts.items() if item[1] > start)
             latest = {}
-            for value, at in found:
+            for value, at in (item for ends in self.cells.values() for item in ends.lasts.items()):
                 latest[value] = max(at, latest.get(value, at))
-        ordered = sorted(latest.items(), key=itemgetter(1))
+        ordered = sorted((item for item in latest.items() if item[1] > start), key=itemgetter(1))
         self.live, self.fresh = OrderedDict(ordered[-self.shape.threshold :]), {}
         return self.live
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterator
+from functools import cache
+from typing import Any
 
 import re2
 
@@ -47,12 +49,17 @@ def _spellings(name: str) -> str:
 
 
 CIPHERED = "|".join(map(_spellings, _ALPHABETS))
-_ONE_BY_ONE = tuple((name, re2.compile(_spellings(name))) for name in _ALPHABETS)
+
+
+@cache
+def _one_by_one() -> tuple[tuple[str, Any], ...]:
+    """Return each cipher's name and pattern; few texts need them."""
+    return tuple((name, re2.compile(_spellings(name))) for name in _ALPHABETS)
 
 
 def deciphered(source: View) -> Iterator[View]:
     """Yield the text in each alphabet in which it has a telling word: Caesar's by 1 to 25, Atbash, ROT47."""
-    for name, telling in _ONE_BY_ONE:
+    for name, telling in _one_by_one():
         if telling.search(source.text):
             yield translated(name, source, source.text.translate(_ALPHABETS[name]))
 

@@ -2,17 +2,20 @@
 All rules, compiled once, and the places in a view where they hold.
 
 One RE2 Set for each rule file, or two for a large one, says in a single pass, linear in the text, which of its rules
-hold somewhere; only those are then searched for their places. One Set over all files would be one pass instead of a
-dozen, but its automaton must remember every combination of half-matched rules, and with some hundred rules those no
-longer fit into memory. A long text can be written to meet more combinations than even one file's rules leave room for,
-so long texts are examined with smaller Sets. What a rule file looks like stands in `rules/README.md`.
+hold somewhere; only those are then searched for their places, each with a pattern of its own. That is compiled when the
+rule first holds: most never do, and to compile them all would take as long as the Sets.
+
+One Set over all files would be one pass instead of a dozen, but its automaton must remember every combination of
+half-matched rules, and with some hundred rules those no longer fit into memory. A long text can be written to meet more
+combinations than even one file's rules leave room for, so long texts are examined with smaller Sets. What a rule file
+looks like stands in `rules/README.md`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -32,17 +35,20 @@ __all__ = ["MOST_HITS", "Hit", "Rule", "RuleBook", "load_rules"]
 
 _SET_MEMORY_BYTES = 8 * 2**20
 """At most, for each Set's automaton. With less it is rebuilt so often that a long text costs tens of times more."""
-_LARGE_SET = 40_000
-"""Instructions of a Set, as RE2 counts them; with many more its automaton outgrows its memory in everyday texts."""
+_LARGE_SET = 43_000
+"""Instructions of a Set, about; with many more its automaton outgrows its memory in everyday texts."""
 _LONG_BYTES = 16_384
 """From here on a text is examined with the smaller Sets; below, the cost of calling each counts for more."""
 _SMALL_SET = 16_000
-"""Instructions of a smaller Set, as RE2 counts them: some ten rules. The words of attacks in random order, the worst
+"""Instructions of a smaller Set: some ten rules. The words of attacks in random order, the worst
 text that we know, then cost a tenth of what they cost with one Set a file."""
 MOST_HITS = 1000
 """Of one rule in one view. Where a rule is enough more say nothing new; an engine that checks each must count them."""
 _SPACE = r"(?:[\s>*\"'`~,]+)"
 """What a space in a pattern stands for: line breaks, quote marks of mails and emphasis may stand between two words."""
+_COUNTED = re.compile(r"\{(?:\d*,)?(\d+)\}")
+_PER_CHARACTER = 10
+"""Instructions for one character of a class that is no list of ASCII: it has one to four bytes."""
 _WORD_LIST = re.compile(r"\{([a-z][a-z_]*)\}")
 
 Weight = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -110,21 +116,23 @@ class RuleBook:
     """
     Rules, compiled together. Immutable, and safe to use from many threads.
 
+    Of the examples one for each Set is tried here, so that a Set whose automaton finds no room in its memory, and so
+    nothing, is noticed; `sentinel rules test` and the tests try all of them.
+
     Raises:
-        RuleError: A pattern does not compile, matches the empty text, misses its first `flags:`, or its id is taken.
+        RuleError: A pattern does not compile, matches the empty text or misses an example, or its id is taken.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
         _refuse_duplicates(self.rules)
-        self._patterns = tuple(_compiled(rule) for rule in self.rules)
         self._sets = tuple(self._sets_of(_LARGE_SET))
+        self._patterns: dict[int, Any] = {}
+        """Of the rules that have held, by their places; two threads may put the same there, and no harm is done."""
         self.version = _version(self.rules)
         """Twelve hexadecimal digits that change when any rule judges differently."""
-        # Asked of the rule alone: the Sets would build, at every start, automata that no text of a user needs.
-        for rule, pattern in zip(self.rules, self._patterns, strict=True):
-            if not pattern.search(rule.flags[0]):
-                raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
+        for places, patterns in self._sets:
+            self._check(places, patterns)
 
     def hits(self, view: View) -> Iterator[Hit]:
         """Yield where rules hold in a view, rule by rule, at most 1,000 places each."""
@@ -132,9 +140,22 @@ class RuleBook:
         # Bytes and characters of ASCII count alike, and RE2 spares itself the conversion of each place.
         text = octets if view.text.isascii() else view.text
         for index in self._matching(octets):
-            rule, pattern = self.rules[index], self._patterns[index]
-            for match in islice(pattern.finditer(text), MOST_HITS):
+            rule = self.rules[index]
+            for match in islice(self._pattern(index).finditer(text), MOST_HITS):
                 yield Hit(rule, view, match.start(), match.end())
+
+    def _pattern(self, index: int) -> Any:
+        if (pattern := self._patterns.get(index)) is None:
+            pattern = self._patterns[index] = _compiled(self.rules[index])
+        return pattern
+
+    def _check(self, places: Sequence[int], patterns: re2.Set) -> None:
+        if empty := patterns.Match(b""):
+            rule = self.rules[places[empty[0]]]
+            raise RuleError(f"{rule.id}: the pattern matches the empty text", where=_place(rule))
+        rule = self.rules[places[-1]]
+        if len(places) - 1 not in (patterns.Match(rule.flags[0]) or ()):
+            raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
 
     def _matching(self, text: bytes) -> list[int]:
         sets = self._sets if len(text) < _LONG_BYTES else self._small_sets
@@ -149,11 +170,12 @@ class RuleBook:
         """Yield Sets of patterns, no two files' in one, each with the places of its rules among all."""
         places: list[int] = []
         size = 0
-        for place, (rule, pattern) in enumerate(zip(self.rules, self._patterns, strict=True)):
-            size += pattern.programsize
+        for place, rule in enumerate(self.rules):
+            of_rule = _instructions(rule.pattern)
+            size += of_rule
             if places and (rule.engine != self.rules[places[0]].engine or size > most_instructions):
                 yield places, _set_of(self.rules[one] for one in places)
-                places, size = [], pattern.programsize
+                places, size = [], of_rule
             places.append(place)
         if places:
             yield places, _set_of(self.rules[one] for one in places)
@@ -236,14 +258,17 @@ def _options() -> re2.Options:
     return options
 
 
+def _instructions(pattern: str) -> int:
+    """Return about how many instructions RE2 makes of a pattern; to have them counted would take compiling it."""
+    repeated = sum(int(most) for most in _COUNTED.findall(pattern))
+    return len(pattern.encode()) + _PER_CHARACTER * repeated
+
+
 def _compiled(rule: Rule) -> Any:
     try:
-        pattern = re2.compile(rule.pattern, _options())
+        return re2.compile(rule.pattern, _options())
     except re2.error as err:
         raise RuleError(f"{rule.id}: the pattern does not compile: {_reason(err)}", where=_place(rule)) from err
-    if pattern.search(""):
-        raise RuleError(f"{rule.id}: the pattern matches the empty text", where=_place(rule))
-    return pattern
 
 
 def _reason(err: Exception) -> str:
@@ -257,6 +282,10 @@ def _set_of(rules: Iterable[Rule]) -> re2.Set:
     options.max_mem = _SET_MEMORY_BYTES
     patterns = re2.Set.SearchSet(options)
     for rule in rules:
-        patterns.Add(rule.pattern)
+        try:
+            patterns.Add(rule.pattern)
+        except re2.error:
+            _compiled(rule)  # says why
+            raise
     patterns.Compile()
     return patterns

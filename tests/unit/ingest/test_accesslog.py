@@ -51,7 +51,7 @@ def test_a_line_becomes_an_event() -> None:
             "cs-method": "GET",
             "c-uri": "/shop?item=7",
             "cs-uri-stem": "/shop",
-            "cs-uri-query": "item=7",
+            "cs-uri-query": ["item=7", "/shop?item=7"],
             "sc-status": 200,
             "sc-bytes": 512,
             "cs-user-agent": "Mozilla/5.0 (X11)",

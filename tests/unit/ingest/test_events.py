@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from sentinel.errors import RejectedEvent
@@ -17,7 +18,7 @@ from sentinel.ingest.events import (
     Rejected,
     TooManyEvents,
     canonical_address,
-    content_hash,
+    checked,
     decode,
     encode,
     parse_json,
@@ -321,12 +322,29 @@ def test_storing_loses_nothing(event: Event) -> None:
     assert encode(decode(encode(event))) == encode(event)
 
 
-def test_the_hash_tells_a_duplicate_from_a_conflict() -> None:
-    """Equal content hashes alike whatever the order of keys and the spelling; any other content does not."""
+def test_events_of_equal_content_are_equal() -> None:
+    """Whatever the order of keys and the spelling: so the store tells a duplicate from a conflict."""
     event = one(details={"a": 1, "b": {"c": 2, "d": 3}}, ip_address="::ffff:198.51.100.7")
     same = one(
         ip_address="198.51.100.7", details={"b": {"d": 3, "c": 2}, "a": 1}, timestamp="2026-03-01T11:00:00+01:00"
     )
     other = one(ip_address="198.51.100.7", details={"a": 1, "b": {"c": 2, "d": 4}})
-    assert content_hash(event) == content_hash(same) != content_hash(other)
-    assert len(content_hash(event)) == 16
+    assert event == decode(encode(same)) != other
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"user_id": "u" * 257}, "user_id"),
+        ({"service_name": "s" * 257}, "service_name"),
+        ({"details": {"uri": "x" * MAX_EVENT_BYTES}}, None),
+        ({"details": {"deep": json.loads("[" * MAX_DEPTH + "]" * MAX_DEPTH)}}, None),
+    ],
+)
+def test_what_a_reader_made_keeps_the_limits_of_what_is_sent(change: dict[str, Any], field: str | None) -> None:
+    """A log can hold what no sender may send; it is refused alone, and says by its place which it was."""
+    fine = Event(event_id="a", event_type=EventType.AUDIT_LOG, severity=Severity.LOW, timestamp=datetime.now(UTC))
+    bad = msgspec.structs.replace(fine, event_id="b", **change)
+    parsed = checked([fine, bad, fine])
+    assert [place for place, _ in parsed.events] == [1, 3]
+    assert [(one.line, one.event_id, one.field) for one in parsed.rejected] == [(2, "b", field)]

@@ -111,7 +111,7 @@ def test_importing_needs_no_server_and_opens_nothing() -> None:
     """`sentinel.monitoring` works with the base install."""
     code = (
         "import sys\n"
-        "for name in ('fastapi', 'uvicorn', 'sqlalchemy', 'aiosqlite', 'apprise'): sys.modules[name] = None\n"
+        "for name in ('fastapi', 'uvicorn', 'sqlalchemy', 'alembic', 'apprise'): sys.modules[name] = None\n"
         "import os, sentinel.monitoring\n"
         "from prometheus_client import REGISTRY\n"
         "assert not [name for name in REGISTRY._names_to_collectors if name.startswith('sentinel')]\n"

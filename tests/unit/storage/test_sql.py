@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.event import listens_for
 
-from sentinel.ingest.events import content_hash
 from sentinel.model import (
     ActionStatus,
     ActionType,
@@ -47,7 +47,6 @@ def pending(item: Event, *, late: bool = False) -> Pending:
         at=at,
         received_at=at,
         late=late,
-        content_hash=content_hash(item),
         origin="t",
         max_severity=Severity.HIGH,
         may_act=True,
@@ -119,7 +118,7 @@ def test_the_file_promises_what_202_says(on_store: Any, path: Path) -> None:
 
     async def pragmas(store: Store) -> list[Any]:
         return [
-            await store._writer.scalar(text(f"PRAGMA {name}"))
+            store._writer.scalar(text(f"PRAGMA {name}"))
             for name in ("synchronous", "journal_mode", "wal_autocheckpoint")
         ]
 
@@ -254,11 +253,12 @@ def test_the_queries_of_the_hot_path_use_indexes(on_store: Any, path: Path) -> N
     sent: list[tuple[str, Any]] = []
 
     async def ask(store: Store) -> None:
-        @listens_for(store._engine.sync_engine, "before_cursor_execute")
+        @listens_for(store._engine, "before_cursor_execute")
         def _note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-            sent.append((statement, parameters))
+            sent.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
-        await store.accept([pending(event("a"))])
+        await store.accept([pending(event("a")), pending(event("a"))])
+        await store.apply(Outcome(position=1, incident_of={"s": "i", "t": "i"}))
         await store.users_behind("203.0.113.9", 1, 2, 3)
         await store.events_after(5, 10)
         [chunk async for chunk in store.history(1, 2, 3)]
@@ -271,7 +271,7 @@ def test_the_queries_of_the_hot_path_use_indexes(on_store: Any, path: Path) -> N
 
     on_store(ask)
     connection = sqlite3.connect(path)
-    queries = [(statement, parameters) for statement, parameters in sent if statement.startswith("SELECT")]
+    queries = [(statement, parameters) for statement, parameters in sent if statement.startswith(("SELECT", "UPDATE"))]
     scans = []
     for statement, parameters in queries:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
@@ -280,7 +280,7 @@ def test_the_queries_of_the_hot_path_use_indexes(on_store: Any, path: Path) -> N
     statement, parameters = next(query for query in queries if "DISTINCT" in query[0])
     users = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
     connection.close()
-    assert len(queries) >= 10
+    assert len(queries) >= 12
     assert scans == []
     assert "events_success" in str(users)
 
@@ -306,3 +306,44 @@ def test_people_behind_an_address_are_counted_up_to_enough(on_store: Any) -> Non
     start = micros(START)
     assert on_store(lambda store: store.users_behind("203.0.113.9", start, start + 50, enough=9)) == 2
     assert on_store(lambda store: store.users_behind("203.0.113.9", start, start + 200_000_000, enough=2)) == 2
+
+
+def test_a_checkpoint_that_a_reader_holds_up_is_soon_made_up_for(
+    on_store: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log must not grow for thousands of events more because somebody read at the wrong moment."""
+    monkeypatch.setattr("sentinel.storage.sql._CHECKPOINT_COMMITS", 10)
+
+    async def while_somebody_reads(store: Store) -> list[int]:
+        reader = sqlite3.connect(path)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM events").fetchone()
+        for number in range(10):
+            await store.accept([pending(event(f"e{number}"))])
+        held_up = in_the_file_itself(path)
+        reader.close()
+        await store.accept([pending(event("one more"))])
+        return [held_up, in_the_file_itself(path)]
+
+    assert on_store(while_somebody_reads) == [0, 11]
+
+
+def in_the_file_itself(path: Path) -> int:
+    """Return how many events the database file holds without its log."""
+    alone = shutil.copy(path, path.with_name("alone.db"))
+    connection = sqlite3.connect(alone)
+    [count] = connection.execute("SELECT count(*) FROM events").fetchone()
+    connection.close()
+    return int(count)
+
+
+def test_what_is_sent_again_in_a_large_group_is_told_apart(on_store: Any) -> None:
+    """Whatever the size of a group: the new ones are stored once and in order, between those that were known."""
+    names = [f"e{number}" for number in range(1000)]
+    on_store(lambda store: store.accept([pending(event(name)) for name in names[::3]]))
+    told = on_store(lambda store: store.accept([pending(event(name)) for name in names]))
+    assert told.duplicates == set(range(0, 1000, 3))
+    assert [item.event.event_id for item in told.events] == [name for n, name in enumerate(names) if n % 3]
+    stored = on_store(lambda store: store.events_after(0, 2000))
+    assert [item.seq for item in stored] == list(range(1, 1001))
+    assert [item.event.event_id for item in stored[334:]] == [item.event.event_id for item in told.events]

@@ -1,0 +1,101 @@
+"""One sender floods the service: it is told to wait, and nobody else notices."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.functional.conftest import Api, S
+
+from sentinel.model import Role, Severity
+
+QUEUE = 200
+BATCH = 20
+
+
+@contextmanager
+def judging_stopped(api: Api) -> Iterator[None]:
+    """The worker judges nothing, as if each event took for ever."""
+    api.run(api.monitor.worker._judging.acquire())
+    yield
+    api.monitor.worker._judging.release()
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[Api]:
+    """A service with a small queue, two loud senders, and a quiet one whose events may cause actions."""
+    api = Api(tmp_path / "data", queue_limit=QUEUE)
+    for name in ("loud", "louder"):
+        order = api.monitor.create_token(Role.INGEST, by="test", name=name, max_severity=Severity.CRITICAL)
+        api.tokens[name] = api.run(order)[0]  # type: ignore[index]
+    yield api
+    api.close()
+
+
+def offer(api: Api, who: str, events: list[dict[str, Any]]) -> httpx.Response:
+    headers = {"Content-Type": "application/x-ndjson"}
+    return api.ask("POST", f"{S}/events", who, content="\n".join(map(json.dumps, events)), headers=headers)
+
+
+def flood(api: Api, who: str, times: int, **fields: Any) -> Counter[int]:
+    """Send so many batches, one after the other; returns how often each status came."""
+    answers = [
+        offer(api, who, [api.failed_login("198.51.100.1", **fields) for _ in range(BATCH)]) for _ in range(times)
+    ]
+    for answer in answers:
+        assert answer.status_code == 202 or (answer.headers["retry-after"], answer.json()["code"]) == ("1", "SNTL-4290")
+    return Counter(answer.status_code for answer in answers)
+
+
+@pytest.mark.parametrize("severity", ["low", "critical"])
+def test_a_flood_is_refused_to_its_sender_alone(busy: Api, severity: str) -> None:
+    """Ten times what the queue holds, however urgent it says it is; the others are served as ever."""
+    with judging_stopped(busy):
+        assert flood(busy, "loud", 100, severity=severity) == {202: QUEUE // 2 // BATCH, 429: 95}
+        assert offer(busy, "acting", [busy.failed_login(seconds=n) for n in range(10)]).status_code == 202
+        assert flood(busy, "loud", 1) == {429: 1}
+    busy.drain()
+    assert [block["target"] for block in busy.get("/active-blocks")["ip_blocks"]] == ["203.0.113.9"]
+    assert len(busy.get("/events", limit=500)["items"]) == QUEUE // 2 + 10
+    assert flood(busy, "loud", 1) == {202: 1}, "once its events are judged, it may send again"
+
+
+def test_everything_refused_is_counted(busy: Api) -> None:
+    """Whoever watches sees the flood in figures, and that nothing that was accepted got lost."""
+    with judging_stopped(busy):
+        flood(busy, "loud", 8)
+    busy.drain()
+    value = busy.monitor.metrics.registry.get_sample_value
+    assert value("security_events_total", {"result": "accepted"}) == 5 * BATCH
+    assert value("security_events_total", {"result": "refused"}) == 3 * BATCH
+    assert value("security_api_refused_total", {"status": "429"}) == 3
+    assert value("security_events_dropped_total") == 0
+    assert value("security_queue_depth") == 0
+
+
+def test_two_floods_leave_room_for_a_third_sender(busy: Api) -> None:
+    """They come to about a third of the queue each, and the next one finds the last third."""
+    with judging_stopped(busy):
+        taken = Counter[str]()
+        for _ in range(20):
+            for who in ("loud", "louder"):
+                taken[who] += flood(busy, who, 1)[202] * BATCH
+        assert max(taken.values()) <= QUEUE // 2
+        assert sum(taken.values()) <= QUEUE * 2 // 3 + BATCH
+        assert min(taken.values()) >= QUEUE // 3 - 2 * BATCH
+        assert flood(busy, "acting", 1) == {202: 1}
+    busy.drain()
+
+
+def test_what_is_sent_again_holds_no_share(busy: Api) -> None:
+    """A sender that repeats itself after lost answers is not locked out by events that were there already."""
+    again = [busy.failed_login(event_id=f"e{n}") for n in range(BATCH)]
+    with judging_stopped(busy):
+        assert [offer(busy, "loud", again).status_code for _ in range(30)] == [202] * 30
+    busy.drain()

@@ -1,0 +1,72 @@
+"""Tests of benchmarks/: they run, and what they find becomes rows of the page."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Import a benchmark by its name, as one that runs beside it does."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    return import_module
+
+
+def small_scan(scan: ModuleType) -> object:
+    scan.ROUNDS = {200: 5, 5_000: 3}
+    return scan.measure()
+
+
+def small_correlate(correlate: ModuleType) -> object:
+    return {name: row(300) for name, row in correlate.ROWS.items()}
+
+
+def small_middleware(middleware: ModuleType) -> object:
+    middleware.BLOCKS, middleware.CHECKS, middleware.KNOWN_ADDRESSES = 300, 200, 50
+    return middleware.measure()
+
+
+def small_service(service: ModuleType) -> object:
+    service.ADDRESSES, service.BODIES, service.BATCH, service.LOG_LINES = 3, 3, 50, 300
+    with service.service() as running:  # one for all of its parts: starting it takes longer than they do
+        return service.measure(0.3, fresh=lambda: nullcontext(running))
+
+
+def small_scan_service(scan_service: ModuleType) -> object:
+    assert shutil.which("wrk"), "wrk is missing: install it (apt install wrk)"
+    return scan_service.measure(1)
+
+
+SMALL: dict[str, Callable[[ModuleType], object]] = {
+    "scan.py": small_scan,
+    "correlate.py": small_correlate,
+    "middleware.py": small_middleware,
+    "service.py": small_service,
+    "scan_service.py": small_scan_service,
+}
+
+
+def test_every_benchmark_of_the_page_is_run_here(load: Callable[[str], ModuleType]) -> None:
+    """A new one gets a small run below, or it may break unseen."""
+    assert list(load("run_all").BENCHMARKS) == list(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_benchmark_gives_the_rows_of_the_page(name: str, load: Callable[[str], ModuleType]) -> None:
+    """With tiny sizes: every row has something to say in each of its cells."""
+    benchmark = load(Path(name).stem)
+    rows = list(load("run_all").BENCHMARKS[name](SMALL[name](benchmark)))
+    del sys.modules[benchmark.__name__]  # its sizes were changed
+    assert rows
+    assert all(cell and "|" not in cell for row in rows for cell in row)
+    assert {len(row) for row in rows} == {3}

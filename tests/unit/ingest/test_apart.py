@@ -1,0 +1,84 @@
+"""A log that another process reads."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from sentinel.errors import ConfigError, OutsideError
+from sentinel.ingest.apart import Apart, parts_of
+from sentinel.ingest.files import file_lines
+from sentinel.ingest.lines import LineReader
+from sentinel.ingest.sshd import Reader
+from sentinel.model import Event
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def log(first: int, count: int) -> str:
+    """Failures, and a line that nobody understands after each tenth of them."""
+    return "".join(
+        f"Nov 20 03:{n // 60 % 60:02}:{n % 60:02} bastion sshd[{n}]: "
+        f"Failed password for root from 203.0.113.9 port {n} ssh2\n" + ("what is this\n" if n % 10 == 9 else "")
+        for n in range(first, first + count)
+    )
+
+
+def counts(reader: LineReader) -> tuple[int, int, int, list[int]]:
+    return reader.lines, reader.ignored, reader.unknown, reader.unknown_at
+
+
+async def collected(apart: Apart, into: list[Event]) -> list[int]:
+    sizes = []
+    async for part in apart.parts():
+        into += part
+        sizes.append(len(part))
+    return sizes
+
+
+def test_another_process_reads_as_this_one_does(tmp_path: Path) -> None:
+    """The same events in the same order, in parts, and every line accounted for."""
+    paths = [tmp_path / "auth.log.1", tmp_path / "auth.log"]
+    paths[0].write_bytes(gzip.compress(log(0, 25).encode()))
+    paths[1].write_text(log(25, 15))
+    here, there = Reader(now=NOW), Reader(now=NOW)
+    events: list[Event] = []
+    sizes = asyncio.run(collected(Apart(there, paths, 16), events))
+    assert sizes == [16, 16, 8]
+    assert events == list(here.read(line for path in paths for line in file_lines(path)))
+    assert counts(there) == counts(here) == (44, 0, 4, [11, 22, 33, 44])
+
+
+def test_a_file_that_is_cut_off_is_named_after_what_it_held(tmp_path: Path) -> None:
+    """What could be read is taken, and the error is the one that reading here raises."""
+    path = tmp_path / "auth.log.gz"
+    path.write_bytes(gzip.compress(log(0, 4000).encode(), compresslevel=0)[:-200_000])
+    events: list[Event] = []
+    with pytest.raises(ConfigError, match=r"auth\.log\.gz: the compressed data is broken or cut off"):
+        asyncio.run(collected(Apart(Reader(now=NOW), [path], 100), events))
+    assert events
+
+
+def test_a_process_that_dies_is_no_end_of_the_log(tmp_path: Path) -> None:
+    """A half-read log never looks like a whole one."""
+    path = tmp_path / "auth.log"
+    path.write_text(log(0, 20_000))
+    apart = Apart(Reader(now=NOW), [path], 100)
+
+    async def cut_short() -> None:
+        async for _ in apart.parts():
+            apart._process.kill()
+
+    with pytest.raises(OutsideError, match="ended before the log did"):
+        asyncio.run(cut_short())
+
+
+def test_parts_are_full_but_the_last() -> None:
+    """No event is lost at the seams, and nothing gives no part."""
+    events = list(Reader(now=NOW).read(log(0, 5).splitlines()))
+    assert list(parts_of(events, 2)) == [events[:2], events[2:4], events[4:]]
+    assert list(parts_of([], 2)) == []
