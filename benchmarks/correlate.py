@@ -5,12 +5,16 @@ How many events a second the engine judges on one core, decoding and storage lef
 - `many_rules`: the same events under 200 detections for one log source.
 - `distinct`: one value_count over 10,000 values in one group, events in order; `distinct_shuffled`: within ten seconds.
 - `shipped`: the shipped rules under failed logins, unsafe scans and harmless events.
+- `logins`: the shipped rules under failed logins alone, from 400 addresses, some of them far louder than others.
 - `memory`: as many addresses as there are events, each once: what is retained, and the peak.
 
 Batches of 500, old windows forgotten every minute of event time. Times are processor time, so that a busy machine gives
 the same figures.
 
-    python benchmarks/correlate.py [--json] [--events N] [--only NAME]
+With --addresses N, nothing but this: failed logins from N addresses, each once, under the shipped rules, 2,000 a second
+of event time and as the service would: what is held, and the resident memory, at every million.
+
+    python benchmarks/correlate.py [--json] [--events N] [--only NAME] [--addresses N]
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import resource
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -34,6 +39,7 @@ BATCH = 500
 KEYS = 1_000_000
 RATE = 2_000  # events a second of event time
 MINUTE = 60_000_000
+RETAINED = 2_000_000  # as in the worker
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = 1_700_000_000_000_000
 DETECTION = """
@@ -105,6 +111,29 @@ def shipped(dice: random.Random, seq: int) -> StoredEvent:
     return stored(dice, seq, kind, {"success": True, "is_safe": True, "row_count": 3, "status_code": 200})
 
 
+def login(dice: random.Random, seq: int) -> StoredEvent:
+    known = dice.random() < 0.5
+    details = {
+        "success": False,
+        "operation": "login" if dice.random() < 0.55 else "identify",
+        "failure_reason": "bad_password" if known else "unknown_user",
+        "method": "password",
+        "port": dice.randrange(1024, 65_536),
+        "host": "bastion",
+    }
+    event = stored(dice, seq, EventType.AUTHENTICATION, details, START + seq * 500_000)
+    address = f"10.1.{dice.randrange(2)}.{round(dice.paretovariate(1)) % 200}"
+    return msgspec.structs.replace(
+        event, event=msgspec.structs.replace(event.event, ip_address=address, user_id=f"user-{dice.randrange(40)}")
+    )
+
+
+def once(seq: int) -> StoredEvent:
+    event = stored(random.Random(seq), seq, EventType.AUTHENTICATION, {"success": False, "operation": "login"})
+    address = f"{11 + (seq >> 24)}.{seq >> 16 & 255}.{seq >> 8 & 255}.{seq & 255}"
+    return msgspec.structs.replace(event, event=msgspec.structs.replace(event.event, ip_address=address, user_id=None))
+
+
 def distinct(dice: random.Random, seq: int) -> StoredEvent:
     return stored(dice, seq, EventType.NETWORK_REQUEST, {"action": "act-0", "value": dice.randrange(12_000)})
 
@@ -153,6 +182,34 @@ def measure(rules: RuleSet, events: list[StoredEvent], *, forgets: bool = True) 
     }
 
 
+def fill(addresses: int) -> None:
+    """Print what so many addresses cost; 5,000,000 are 42 minutes at 2,000 a second."""
+    engine = Engine(parse_rules(shipped_rules()))
+    engine.warm((), engine.needs([once(1)]))
+    print(f"{'addresses':>11} {'retained':>11} {'RSS MB':>7} {'peak MB':>8} {'longest step of forgetting, ms':>31}")
+    forgot_at, longest = START, 0.0
+    for first in range(1, addresses + 1, BATCH):
+        batch = [once(seq) for seq in range(first, first + BATCH)]
+        engine.add(batch)
+        if batch[-1].at - forgot_at >= MINUTE:
+            forgot_at = batch[-1].at
+            horizon = batch[-1].at - engine.reach if engine.retained < RETAINED else engine.needs(batch)
+            steps = engine.forgetting(max(horizon, engine.warm_from))
+            done = False
+            while not done:
+                start = time.process_time()
+                done = next(steps, MINUTE) == MINUTE
+                longest = max(longest, time.process_time() - start)
+        if (first - 1 + BATCH) % 1_000_000 == 0:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            row = (first - 1 + BATCH, engine.retained, resident() / 2**20, peak, longest * 1000)
+            print("{:>11,} {:>11,} {:>7.0f} {:>8.0f} {:>31.1f}".format(*row), flush=True)
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
 def made(make: Callable[[random.Random, int], StoredEvent], amount: int) -> list[StoredEvent]:
     dice = random.Random(1)
     return [make(dice, seq) for seq in range(1, amount + 1)]
@@ -164,6 +221,7 @@ ROWS: dict[str, Callable[[int], dict[str, float]]] = {
     "distinct": lambda n: measure(counting(), made(distinct, n)),
     "distinct_shuffled": lambda n: measure(counting(), shuffled(random.Random(2), made(distinct, n))),
     "shipped": lambda n: measure(parse_rules(shipped_rules()), made(shipped, n)),
+    "logins": lambda n: measure(parse_rules(shipped_rules()), made(login, n)),
     "memory": lambda n: measure(ruleset(20), made(address, n)),
 }
 
@@ -173,7 +231,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--events", type=int, default=500_000)
     parser.add_argument("--only", choices=ROWS)
+    parser.add_argument("--addresses", type=int, help="only see what so many addresses cost")
     arguments = parser.parse_args()
+    if arguments.addresses:
+        fill(arguments.addresses)
+        return
     names = [arguments.only] if arguments.only else list(ROWS)
     result = {name: ROWS[name](arguments.events) for name in names}
     if arguments.json:

@@ -1,7 +1,7 @@
 """
 Run every benchmark, print one table, and write it to docs/reference/measured.md: `python benchmarks/run_all.py`.
 
-Takes a minute or two. The figures are of one run on this machine, whatever else it was doing.
+Takes some minutes. The figures are of one run on this machine, whatever else it was doing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -61,21 +62,31 @@ def checks(figures: Figures) -> Iterator[Row]:
 
 
 def services(figures: Figures) -> Iterator[Row]:
-    reaction, http, sshd = figures["reaction"], figures["http"], figures["sshd"]
+    reaction, steady, http, sshd = (figures[part] for part in ("reaction", "steady", "http", "sshd"))
     logins = f"tenth failed login of each of {reaction['addresses']} addresses"
     yield "From event sent to request refused", logins, spread(reaction)
+    load = f"beside {steady['sent_per_second']:,} other events/s, sent whatever the answers take"
+    yield "The same under load", load, spread(steady, "refused_")
+    yield "From event accepted to its block told", load, spread(steady, "signal_")
     load = f"NDJSON by {http['batch']}, {http['connections']} connections"
     events = f"{http['events']:,} mixed events, 30 % match a rule; {load}"
     waits = f"clients were told to wait {http['waits']} times"
     yield "Events over HTTP, durable", events, f"{http['accepted_per_second']:,} events/s; {waits}"
-    yield "The same until all are judged", events, f"{http['judged_per_second']:,} events/s"
+    judged = f"{http['judged_per_second']:,} events/s; the service took {http['peak_rss_mb']} MB at most"
+    yield "The same until all are judged", events, judged
     yield "One such request", f"{http['batch']} events", spread(http)
     lines = f"{sshd['lines']:,} lines, {sshd['events']:,} events; from start to end of the command"
     yield "`sentinel ingest --format sshd`", lines, f"{sshd['lines_per_second']:,} lines/s, {sshd['peak_rss_mb']} MB"
 
 
-def spread(taken: Figures) -> str:
-    return ", ".join(f"p{share} {taken[f'p{share}_ms']:,} ms" for share in (50, 90, 99))
+def spread(taken: Figures, of: str = "") -> str:
+    return ", ".join(f"p{share} {taken[f'{of}p{share}_ms']:,} ms" for share in (50, 90, 99))
+
+
+def scan_requests(figures: Figures) -> Iterator[Row]:
+    texts = f"prompts of 200 characters, {figures['connections']} connections"
+    rate = f"{figures['per_second']:,} requests/s"
+    yield "`POST /api/v1/scan`", texts, f"{rate}, {spread(figures)}; {figures['cpu_us_per_request']} µs of CPU each"
 
 
 BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
@@ -83,6 +94,7 @@ BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "correlate.py": detection,
     "middleware.py": checks,
     "service.py": services,
+    "scan_service.py": scan_requests,
 }
 
 
@@ -105,6 +117,8 @@ def machine() -> str:
 
 
 def main() -> None:
+    if shutil.which("wrk") is None:  # said now, not after minutes
+        sys.exit("wrk is missing; on Debian: apt-get install wrk")
     rows = [row for name, read in BENCHMARKS.items() for row in read(figures_of(name))]
     lines = [("What", "Input", "Figure"), ("---", "---", "---"), *rows]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -57,6 +57,7 @@ CASES: list[tuple[str, Any, Any, Any]] = [
     ("f|wide", "ab", None, _REFUSED),
     ("f|windash|contains", " -enc", "x /enc", True),
     ("f|expand", "%administrators%", "erin", True),
+    ("f|expand", r"\%plain%administrators%", "%plainerin", True),
     ("f|expand", "%unknown%", None, _REFUSED),
     ("f|minute", 30, "2026-01-05T12:30:00Z", True),
     ("f|hour", 12, "2026-01-05T13:30:00+01:00", True),

@@ -38,7 +38,7 @@ from sentinel.stream import Board, Canary, Escalation, Intake, People, Responder
 __all__ = ["Monitor", "guard_rails"]
 
 _CHECK_SECONDS = 2.0
-_PRUNE_SECONDS = 24 * 3600.0
+_PRUNE_SECONDS = 3600.0
 _DAY: Micros = 24 * 3600 * 1_000_000
 _OVERALL = Literal["healthy", "degraded", "critical", "offline"]
 
@@ -72,7 +72,7 @@ class Monitor:
         self.pseudonym_key = own_secret(settings.data_dir / "pseudonym.key")
         self.rails = guard_rails(settings)
         self.tokens = TokenBook()
-        self.board = Board(store, clock)
+        self.board = Board(store, clock, self.metrics)
         self.responder = Responder(store, policy, self.rails, clock, blast_radius=settings.blast_radius)
         self.policy_file = PolicyFile(settings.policy_file, self.responder.take_policy, self.log)
         self.worker = Worker(
@@ -198,7 +198,7 @@ class Monitor:
             try:
                 self.log.info("pruned", **await self.prune())
             except StoreUnable:
-                continue  # tried again tomorrow; health says what is wrong
+                continue  # tried again in an hour; health says what is wrong
 
     def _stop_at_once(self, err: BaseException) -> None:
         """

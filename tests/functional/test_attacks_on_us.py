@@ -124,6 +124,22 @@ def test_a_sender_without_the_right_blocks_nobody_however_much_it_claims(api: Ap
     assert {name: len(items) for name, items in api.get("/active-blocks").items() if items} == {"ip_blocks": 1}
 
 
+def test_every_refused_caller_is_counted(api: Api) -> None:
+    """Whoever tries keys, roles or signatures is seen in figures, and leads to no event that rules could act on."""
+    signed = {"X-Sentinel-Timestamp": str(api.now // 1_000_000), "X-Sentinel-Signature": "sha256=" + "0" * 64}
+    tries: list[tuple[str, str, str | None, dict[str, str]]] = [
+        ("GET", "/signals", None, {"Authorization": "Bearer junk"}),
+        ("GET", "/signals", None, {}),
+        ("POST", "/alerts/webhook", None, signed),
+        ("GET", "/audit", "viewer", {}),
+    ]
+    for method, path, role, headers in tries:
+        assert api.ask(method, S + path, role, headers=headers).status_code in {401, 403}
+    value = api.monitor.metrics.registry.get_sample_value
+    assert [value("security_api_refused_total", {"status": status}) for status in ("401", "403")] == [3, 1]
+    assert api.get("/events")["items"] == []
+
+
 # --- very many at once
 
 

@@ -38,6 +38,7 @@ def gate(api: Api, address: str = "198.51.100.1", **headers: str) -> int:
         ("threat_quarantine", "session:s-1", {"sentinel_session": "s-1"}),
         ("service_isolation", "billing", {"sentinel_service": "billing"}),
         ("rate_limit", "endpoint:/login", {"original_uri": "/login?next=/"}),
+        ("rate_limit", "endpoint:/login", {"original_uri": "/lo%67in"}),
     ],
 )
 def test_a_proxy_is_told_who_may_pass(api: Api, action_type: str, target: str, headers: dict[str, str]) -> None:

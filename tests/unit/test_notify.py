@@ -45,6 +45,7 @@ def test_a_plan_that_makes_no_sense_says_where(old: str, new: str, reason: str) 
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # apprise, on Python 3.11
 def test_a_channels_secret_comes_from_a_file(tmp_path: Path) -> None:
     """The URL of a channel holds its secrets, so the plan only names where it lies."""
     (tmp_path / "chat.url").write_text("json://127.0.0.1:9/hook\n")

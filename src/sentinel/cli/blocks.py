@@ -48,10 +48,17 @@ def list_blocks(
         "action", Column("target", no_wrap=True), "status", Column("until", no_wrap=True), "enforced by", "why"
     )
     for row in rows:
-        where = ", ".join(row["enforced_by"]) or "[red]nothing enforces this yet[/red]"
-        until = row["expiration"] or "revoked"
-        table.add_row(row["action_type"], row["target"], row["status"], until, where, row["reason"])
+        until = row["expiration"] or "somebody ends it"
+        table.add_row(row["action_type"], row["target"], row["status"], until, _enforced(row), row["reason"])
     console().print(table if rows else "nothing is in force")
+
+
+def _enforced(row: dict[str, Any]) -> str:
+    if row["simulated"]:
+        return "only shown: a dry run, or an import without --act"
+    if row["status"] != "active" or row["action_type"] == "alert_escalation":
+        return ""
+    return ", ".join(row["enforced_by"]) or "[red]nothing enforces this yet[/red]"
 
 
 async def _listed(client: httpx.AsyncClient, everything: bool) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def upgrade(data_dir: DataDir = None) -> None:
 @app.command()
 def prune(data_dir: DataDir = None) -> None:
     """
-    Delete what is older than the settings retention_days and audit_retention_days say. The service does it daily.
+    Delete what is older than the settings retention_days and audit_retention_days say. The service does it hourly.
 
     Example: sentinel db prune
     """

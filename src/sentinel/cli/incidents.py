@@ -63,9 +63,13 @@ def show(incident_id: IncidentId, data_dir: DataDir = None, as_json: AsJson = Fa
 
 
 def _enforced(action: dict[str, Any]) -> str:
-    where = ", ".join(action["enforced_by"]) or "nothing enforces this yet"
+    said = f"{action['action_type']} on {action['target']} is {action['status']}"
+    if action["simulated"]:
+        return f"{said}, but only shown: a dry run, or an import without --act"
+    if action["status"] != "active" or action["action_type"] == "alert_escalation":
+        return said
     until = f" until {action['expiration']}" if action["expiration"] else ""
-    return f"{action['action_type']} on {action['target']} is {action['status']}{until}; {where}"
+    return f"{said}{until}; {', '.join(action['enforced_by']) or 'nothing enforces this yet'}"
 
 
 @app.command()

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from sentinel.enforcement.snapshot import Block, Snapshot
 from sentinel.model import ActionStatus, Micros, iso
+from sentinel.observability import Metrics
 from sentinel.response import DEFAULT_LIMIT
 from sentinel.storage import Action, Store
 
 __all__ = ["Board", "block_of", "shown"]
 
 _NODES = 1_000  # names are chosen by enforcement points: bounded
+_UNSEEN = 10_000  # actions that nobody has enforced yet; older ones are no longer timed
 _NODE_SILENT: Micros = 30 * 1_000_000  # a point that asked longer ago is not shown as enforcing
 
 
@@ -37,9 +40,12 @@ class Changes(msgspec.Struct, frozen=True):
 class Board:
     """The service's own snapshot, and the feed for everyone else's."""
 
-    def __init__(self, store: Store, clock: Callable[[], Micros]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], Micros], metrics: Metrics) -> None:
         self._store = store
         self._clock = clock
+        self._seconds = metrics.enforced_seconds
+        self._unseen: deque[tuple[int, Micros]] = deque(maxlen=_UNSEEN)
+        """Changes that no enforcement point has applied yet, and when they came to be in force."""
         self._changed = asyncio.Condition()
         self._closed = False
         self._nodes: dict[str, tuple[int, Micros]] = {}
@@ -55,6 +61,8 @@ class Board:
         blocks = [block_of(action) for action in actions if action.effective]
         if blocks:
             self.snapshot.apply(blocks, blocks[-1].seq)
+            now = self._clock()
+            self._unseen.extend((block.seq, now) for block in blocks if block.status is ActionStatus.ACTIVE)
             async with self._changed:
                 self._changed.notify_all()
 
@@ -87,7 +95,15 @@ class Board:
         known = node in self._nodes
         if known or len(self._nodes) < _NODES:
             self._nodes[node] = (since, self._clock())
+            self._time(since)
         return known
+
+    def _time(self, applied: int) -> None:
+        """Note how long the actions up to this change took to be enforced somewhere."""
+        now = self._clock()
+        while self._unseen and self._unseen[0][0] <= applied:
+            _, start = self._unseen.popleft()
+            self._seconds.observe(max(0, now - start) / 1_000_000)
 
     async def _wait(self, seconds: float) -> None:
         async with self._changed:
@@ -134,6 +150,7 @@ def shown(action: Action, enforced_by: list[str] | None = None) -> dict[str, obj
         "incident_id": action.incident_id,
         "evidence": action.evidence,
         "created_by": action.created_by,
+        "simulated": not action.effective,
         "enforced_by": enforced_by or [],
     }
 

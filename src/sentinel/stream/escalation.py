@@ -87,7 +87,7 @@ class Escalation:
             f"{other.action_type} on {other.target}, {other.status.value}"
             + (f" until {iso(other.expiration)}" if other.expiration else "")
             for other in await self._store.actions_of(incident_id)
-            if other.id != action.id
+            if other.id != action.id and other.effective
         ]
         lines = [
             f"Since {iso(action.decided_at or action.created_at)}.",

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sentinel.errors import RuleError
+from sentinel.scanning import rulebook
 from sentinel.scanning.rulebook import MOST_HITS, RuleBook, load_rules
 from sentinel.scanning.view import original
 
@@ -41,6 +42,26 @@ def test_a_rule_says_where_it_holds(tmp_path: Path) -> None:
     assert (finding.confidence, finding.source, finding.view) == (0.4, "response", "original")
 
 
+DENIED = RULE.replace("rules:\n", "denied: '(?:^|[.] )(?:never|not) '\nrules:\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("my cat", [(0, 6)]),
+        ("Never my cat", []),
+        ("Oh. not my cat, my dog", [(16, 22)]),
+        ("If never my cat", [(9, 15)]),
+        ("Never, my cat", [(7, 13)]),
+        ("Öl. Never my cat", []),
+        ("Never my cat. " * 2000 + "My cat", [(28_000, 28_006)]),
+    ],
+)
+def test_what_is_denied_does_not_hold(tmp_path: Path, text: str, places: list[tuple[int, int]]) -> None:
+    """After words that turn it into its contrary a hit is none, however many of those come before a real one."""
+    assert [hit.span for hit in book(tmp_path, DENIED).hits(original(text))] == places
+
+
 def test_places_are_bounded(tmp_path: Path) -> None:
     """A text that repeats one thing a hundred thousand times costs no more than one that does so a thousand times."""
     assert len(list(book(tmp_path, RULE).hits(original("my cat " * 100_000)))) == MOST_HITS
@@ -62,6 +83,7 @@ def test_places_are_bounded(tmp_path: Path) -> None:
         ("flags: [this is my cat]", "flags: []", "demo.yaml:3", "flags"),
         ("weight: 0.4", "weight: [0.4", "demo.yaml:1", "not valid YAML"),
         ("rules:", "rulez:", "demo.yaml", "rulez"),
+        ("rules:\n", "denied: '(not'\nrules:\n", "demo.yaml:4", "`denied:` does not compile"),
     ],
 )
 def test_a_broken_rule_is_refused_with_its_place(tmp_path: Path, old: str, new: str, place: str, reason: str) -> None:
@@ -71,6 +93,14 @@ def test_a_broken_rule_is_refused_with_its_place(tmp_path: Path, old: str, new: 
         book(tmp_path, RULE.replace(old, new))
     assert caught.value.where is not None
     assert caught.value.where.startswith(place)
+
+
+def test_rules_that_find_no_room_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Set without memory for its patterns would find nothing in any text and say nothing of it."""
+    book(tmp_path, RULE)
+    monkeypatch.setattr(rulebook, "_SET_MEMORY_BYTES", 2**10)
+    with pytest.raises(RuleError, match=r"demo\.yaml:3: the patterns are too large"):
+        load_rules(tmp_path)
 
 
 def test_an_id_is_unique_over_all_files(tmp_path: Path) -> None:
