@@ -8,7 +8,7 @@ Sentinel judges texts that go into and out of language models.
 Importing it registers nothing and opens nothing.
 """
 
-from importlib.metadata import version
+from typing import Any
 
 from sentinel._default import StreamGuard, ascan, configure, guard, scan, scan_batch
 from sentinel.errors import (
@@ -52,4 +52,12 @@ __all__ = [
 ]
 
 __distribution__ = "sentinel-ai"  # the launcher tells us by it from other packages of this name
-__version__ = version(__distribution__)
+
+
+def __getattr__(name: str) -> Any:
+    """Give `__version__`, that of the installed distribution: to look it up takes a tenth of what starting takes."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version  # noqa: PLC0415 - loads the library for mails, to read one line
+
+    return version(__distribution__)

@@ -6,7 +6,6 @@ Whoever scans reads one reference; a scan that has begun ends under the configur
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import logging
@@ -127,7 +126,9 @@ async def ascan(
     texts = [text for text in (prompt, response) if isinstance(text, str)]
     if context is None and sum(map(len, texts)) <= _INLINE_CHARS:
         return scan(prompt, response, engines=engines)
-    return await asyncio.to_thread(scan, prompt, response, engines=engines, context=context)
+    from asyncio import to_thread  # noqa: PLC0415 - whoever waits has it loaded; all others need not
+
+    return await to_thread(scan, prompt, response, engines=engines, context=context)
 
 
 def scan_batch(prompts: Iterable[str], *, engines: Iterable[str] | None = None) -> list[ScanResult]:

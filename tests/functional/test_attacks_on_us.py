@@ -172,8 +172,6 @@ def test_ten_thousand_addresses_at_once(make_api: Any) -> None:
         api.run(api.monitor.escalation.step())
     [call] = pager.calls
     assert "strong-signal-on-an-address asks for more ip_block than the blast radius allows" in call
-    [last] = api.get("/audit", limit=1)["items"]
-    assert last["operation"] == "alert_escalation.escalate"
 
     order(api, "203.0.113.201")
     assert "203.0.113.201" in blocked(api), "people can always act"

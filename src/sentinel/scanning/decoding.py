@@ -24,8 +24,10 @@ from sentinel.scanning.folding import closable
 from sentinel.scanning.view import Edit, View, edited, excerpted, mirrored, translated
 
 __all__ = [
+    "BASE85",
     "base32_decoded",
     "base64_decoded",
+    "base85_decoded",
     "codes",
     "comments",
     "entities",
@@ -53,6 +55,14 @@ _HEX_ALONE = re.compile(r"(?=[^A-Fa-f]*[A-Fa-f])(?:[0-9A-Fa-f]{2}[ :,]?){8,}+", 
 # `re` repeats a group it must not try fewer (`++`): it would keep a note of each round, forty bytes and more.
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _BASE32_CHUNK = re.compile(r"\b[A-Z2-7]{16,}={0,6}", re.ASCII)
+# Ascii85 has quotes and commas too, so only its marks tell it from a text; base85 (RFC 1924) has them not.
+_BASE85_LETTER, _SIGN = r"[!#-&(-+\-0-9;-Z^-~]", "[!#-&(-+;-@^`{-~]"
+BASE85 = f"<~[!-uz]{{5}}|{_BASE85_LETTER}{{19}}{_SIGN}|{_SIGN}{_BASE85_LETTER}{{19}}"
+"""A pattern for a run of base85 that is no mere name."""
+_BASE85_CHUNK = re2.compile(rf"<~[!-uz\s]+~>|{_BASE85_LETTER}{{20,}}")
+_SIGNS = re.compile(_SIGN)
+_LEAST_SIGNS = 2
+"""Characters of a base85 chunk that stand in no name or number; of written language about one in ten is such a one."""
 _NUMBERS = re2.compile(r"(?:\b[01]{8}\b[ ,]*){6,}|(?:\b(?:3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6])\b[ ,]*){8,}")
 _MORSE = re2.compile(r"(?:[.\-/|]+ +){7,}[.\-/|]+")
 _SOFT_BYTE = re.compile(r"(?:=[0-9A-F]{2})++|=\r?\n")
@@ -63,10 +73,12 @@ _HEX_CHUNK = re.compile(r"(?:[0-9A-Fa-f]{2}[ :,]?){8,}+")
 _NOT_HEX = re.compile("[ :,]")
 _PERCENT = re.compile(r"(?:%[0-9A-Fa-f]{2})++")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,31}[0-9]{0,2});")
+# JSON in JSON doubles the backslash.
 _ESCAPE = re.compile(
-    r"(?:\\u|U\+)\{?00[0-9A-Fa-f]{2}\}? ?|\\u[0-9A-Fa-f]{4}|\\u\{[0-9A-Fa-f]{1,5}\}|(?:\\|0)x[0-9A-Fa-f]{2}[ ,]?"
+    r"(?:\\{1,4}u|U\+)\{?00[0-9A-Fa-f]{2}\}? ?|\\{1,4}u(?:[0-9A-Fa-f]{4}|\{[0-9A-Fa-f]{1,5}\})"
+    r"|(?:\\{1,4}|0)x[0-9A-Fa-f]{2}[ ,]?"
 )
-_NOT_ESCAPED_HEX = re.compile(r"^(?:\\u|U\+|\\x|0x)\{?|[}, ]+$")
+_NOT_ESCAPED_HEX = re.compile(r"^(?:\\{1,4}[ux]|U\+|0x)\{?|[}, ]+$")
 _COMMENT = re.compile("<!--(.*?)-->", re.DOTALL)
 _MARKDOWN_COMMENT = re2.compile(r"(?i)\[(?://|comment)\]: *(?:#|<>) *[(\"']([^\n]*)[)\"']")
 _ROT13 = str.maketrans(string.ascii_letters, "".join(codecs.encode(letter, "rot13") for letter in string.ascii_letters))
@@ -146,6 +158,11 @@ def base32_decoded(source: View) -> View:
     return excerpted("base32", source, _decoded(_BASE32_CHUNK.finditer(source.text), _from_base32))
 
 
+def base85_decoded(source: View) -> View:
+    """Return what the runs of base85 (as git has it) and of Ascii85 between `<~` and `~>` spell."""
+    return excerpted("base85", source, _decoded(_BASE85_CHUNK.finditer(source.text), _from_base85))
+
+
 def codes(source: View) -> View:
     """Return what runs of character codes, decimal (`73 103`) or binary (`01001001`), spell."""
     return excerpted("codes", source, _decoded(_NUMBERS.finditer(source.text), _from_numbers))
@@ -177,6 +194,17 @@ def _from_base32(chunk: str) -> str:
     # Only these lengths modulo eight hold whole bytes (RFC 4648, section 6).
     bare = bare[: len(bare) - {1: 1, 3: 1, 6: 1}.get(len(bare) % 8, 0)]
     return _readable(base64.b32decode(bare + "=" * (-len(bare) % 8)))
+
+
+def _from_base85(chunk: str) -> str:
+    try:
+        if chunk.endswith("~>") and chunk.startswith("<~"):
+            return _readable(base64.a85decode(chunk, adobe=True))
+        if len(_SIGNS.findall(chunk)) < _LEAST_SIGNS:
+            return ""
+        return _readable(base64.b85decode(chunk))
+    except ValueError:  # a group of five that is larger than four bytes
+        return ""
 
 
 def _from_soft_bytes(run: str) -> str:
@@ -215,14 +243,21 @@ def _looks_encoded(chunk: str) -> bool:
 
 
 def _from_base64(chunk: str) -> str:
-    bare = chunk.rstrip("=").replace("-", "+").replace("_", "/")
+    """Return what base64 spells, or what it spells when read from its end."""
+    bare = chunk.strip("=").replace("-", "+").replace("_", "/")
+    return _from_sextets(bare) or _from_sextets(bare.replace("=", "")[::-1])
+
+
+def _from_sextets(bare: str) -> str:
     # A single left-over character carries six bits, less than a byte.
     bare = bare[: len(bare) - (len(bare) % 4 == 1)]
     return _readable(binascii.a2b_base64(bare + "=" * (-len(bare) % 4)))
 
 
 def _from_hex(chunk: str) -> str:
-    return _readable(binascii.unhexlify(_NOT_HEX.sub("", chunk)))
+    """Return what hexadecimal bytes spell, or what they spell when read from their end."""
+    digits = _NOT_HEX.sub("", chunk)
+    return _readable(binascii.unhexlify(digits)) or _readable(binascii.unhexlify(digits[::-1]))
 
 
 def _readable(data: bytes) -> str:

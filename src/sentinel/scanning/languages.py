@@ -149,19 +149,35 @@ class Language:
 
 
 class Languages:
-    """All languages, asked together. Immutable, and safe to use from many threads."""
+    """
+    All languages, asked together. Immutable, and safe to use from many threads.
+
+    Patterns are made for the first conversation: most texts come alone.
+    """
 
     def __init__(self, all_words: Sequence[Words]) -> None:
         self._languages = tuple(map(Language, all_words))
-        self._cores = re2.Set.SearchSet()
-        for language in self._languages:
-            self._cores.Add(f"(?i){language.list('model', 'rules', 'fiction', 'verbatim')}")
-        self._cores.Compile()
-        self.refusal = _compiled(*(language.list("refusal") for language in self._languages))
-        """Holds where an assistant says no."""
-        self._filling = re.compile("|".join(words.filling for words in all_words))
+        self._fillings = [words.filling for words in all_words]
         self.version = hashlib.sha256(msgspec.json.encode(all_words)).hexdigest()[:12]
         """Twelve hexadecimal digits that change when any word does."""
+
+    @cached_property
+    def _cores(self) -> re2.Set:
+        """Tells which languages have a word that a rung can't do without."""
+        cores = re2.Set.SearchSet()
+        for language in self._languages:
+            cores.Add(f"(?i){language.list('model', 'rules', 'fiction', 'verbatim')}")
+        cores.Compile()
+        return cores
+
+    @cached_property
+    def refusal(self) -> Any:
+        """The pattern of how an assistant says no."""
+        return _compiled(*(language.list("refusal") for language in self._languages))
+
+    @cached_property
+    def _filling(self) -> re.Pattern[str]:
+        return re.compile("|".join(self._fillings))
 
     def spoken(self, texts: Iterable[str]) -> list[Language]:
         """Return the languages in which some of the texts, as `folded`, may stand on a rung."""

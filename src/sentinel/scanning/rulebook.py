@@ -49,6 +49,8 @@ _SPACE = r"(?:[\s>*\"'`~,]+)"
 _COUNTED = re.compile(r"\{(?:\d*,)?(\d+)\}")
 _PER_CHARACTER = 10
 """Instructions for one character of a class that is no list of ASCII: it has one to four bytes."""
+_DENIAL_CHARS = 100
+"""Before a hit, among which the words stand that deny it; twice as many as the longest take."""
 _WORD_LIST = re.compile(r"\{([a-z][a-z_]*)\}")
 
 Weight = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -75,6 +77,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Texts in which the rule holds."""
     ignores: tuple[str, ...] = ()
     """Texts in which it must not hold."""
+    denied: str = ""
+    """RE2 of the words that make a hit the contrary of itself when it follows right after them: `never `."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ class RuleBook:
     nothing, is noticed; `sentinel rules test` and the tests try all of them.
 
     Raises:
-        RuleError: A pattern does not compile, matches the empty text or misses an example, or its id is taken.
+        RuleError: A pattern does not compile, is too large, matches the empty text or misses an example, or its id is
+            taken.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -129,6 +134,7 @@ class RuleBook:
         self._sets = tuple(self._sets_of(_LARGE_SET))
         self._patterns: dict[int, Any] = {}
         """Of the rules that have held, by their places; two threads may put the same there, and no harm is done."""
+        self._denials = {rule.denied: _ending(rule) for rule in self.rules if rule.denied}
         self.version = _version(self.rules)
         """Twelve hexadecimal digits that change when any rule judges differently."""
         for places, patterns in self._sets:
@@ -141,8 +147,14 @@ class RuleBook:
         text = octets if view.text.isascii() else view.text
         for index in self._matching(octets):
             rule = self.rules[index]
-            for match in islice(self._pattern(index).finditer(text), MOST_HITS):
-                yield Hit(rule, view, match.start(), match.end())
+            places = (match.span() for match in self._pattern(index).finditer(text))
+            # Those that are denied don't count among the first: a thousand of them would hide an attack.
+            real = (place for place in places if not self._is_denied(rule, view.text, place[0]))
+            yield from (Hit(rule, view, start, end) for start, end in islice(real, MOST_HITS))
+
+    def _is_denied(self, rule: Rule, text: str, at: int) -> bool:
+        denial = self._denials.get(rule.denied)
+        return denial is not None and denial.search(text[max(0, at - _DENIAL_CHARS) : at]) is not None
 
     def _pattern(self, index: int) -> Any:
         if (pattern := self._patterns.get(index)) is None:
@@ -174,11 +186,11 @@ class RuleBook:
             of_rule = _instructions(rule.pattern)
             size += of_rule
             if places and (rule.engine != self.rules[places[0]].engine or size > most_instructions):
-                yield places, _set_of(self.rules[one] for one in places)
+                yield places, _set_of([self.rules[one] for one in places])
                 places, size = [], of_rule
             places.append(place)
         if places:
-            yield places, _set_of(self.rules[one] for one in places)
+            yield places, _set_of([self.rules[one] for one in places])
 
 
 def load_rules(folder: Traversable | None = None) -> RuleBook:
@@ -208,6 +220,7 @@ class _RuleFile(msgspec.Struct, forbid_unknown_fields=True):
     line: int
     rules: list[dict[str, Any]]
     words: dict[str, str | int] = {}
+    denied: str = ""
 
 
 def _rules_in(file: Traversable) -> Iterator[Rule]:
@@ -219,7 +232,7 @@ def _rules_in(file: Traversable) -> Iterator[Rule]:
     except msgspec.ValidationError as err:
         raise RuleError(str(err), where=file.name) from err
     for raw in content.rules:
-        yield _rule(raw, content.words, file.name)
+        yield _rule({"denied": content.denied, **raw}, content.words, file.name)
 
 
 def _rule(raw: dict[str, Any], words: dict[str, str | int], file_name: str) -> Rule:
@@ -235,7 +248,7 @@ def _rule(raw: dict[str, Any], words: dict[str, str | int], file_name: str) -> R
 
 
 def _version(rules: Iterable[Rule]) -> str:
-    judging = [(r.id, r.engine, r.pattern, r.threat, r.category, r.severity, r.weight) for r in rules]
+    judging = [(r.id, r.engine, r.pattern, r.threat, r.category, r.severity, r.weight, r.denied) for r in rules]
     return hashlib.sha256(msgspec.json.encode(judging)).hexdigest()[:12]
 
 
@@ -265,10 +278,18 @@ def _instructions(pattern: str) -> int:
 
 
 def _compiled(rule: Rule) -> Any:
+    return _pattern_of(rule, rule.pattern, "the pattern")
+
+
+def _ending(rule: Rule) -> Any:
+    return _pattern_of(rule, f"(?i)(?:{rule.denied})$", "`denied:`")
+
+
+def _pattern_of(rule: Rule, pattern: str, what: str) -> Any:
     try:
-        return re2.compile(rule.pattern, _options())
+        return re2.compile(pattern, _options())
     except re2.error as err:
-        raise RuleError(f"{rule.id}: the pattern does not compile: {_reason(err)}", where=_place(rule)) from err
+        raise RuleError(f"{rule.id}: {what} does not compile: {_reason(err)}", where=_place(rule)) from err
 
 
 def _reason(err: Exception) -> str:
@@ -277,15 +298,16 @@ def _reason(err: Exception) -> str:
     return reason.decode() if isinstance(reason, bytes) else str(reason)
 
 
-def _set_of(rules: Iterable[Rule]) -> re2.Set:
+def _set_of(rules: Sequence[Rule]) -> re2.Set:
     options = _options()
     options.max_mem = _SET_MEMORY_BYTES
     patterns = re2.Set.SearchSet(options)
-    for rule in rules:
-        try:
+    try:
+        for rule in rules:
             patterns.Add(rule.pattern)
-        except re2.error:
-            _compiled(rule)  # says why
-            raise
-    patterns.Compile()
+        patterns.Compile()
+    except re2.error as err:
+        for rule in rules:
+            _compiled(rule)  # if it is one of them, says which and why
+        raise RuleError("the patterns are too large for one Set; split them", where=_place(rules[0])) from err
     return patterns

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -28,7 +28,7 @@ Source = Literal["prompt", "response"]
 _MAX_DEPTH = 3
 _MAX_VIEWS = 32
 _LAST = ("leet", "leet_l", "syllables")
-"""Readings that aren't read further: without digits or signs in words there is nothing left to decode."""
+"""After these only letters may still be moved: without digits or signs in words there is nothing left to decode."""
 _MAX_GROWTH = 5
 """All readings together are at most so many times as long as the text."""
 _SPARE_CHARS = 262_144
@@ -129,6 +129,20 @@ def _spelt(spell: Callable[[str], str]) -> str:
     return rf"(?i)\b(?:{'|'.join(map(spell, _TELLING))})\b"
 
 
+_DIGITS = {"a": "4", "e": "3", "i": "1", "o": "0", "s": "5", "t": "7"}
+
+
+def _moved(word: str) -> str:
+    """Return a word as ROT13 spells it, perhaps with digits for letters, which stay as they are."""
+    letters = ((codecs.encode(letter, "rot13"), _DIGITS.get(letter)) for letter in word)
+    return "".join(f"[{moved}{digit}]" if digit else moved for moved, digit in letters)
+
+
+_MOVING = (
+    _Reading(rf"{_spelt(_moved)}|{_spelt(lambda word: _moved(word[::-1]))}", _one(decoding.rot13)),
+    _Reading(rf"{_spelt(lambda word: word[::-1])}|(?:^|\s)={{1,2}}[A-Za-z0-9+/]{{12}}", _reversed),
+)
+"""Readings in which each letter stands for another one, or elsewhere."""
 _READINGS = (
     _Reading(
         r"[A-Za-z0-9+/_-]{16}|(?:[A-Za-z0-9+/]+[a-z0-9][A-Z][A-Za-z0-9+/]*[\s.,:;|-]+){2}", decoding.base64_decoded
@@ -143,8 +157,7 @@ _READINGS = (
     _Reading(r"(?:\\[ux]|U\+)\{?[0-9A-Fa-f]{2}|0x[0-9A-Fa-f]{2}[ ,]", _one(decoding.escapes)),
     _Reading(r"<!--|\]: *(?:#|<>) *[(\"']", _one(decoding.comments)),
     _Reading(rf"\w(?:<[!/A-Za-z]|/\*|[\"']\s?[+.]\s?[\"']|{folding.PICTURE}\w)", folding.bare),
-    _Reading(_spelt(lambda word: codecs.encode(word, "rot13")), _one(decoding.rot13)),
-    _Reading(rf"{_spelt(lambda word: word[::-1])}|(?:^|\s)={{1,2}}[A-Za-z0-9+/]{{12}}", _reversed),
+    *_MOVING,
     _Reading(folding.LEET, folding.leet),
     _Reading(
         r"(?:[A-Za-z][^\w\s]|[A-Za-z]\s|\b[0-9@$][^\w\s])(?:\b[A-Za-z0-9@$][^\w]){2}[A-Za-z0-9@$]\b",
@@ -157,6 +170,7 @@ _READINGS = (
     _Reading(ciphers.NUMBERED, _one(ciphers.numbered)),
     _Reading(ciphers.SPELT, _one(ciphers.spelt)),
     _Reading(ciphers.GLUED, _one(ciphers.unglued)),
+    _Reading(decoding.BASE85, _one(decoding.base85_decoded)),
 )
 
 
@@ -164,17 +178,22 @@ _TRIGGERS_PER_SET = 4
 """All in one Set would be one pass, but its automaton would have too many states to be built again for each text."""
 
 
-def _trigger_sets() -> Iterator[tuple[int, re2.Set]]:
-    """Yield Sets of triggers, each with the place of its first among the readings."""
-    for first in range(0, len(_READINGS), _TRIGGERS_PER_SET):
+_Triggers = tuple[re2.Set, Sequence[_Reading]]
+
+
+def _trigger_sets(readings: Sequence[_Reading]) -> Iterator[_Triggers]:
+    """Yield Sets of triggers, each with the readings that they call for."""
+    for first in range(0, len(readings), _TRIGGERS_PER_SET):
+        batch = readings[first : first + _TRIGGERS_PER_SET]
         triggers = re2.Set.SearchSet()
-        for reading in _READINGS[first : first + _TRIGGERS_PER_SET]:
+        for reading in batch:
             triggers.Add(reading.trigger)
         triggers.Compile()
-        yield first, triggers
+        yield triggers, batch
 
 
-_TRIGGERS = tuple(_trigger_sets())
+_ALL = tuple(_trigger_sets(_READINGS))
+_LETTERS_ONLY = tuple(_trigger_sets(_MOVING))
 
 
 def _views(text: str, time: Time) -> tuple[tuple[View, ...], bool]:
@@ -201,11 +220,18 @@ def _views(text: str, time: Time) -> tuple[tuple[View, ...], bool]:
 
 
 def _read_further(view: View) -> Iterator[View]:
-    if view.depth == _MAX_DEPTH or view.name.endswith(_LAST):
+    if view.depth == _MAX_DEPTH:
+        return
+    if view.name.endswith(_LAST):
+        yield from _called_for(view, _LETTERS_ONLY)
         return
     if view.depth and view.name != "normalised":
         yield folding.normalised(view)
+    yield from _called_for(view, _ALL)
+
+
+def _called_for(view: View, sets: Iterable[_Triggers]) -> Iterator[View]:
     octets = view.text.encode()
-    for first, triggers in _TRIGGERS:
+    for triggers, readings in sets:
         for index in sorted(triggers.Match(octets) or ()):
-            yield from _READINGS[first + index].views(view)
+            yield from readings[index].views(view)

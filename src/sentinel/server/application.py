@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from http import HTTPStatus
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -58,6 +59,8 @@ def create_app(monitor: Monitor) -> Authorize:
             route = hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
             await (route or api)(scope, receive, noted)
         except Problem as problem:
+            if problem.status == HTTPStatus.UNAUTHORIZED:  # a signature in place of a token
+                monitor.metrics.bad_tokens.labels(status="401").inc()
             await problem.send(send)
         except StoreUnable as err:
             await _later(err).send(send)

@@ -12,7 +12,7 @@ import ipaddress
 import time
 import unicodedata
 from collections.abc import Callable
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
@@ -70,7 +70,8 @@ class Gates:
         address = headers.get(_ADDRESS_HEADER, b"").decode("latin-1").strip()
         names = [(kind, _text(headers[name])) for name, kind in _NAME_HEADERS.items() if headers.get(name)]
         if _URI_HEADER in headers:
-            names.append((Kind.ENDPOINT, headers[_URI_HEADER].decode("latin-1").partition("?")[0]))
+            # Decoded, as the application behind the proxy sees it: /lo%67in is /login.
+            names.append((Kind.ENDPOINT, unquote(headers[_URI_HEADER].decode("latin-1").partition("?")[0])))
         try:
             block = self._refusal(address, names)
         except ValueError:

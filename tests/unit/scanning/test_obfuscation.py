@@ -43,6 +43,10 @@ def each_word(text: str, spell: Callable[[str], str]) -> str:
     return " ".join(map(spell, text.split()))
 
 
+def leeted(text: str) -> str:
+    return text.translate(str.maketrans("aeiost", "431057"))
+
+
 MORSE_CODES = (
     ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- .-- -..- -.-- --.."
 )
@@ -63,7 +67,16 @@ FORMS = {
     "hex, spaced": lambda text: text.encode().hex(" "),
     "rot13": lambda text: codecs.encode(text, "rot13"),
     "reversed": lambda text: text[::-1],
-    "leet": lambda text: text.translate(str.maketrans("aeiost", "431057")),
+    "leet": leeted,
+    "base85": lambda text: base64.b85encode(text.encode()).decode(),
+    "Ascii85": lambda text: base64.a85encode(text.encode(), adobe=True).decode(),
+    "leet in rot13": lambda text: codecs.encode(leeted(text), "rot13"),
+    "leet reversed": lambda text: leeted(text)[::-1],
+    "leet in bidirectional override": lambda text: f"\u202e{leeted(text)[::-1]}\u202c",
+    "reversed in rot13": lambda text: codecs.encode(text[::-1], "rot13"),
+    "hex reversed": lambda text: text.encode().hex()[::-1],
+    "base64 reversed": lambda text: in_base64(text)[::-1],
+    "base64 without padding, reversed": lambda text: in_base64(text).rstrip("=")[::-1],
     "split by dots": lambda text: " ".join(".".join(word) for word in text.split()),
     "split by spaces": lambda text: "   ".join(" ".join(word) for word in text.split()),
     "split, words lost": lambda text: " ".join(text.replace(" ", "")),
