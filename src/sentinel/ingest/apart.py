@@ -93,7 +93,7 @@ class Apart:
     def _receive(self) -> _Part:
         try:
             return _decode(self._receiving.recv_bytes())
-        except EOFError:
+        except (EOFError, OSError):  # it died between two parts, or in the middle of one
             raise OutsideError("the process that reads the log ended before the log did", retryable=True) from None
 
 
