@@ -18,16 +18,17 @@ run: .venv/.ready ## Start the service on 127.0.0.1:8000 with everything embedde
 	@exec .venv/bin/sentinel serve --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
 
 test: .venv/.ready ## Install what the tests need and run all of them
-	@scripts/install_test_programs strace:strace promtool:prometheus nginx:nginx-light wrk:wrk
+	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager nginx:nginx-light wrk:wrk
 	$(RUN) pytest
 
 check: .venv/.ready ## Lint, types, import layers, format: what a commit must pass
-	@scripts/install_test_programs promtool:prometheus
+	@scripts/install_test_programs promtool:prometheus amtool:prometheus-alertmanager
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(RUN) lint-imports
 	promtool check rules config/prometheus/security_rules.yml
+	amtool check-config config/alertmanager/alertmanager.yml
 
 fmt: .venv/.ready ## Format the code and mend what can be mended
 	$(RUN) ruff check --fix .
