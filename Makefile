@@ -19,7 +19,7 @@ run: .venv/.ready ## Start the service on 127.0.0.1:8000 with everything embedde
 
 test: .venv/.ready ## Install what the tests need and run all of them
 	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager nginx:nginx-light wrk:wrk
-	$(RUN) pytest
+	$(RUN) pytest -n auto --dist worksteal
 
 check: .venv/.ready ## Lint, types, import layers, format: what a commit must pass
 	@scripts/install_test_programs promtool:prometheus amtool:prometheus-alertmanager
