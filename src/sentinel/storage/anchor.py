@@ -20,7 +20,8 @@ import msgspec
 from sentinel.audit import GENESIS, Checkpoint, Entry, Kind, Report, seal, verify
 from sentinel.errors import ConfigError
 from sentinel.model import Micros
-from sentinel.storage.sql import AUDIT_ENTRIES, Store
+from sentinel.storage.sql import Store
+from sentinel.storage.statements import AUDIT_ENTRIES
 
 __all__ = ["Notary", "append", "read_anchor", "verify_file"]
 

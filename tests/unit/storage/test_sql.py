@@ -312,7 +312,7 @@ def test_a_checkpoint_that_a_reader_holds_up_is_soon_made_up_for(
     on_store: Any, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The log must not grow for thousands of events more because somebody read at the wrong moment."""
-    monkeypatch.setattr("sentinel.storage.sql._CHECKPOINT_COMMITS", 10)
+    monkeypatch.setattr("sentinel.storage.database._CHECKPOINT_COMMITS", 10)
 
     async def while_somebody_reads(store: Store) -> list[int]:
         reader = sqlite3.connect(path)

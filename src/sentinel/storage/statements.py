@@ -1,0 +1,156 @@
+"""The statements of the store. Made once: building one takes longer than running it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Select, Table, and_, bindparam, case, func, or_, select, text, true, update
+from sqlalchemy.dialects.sqlite import insert as upsert_into
+
+from sentinel.model import ActionStatus, ActionType, IncidentStatus, Signal
+from sentinel.storage import tables
+
+__all__ = [
+    "AUDIT_ENTRIES",
+    "AUTOMATIC_BLOCKS",
+    "INSERT_AUDIT",
+    "INSERT_EVENTS",
+    "KNOWN_EVENTS",
+    "MOVE_ACTION",
+    "MOVE_SIGNAL",
+    "PROBE",
+    "PRUNE",
+    "PRUNED_AT_ONCE",
+    "SET_STATUS",
+    "STORED",
+    "UPSERT_ACTION",
+    "UPSERT_FEEDBACK",
+    "UPSERT_INCIDENT",
+    "UPSERT_POSITION",
+    "UPSERT_SIGNAL",
+    "UPSERT_SUPPRESSION",
+    "UPSERT_TOKEN",
+    "USERS_BEHIND",
+]
+
+PRUNED_AT_ONCE = 5_000
+
+
+def _upsert(table: Table) -> Any:
+    """Return the statement that writes whole rows, in place of those with the same primary key."""
+    keys = [column.name for column in table.primary_key]
+    names = [column.name for column in table.columns]
+    statement = upsert_into(table).values({name: bindparam(name) for name in names})
+    replaced = {name: statement.excluded[name] for name in names if name not in keys}
+    return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
+
+
+def _incident_upsert() -> Any:
+    """The status is people's, but what goes on after it was closed is open again."""
+    i = tables.incidents.c
+    names = [column.name for column in tables.incidents.columns]
+    statement = upsert_into(tables.incidents).values({name: bindparam(name) for name in names})
+    new = statement.excluded
+    replaced = {name: new[name] for name in names if name not in {"id", "status"}}
+    goes_on = and_(i.status == IncidentStatus.CLOSED.value, new.last > i.last)
+    status = case((goes_on, IncidentStatus.OPEN.value), else_=i.status)
+    return statement.on_conflict_do_update(index_elements=["id"], set_=replaced | {"status": status})
+
+
+def _signal_upsert() -> Any:
+    """Only ever widen: another order of the same events must end in the same row."""
+    s = tables.signals.c
+    statement = upsert_into(tables.signals).values({name: bindparam(name) for name in Signal.__struct_fields__})
+    new = statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["id"],
+        set_={
+            "first": func.min(s.first, new.first),
+            "last": func.max(s.last, new.last),
+            "count": func.max(s.count, new["count"]),
+            "severity": new.severity,
+            "may_act": or_(s.may_act, new.may_act),
+        },
+    )
+
+
+def _automatic_blocks() -> Select[Any]:
+    a = tables.actions.c
+    # One bound value however many addresses: a statement with a place for each takes longer to build than to run.
+    listed = select(func.json_each(bindparam("listed")).table_valued("value").c.value)
+    return select(tables.actions).where(
+        a.target.in_(listed),
+        a.action_type == ActionType.IP_BLOCK.value,
+        a.status == ActionStatus.ACTIVE.value,
+        a.auto_created.is_(True),
+    )
+
+
+def _users_behind() -> Select[Any]:
+    e = tables.events.c
+    found = (
+        select(e.user_id)
+        .where(
+            e.success == true(),  # not `IS 1`: then SQLite would not see that the partial index holds just these
+            e.ip_address == bindparam("address"),
+            e.at.between(bindparam("start"), bindparam("end")),
+            e.user_id.is_not(None),
+        )
+        .distinct()
+        .limit(bindparam("enough"))
+    )
+    return select(func.count()).select_from(found.subquery())
+
+
+def _prune_statements() -> dict[str, str]:
+    """Return by table the statement that deletes some of what is over."""
+    over = {
+        "events": "at < :before AND seq <= :judged",
+        "signals": "last < :before",
+        "incidents": "last < :before",
+        "security_actions": "created_at < :before AND (status != 'active' OR NOT effective)",
+        "audit_trail": "seq <= :upto",
+    }
+    return {
+        name: f"DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} WHERE {which} LIMIT {PRUNED_AT_ONCE})"  # noqa: S608 - our own names
+        for name, which in over.items()
+    }
+
+
+PRUNE = _prune_statements()
+
+AUTOMATIC_BLOCKS = _automatic_blocks()
+USERS_BEHIND = _users_behind()
+UPSERT_SIGNAL = _signal_upsert()
+UPSERT_INCIDENT = _incident_upsert()
+SET_STATUS = update(tables.incidents).where(tables.incidents.c.id == bindparam("of")).values(status=bindparam("to"))
+UPSERT_FEEDBACK = _upsert(tables.feedback)
+UPSERT_SUPPRESSION = _upsert(tables.suppressions)
+UPSERT_ACTION = _upsert(tables.actions)
+UPSERT_TOKEN = _upsert(tables.tokens)
+UPSERT_POSITION = _upsert(tables.positions)
+PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
+MOVE_ACTION = (
+    update(tables.actions).where(tables.actions.c.signal_id == bindparam("of")).values(incident_id=bindparam("to"))
+)
+
+KNOWN_EVENTS = "SELECT event_id, body FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
+_AUDIT_COLUMNS = ", ".join(column.name for column in tables.audit.columns)
+INSERT_AUDIT = f"INSERT INTO audit_trail ({_AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
+AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
+"""The audit trail as it is stored: rows of `audit.Entry`."""
+_COLUMNS = [column.name for column in tables.events.columns]
+
+
+def _insert_statement(rows: int) -> str:
+    one = f"({', '.join('?' * len(_COLUMNS))})"
+    return f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES {', '.join([one] * rows)}"  # noqa: S608 - our own names
+
+
+INSERT_EVENTS = [(rows, _insert_statement(rows)) for rows in (256, 32, 4, 1)]
+"""By how many rows it writes; few, so that each is compiled once."""
+STORED = [
+    tables.events.c[name]
+    for name in ("seq", "at", "received_at", "late", "body", "max_severity", "may_act", "effects", "origin")
+]
