@@ -8,7 +8,7 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help run test check fmt bench docs prove
+.PHONY: help run demo test check fmt bench docs prove
 .DEFAULT_GOAL := help
 
 help: ## Show the targets
@@ -16,6 +16,9 @@ help: ## Show the targets
 
 run: .venv/.ready ## Start the service on 127.0.0.1:8000 with everything embedded
 	@exec .venv/bin/sentinel serve --host $(HOST) --port $(PORT) --data-dir $(DATA_DIR)
+
+demo: .venv/.ready ## Watch it at work for half a minute: people, three attacks, and what is done about them
+	@exec .venv/bin/sentinel demo
 
 test: .venv/.ready ## Install what the tests need and run all of them
 	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager nginx:nginx-light wrk:wrk

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sentinel.errors import ConfigError
-from sentinel.notify import default_plan, parse_plan
+from sentinel.errors import ConfigError, OutsideError
+from sentinel.notify import WebhookChannel, default_plan, parse_plan
 
 PLAN = """\
 levels:
@@ -51,3 +56,54 @@ def test_a_channels_secret_comes_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "chat.url").write_text("json://127.0.0.1:9/hook\n")
     plan = parse_plan(PLAN.replace("[console, console]", f"['file:{tmp_path / 'chat.url'}']"), "p.yml")
     assert type(plan.levels[1].channels[0]).__name__ == "AppriseChannel"
+
+
+class _Hook(BaseHTTPRequestHandler):
+    """Answers 204, but 500 at /broken and a redirect at /moved; keeps what it got."""
+
+    def do_POST(self) -> None:
+        got = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.got.append((self.path, got))  # type: ignore[attr-defined]
+        self.send_response({"/broken": 500, "/moved": 307}.get(self.path, 204))
+        self.send_header("Location", "/hook")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hook() -> Iterator[Any]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
+    server.got = []  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_webhook_gets_title_and_message(hook: Any, tmp_path: Path) -> None:
+    """A chat or a pager without an account at anybody's needs no more than a POST."""
+    (tmp_path / "hook.url").write_text(f"webhook:http://127.0.0.1:{hook.server_port}/hook\n")
+    plan = parse_plan(PLAN.replace("[console, console]", f"['file:{tmp_path / 'hook.url'}']"), "p.yml")
+    plan.levels[1].channels[0].send("CRITICAL: a", "b")
+    assert hook.got == [("/hook", {"title": "CRITICAL: a", "message": "b"})]
+
+
+@pytest.mark.parametrize("path", ["broken", "moved", None])
+def test_a_webhook_that_does_not_take_the_message_is_a_failure(hook: Any, path: str | None) -> None:
+    """The backup is used then; a redirect is not followed, and the URL, which may hold a secret, is in no message."""
+    url = f"http://127.0.0.1:{hook.server_port}/{path}" if path else "http://127.0.0.1:1/s3cret"
+    with pytest.raises(OutsideError) as caught:
+        WebhookChannel(url).send("a", "b")
+    assert "s3cret" not in str(caught.value)
+    assert "127.0.0.1" not in str(caught.value)
+    assert [got for got, _ in hook.got] == ([f"/{path}"] if path else [])
+
+
+def test_a_webhook_needs_a_url_of_the_web() -> None:
+    """A slip such as a missing scheme shows at the start."""
+    with pytest.raises(ConfigError):
+        WebhookChannel("chat.example.com/s3cret")

@@ -9,6 +9,7 @@ from sentinel.cli import (
     blocks,
     calibrate,
     db,
+    demo,
     engine,
     evaluate,
     incidents,
@@ -35,6 +36,7 @@ app.command()(scan.scan)
 app.command()(calibrate.calibrate)
 app.command("eval")(evaluate.evaluate)
 app.command()(serve.serve)
+app.command()(demo.demo)
 app.command()(ingest.ingest)
 app.add_typer(engine.app, name="engine")
 app.add_typer(rules.app, name="rules")

@@ -23,6 +23,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ROOM = 10_000
+_LINGER_SECONDS = 0.1  # so long an attacker goes on after what gave him away; it makes ten requests a second at most
 _MOST_CHARACTERS = 2_048  # of a URI or a user agent: who asks may write as much as the server takes
 _CLOSE_SECONDS = 2.0
 _TELL_SECONDS = 60.0
@@ -43,7 +44,14 @@ class Reporter:
     """
 
     def __init__(self, url: str, token: str | Path, *, proxies: Proxies, service: str | None) -> None:
-        self._client = Client(url, token, room=_ROOM, when_full="raise", on_refused=lambda few: self._drop(len(few)))
+        self._client = Client(
+            url,
+            token,
+            linger_seconds=_LINGER_SECONDS,
+            room=_ROOM,
+            when_full="raise",
+            on_refused=lambda few: self._drop(len(few)),
+        )
         self._proxies = proxies
         self._service = service
         self._told_at = -_TELL_SECONDS

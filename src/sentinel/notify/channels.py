@@ -5,9 +5,13 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
+import httpx
+
 from sentinel.errors import ConfigError, OutsideError
 
-__all__ = ["AppriseChannel", "Channel", "ConsoleChannel"]
+__all__ = ["AppriseChannel", "Channel", "ConsoleChannel", "WebhookChannel"]
+
+_WEBHOOK_SECONDS = 15.0
 
 
 class Channel(Protocol):
@@ -24,6 +28,39 @@ class ConsoleChannel:
         """Write title and message."""
         sys.stderr.write(f"ALERT: {title}\n   {message}\n")
         sys.stderr.flush()
+
+
+class WebhookChannel:
+    """
+    Posts `{"title": ..., "message": ...}` to a URL; needs nothing that the scanner alone does not bring.
+
+    Redirects are not followed: where an alert goes is what the file says.
+
+    Args:
+        url: http:// or https://; it may hold a secret and appears in no message of ours.
+
+    Raises:
+        ConfigError: It is no such URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        if not url.startswith(("https://", "http://")):
+            raise ConfigError("a webhook's URL begins with https:// or http://", where="WebhookChannel")
+        self._url = url
+
+    def send(self, title: str, message: str) -> None:
+        """
+        Post the message.
+
+        Raises:
+            OutsideError: It was not taken.
+        """
+        try:
+            answer = httpx.post(self._url, json={"title": title, "message": message}, timeout=_WEBHOOK_SECONDS)
+        except (httpx.HTTPError, httpx.InvalidURL):
+            raise OutsideError("the webhook can't be reached", retryable=True) from None
+        if not answer.is_success:
+            raise OutsideError(f"the webhook answered {answer.status_code}", retryable=True)
 
 
 class AppriseChannel:

@@ -1,7 +1,8 @@
 """
 The plan of who is told about an incident, and when: levels, each with its channels.
 
-The file is YAML. A channel is `console`, or the name of a file that holds an apprise URL, since the URL holds secrets:
+The file is YAML. A channel is `console`, or the name of a file that holds a URL, since the URL holds secrets: one that
+apprise takes, or `webhook:https://...` for a plain POST:
 
     levels:
       - name: security team
@@ -25,7 +26,7 @@ import msgspec
 import yaml
 
 from sentinel.errors import ConfigError
-from sentinel.notify.channels import AppriseChannel, Channel, ConsoleChannel
+from sentinel.notify.channels import AppriseChannel, Channel, ConsoleChannel, WebhookChannel
 
 __all__ = ["Level", "Plan", "default_plan", "parse_plan"]
 
@@ -33,6 +34,7 @@ _MOST_LEVELS = 3
 _AFTER = re.compile(r"(\d{1,4})([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _FILE = "file:"
+_WEBHOOK = "webhook:"
 
 
 class Level(msgspec.Struct, frozen=True):
@@ -105,7 +107,7 @@ def _channel(found: Any, where: str, part: str) -> Channel:
         url = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         raise ConfigError("can't be read as a text", where=str(path)) from None
-    return AppriseChannel(url)
+    return WebhookChannel(url.removeprefix(_WEBHOOK)) if url.startswith(_WEBHOOK) else AppriseChannel(url)
 
 
 def _mapping(found: Any, required: set[str], optional: set[str], where: str, part: str) -> Mapping[str, Any]:
