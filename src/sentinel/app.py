@@ -26,7 +26,7 @@ from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.notify import Plan, default_plan, parse_plan
-from sentinel.observability import Metrics, open_log
+from sentinel.observability import Metrics, Names, open_log
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
@@ -64,7 +64,7 @@ class Monitor:
         self.settings = settings
         self.store = store
         self.clock = clock
-        self.metrics = Metrics()
+        self.metrics = Metrics(lambda: clock() / 1_000_000, _known_names(settings))
         logs, days = settings.data_dir / "logs", settings.log_retention_days
         self.log, close_log = open_log(logs / "api.log", retention_days=days)
         self.scan_log, close_scan_log = open_log(logs / "scan.log", retention_days=days)
@@ -87,7 +87,12 @@ class Monitor:
             on_lost=self._stop_at_once,
         )
         self.intake = Intake(
-            store, clock=clock, queue_limit=settings.queue_limit, worker=self.worker, on_lost=self._stop_at_once
+            store,
+            clock=clock,
+            queue_limit=settings.queue_limit,
+            worker=self.worker,
+            on_accepted=self.metrics.told.count,
+            on_lost=self._stop_at_once,
         )
         self.rule_files = Rules(
             settings.rules_dir,
@@ -335,6 +340,10 @@ def guard_rails(settings: Settings) -> GuardRails:
         own_addresses=own,
         protected_users=frozenset(settings.protected_users),
     )
+
+
+def _known_names(settings: Settings) -> Names:
+    return Names(settings.known_services, settings.known_tables, settings.known_tools, settings.known_endpoints)
 
 
 def _read_plan(path: Path | None) -> Plan:

@@ -52,10 +52,11 @@ def lock(folder: Path) -> IO[str]:
     return file
 
 
-def publish_address(folder: Path, url: str) -> None:
+def publish_address(folder: Path, url: str, metrics_url: str | None = None) -> None:
     """Say where the service of this folder listens; a half-written file is never seen."""
     part = folder / "service.json.part"
-    part.write_text(json.dumps({"url": url, "pid": os.getpid()}), encoding="utf-8")
+    told = {"url": url, "pid": os.getpid()} | ({"metrics_url": metrics_url} if metrics_url else {})
+    part.write_text(json.dumps(told), encoding="utf-8")
     part.replace(folder / "service.json")
 
 

@@ -33,6 +33,9 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     """0 takes a free port; the one taken is in the data folder's `service.json`."""
+    metrics_port: int | None = None
+    """A port that answers /metrics alone, beside the API's; None = no such port, 0 takes a free one."""
+    metrics_host: str = "127.0.0.1"
     data_dir: Path = Path("data")
     rules_dir: tuple[str, ...] = ("default",)
     """Folders with Sigma rules; `default` names the shipped ones."""
@@ -52,6 +55,11 @@ class Settings:
     """Seconds after which an arriving event is late: stored and counted, not correlated."""
     queue_limit: int = 100_000
     """Accepted but unprocessed events beyond which new ones are refused with 429; one source alone may hold half."""
+    known_services: tuple[str, ...] = ()
+    """Names that metrics have from the start, so that their series begin at 0; others are learned."""
+    known_tables: tuple[str, ...] = ()
+    known_tools: tuple[str, ...] = ()
+    known_endpoints: tuple[str, ...] = ()
     log_retention_days: int = 30
     retention_days: int = 90
     """Events, signals, incidents and ended actions are deleted after so many days."""
@@ -128,6 +136,8 @@ def _positive(value: object) -> int:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "host": str,
     "port": _port,
+    "metrics_port": _port,
+    "metrics_host": str,
     "data_dir": Path,
     "rules_dir": _names,
     "policy_file": Path,
@@ -138,6 +148,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "blast_radius": _positive,
     "lateness": lambda value: parse_duration(str(value)),
     "queue_limit": _positive,
+    "known_services": _names,
+    "known_tables": _names,
+    "known_tools": _names,
+    "known_endpoints": _names,
     "log_retention_days": _positive,
     "retention_days": _positive,
     "audit_retention_days": _positive,

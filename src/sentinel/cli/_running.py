@@ -7,13 +7,14 @@ import gc
 import signal
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 
 from sentinel.app import Monitor
 from sentinel.datafolder import publish_address, withdraw_address
 from sentinel.detection import RuleSet
-from sentinel.server.application import create_app
+from sentinel.server.application import create_app, only_metrics
 from sentinel.settings import Settings
 
 __all__ = ["run_service"]
@@ -40,7 +41,10 @@ class _Server(uvicorn.Server):
 
 
 async def run_service(
-    settings: Settings, listener: socket.socket, greet: Callable[[Settings, RuleSet, str], None]
+    settings: Settings,
+    listener: socket.socket,
+    metrics_listener: socket.socket | None,
+    greet: Callable[[Settings, RuleSet, str], None],
 ) -> None:
     """
     Serve on a listening socket until SIGTERM or SIGINT, then finish what was accepted and return.
@@ -48,6 +52,7 @@ async def run_service(
     Args:
         settings: Of the monitor.
         listener: Bound and listening.
+        metrics_listener: Likewise, for the metrics alone; None = there is no such port.
         greet: Called once with the settings, the rules and the URL when requests are answered.
     """
     # Uvicorn raises the signal again after its shutdown; ours must outlive that to close the store.
@@ -57,8 +62,13 @@ async def run_service(
     monitor.log.info("scanner ready", version=monitor.scanner.version)  # before the first request waits for it
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, monitor.rule_files.look)
     try:
+        app: Any = create_app(monitor)
+        listeners = [listener]
+        if metrics_listener is not None:
+            app = only_metrics(app, metrics_listener.getsockname()[1])
+            listeners.append(metrics_listener)
         config = uvicorn.Config(
-            create_app(monitor),
+            app,
             log_config=None,
             access_log=False,
             server_header=False,
@@ -70,12 +80,12 @@ async def run_service(
             backlog=2048,
         )
         server = _Server(config, monitor)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        serving = asyncio.create_task(server.serve(sockets=listeners))
         await asyncio.wait({serving, asyncio.create_task(server.answering.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             url = _url(listener)
             _spare_the_collector()
-            publish_address(settings.data_dir, url)
+            publish_address(settings.data_dir, url, _url(metrics_listener) if metrics_listener else None)
             greet(settings, monitor.rules, url)
         await serving
     finally:

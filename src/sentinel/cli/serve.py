@@ -46,17 +46,21 @@ def serve(
             f"`serve` needs the server extra ({err.name} is missing): install sentinel-ai[server]"
         ) from err
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run_service(settings, _listen(settings), _greet))
+        listener = _listen(settings.host, settings.port, "--port")
+        metrics = None
+        if settings.metrics_port is not None:
+            if settings.metrics_port == listener.getsockname()[1]:
+                raise ConfigError("is the API's port already; choose another", where="metrics_port")
+            metrics = _listen(settings.metrics_host, settings.metrics_port, "the setting metrics_port")
+        runner.run(run_service(settings, listener, metrics, _greet))
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listen(host: str, port: int, chosen_by: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as err:
-        raise ConfigError(
-            f"{err.strerror}; choose another with --port", where=f"{settings.host}:{settings.port}"
-        ) from err
+        raise ConfigError(f"{err.strerror}; choose another with {chosen_by}", where=f"{host}:{port}") from err
 
 
 def _greet(settings: Settings, rules: RuleSet, url: str) -> None:

@@ -25,12 +25,15 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from sentinel.model import ActionStatus, ActionType, ScanResult, ScanThreat, Severity, ThreatType
+from sentinel.observability.events import EventMetrics, Names
 
 __all__ = ["Metrics", "ScanMetrics"]
 
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _FINEST = (1e-05, 2.5e-05, 5e-05, *_FINE)
 _REACTION = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_SCORES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
+_DETECTION_TYPES = ("statistical", "behavioral", "temporal", "geographical", "volumetric", "pattern_based")
 _TENTHS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 _SESSION_SECONDS = 900.0
 _MOST_SESSIONS = 100_000
@@ -183,11 +186,27 @@ class ScanMetrics:
 
 
 class Metrics:
-    """What the service counts, in a registry of its own."""
+    """
+    What the service counts, in a registry of its own.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Seconds since 1970.
+        names: Services, tables and the like that are known beforehand.
+    """
+
+    def __init__(self, clock: Callable[[], float], names: Names = Names()) -> None:  # noqa: B008 - immutable
         self.registry = registry = CollectorRegistry()
         self.scans = ScanMetrics(registry)
+        self.told = EventMetrics(registry, clock, names)
+        self.anomaly_scores = Histogram(
+            "security_anomaly_scores",
+            "Scores of anomalies, from 0 to 1.",
+            ["detection_type"],
+            buckets=_SCORES,
+            registry=registry,
+        )
+        for detection in _DETECTION_TYPES:
+            self.anomaly_scores.labels(detection_type=detection)
         self.scan_events_lost = Counter(
             "sentinel_scan_events_unstored",
             "Scan verdicts given although their event could not be stored.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 
@@ -22,8 +23,9 @@ from sentinel.server.routes import build_routes
 from sentinel.server.webhook import Webhook
 from sentinel.storage import StoreUnable
 
-__all__ = ["create_app"]
+__all__ = ["create_app", "only_metrics"]
 
+_METRICS = frozenset({"/metrics", "/api/v1/security/metrics"})
 
 _INTERNAL = Problem("internal", "something failed inside; the service's log says what")
 
@@ -71,6 +73,18 @@ def create_app(monitor: Monitor) -> Authorize:
                 await _INTERNAL.send(send)
 
     return Authorize(dispatch, monitor)
+
+
+def only_metrics(app: Authorize, port: int) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Return an application that is the same, but on this port of the server has the metrics and nothing else."""
+
+    async def narrowed(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["server"][1] == port and scope["path"] not in _METRICS:
+            await Problem("not_found", "here are only /metrics").send(send)
+        else:
+            await app(scope, receive, send)
+
+    return narrowed
 
 
 async def _render(_request: Request, err: Exception) -> Response:

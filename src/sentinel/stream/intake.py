@@ -76,10 +76,12 @@ class Intake:
         clock: Callable[[], Micros],
         queue_limit: int,
         worker: Worker,
+        on_accepted: Callable[[Sequence[StoredEvent]], None],
         on_lost: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._clock = clock
+        self._on_accepted = on_accepted
         self._shares = Shares(queue_limit)
         self._worker = worker
         self._on_lost = on_lost
@@ -163,6 +165,7 @@ class Intake:
     async def _commit(self, group: list[_Waiting]) -> None:
         result = await self._store.accept([pending for waiting in group for pending in waiting.pending])
         self._worker.offer(result.events)
+        self._on_accepted(result.events)
         fresh = iter(result.events)
         position = 0
         for waiting in group:
