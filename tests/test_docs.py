@@ -27,6 +27,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *DOCS.rglob("*.md"), *(REPOSITORY / "s
 RUN = [
     REPOSITORY / "README.md",
     DOCS / "tutorial" / "first-block.md",
+    DOCS / "tutorial" / "labs.md",
     DOCS / "how-to" / "run-the-service.md",
     DOCS / "how-to" / "decide-what-is-done.md",
     DOCS / "how-to" / "enforce-elsewhere.md",

@@ -14,6 +14,7 @@ from sentinel.cli import (
     evaluate,
     incidents,
     ingest,
+    lab,
     rules,
     scan,
     serve,
@@ -46,5 +47,6 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(thresholds.app, name="thresholds")
+app.add_typer(lab.app, name="lab")
 app.command()(incidents.feedback)
 app.command()(explain)

@@ -1,0 +1,1 @@
+"""Lab 001: installation, first scans, guard."""
