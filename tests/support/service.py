@@ -138,7 +138,11 @@ class Service:
 
     def ingest_token(self) -> str:
         """Return a new token whose events may lead to blocks."""
-        order = {"role": "ingest", "may_cause_actions": True}
+        return self.token("ingest", may_cause_actions=True)
+
+    def token(self, role: str, **rights: Any) -> str:
+        """Return a new token of a role."""
+        order = {"role": role, **rights}
         answer = self.admin().post(f"{self.url}{S}/tokens", json=order)
         assert answer.status_code == 201, answer.text
         return str(answer.json()["token"])

@@ -122,7 +122,7 @@ def _turn(turn: object, where: str) -> Turn:
             role, text = "user", turn
         case {"content": content, **rest} | {"text": content, **rest}:
             # A message that calls a tool has no content.
-            role, text = str(rest.get("role", "user")), _text(content or "", f"{where}.content")
+            role, text = str(rest.get("role", "user")), _text("" if content is None else content, f"{where}.content")
         case (role, text):
             role, text = str(role), _text(text, f"{where}[1]")
         case _:

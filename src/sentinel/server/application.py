@@ -41,7 +41,7 @@ def create_app(monitor: Monitor) -> Authorize:
         redirect_slashes=False,
     )
     build_routes(api, monitor, Imports(monitor))
-    api.openapi = partial(describe, api)  # type: ignore[method-assign]  # FastAPI's own way to extend it
+    api.openapi = partial(describe, api, lambda: monitor.scanner.engines)  # type: ignore[method-assign]  # FastAPI's own way to extend it
     api.add_exception_handler(Problem, _render)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _http)
@@ -106,6 +106,8 @@ async def _internal(request: Request, _err: Exception) -> Response:
 async def _http(request: Request, err: Exception) -> Response:
     """The table of roles lets no unknown path through, so what the router misses is a value in the path."""
     assert isinstance(err, HTTPException)
+    if err.status_code == HTTPStatus.BAD_REQUEST:
+        return await _render(request, Problem("malformed", "the body is not JSON that can be read"))
     return await _render(request, Problem("not_found", "there is nothing here"))
 
 

@@ -8,6 +8,7 @@ import is told to act (decisions, A8 and C1).
 from __future__ import annotations
 
 import uuid
+from typing import Annotated
 
 import msgspec
 
@@ -24,6 +25,7 @@ from sentinel.stream.worker import Touched
 __all__ = ["ImportOrder", "Imports", "signal_row"]
 
 _LIMIT = 16
+_LONGEST_LATENESS = 315_360_000  # ten years in seconds
 _IDLE: Micros = 3600 * 1_000_000
 _AHEAD = 4_000  # events that an import may be ahead of their judgement: more would only fill the memory
 
@@ -32,7 +34,7 @@ class ImportOrder(msgspec.Struct, forbid_unknown_fields=True):
     """What POST /imports takes."""
 
     act: bool = False
-    lateness_seconds: float | None = None
+    lateness_seconds: Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_LATENESS)] | None = None
     replay: bool = False
     """Believe the `received_at` of its events; late is then what the service would have found late."""
     final: bool = True

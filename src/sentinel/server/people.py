@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -34,17 +33,31 @@ class Note(BaseModel):
     note: str = Field(default="", max_length=1000)
 
 
-class FeedbackOrder(BaseModel):
-    """What POST /feedback takes: one of the three ids, and the verdict."""
+_IDS = ("action_id", "incident_id", "scan_id")
 
-    model_config = ConfigDict(extra="forbid")
+
+def _one_of_the_ids(mine: str, *, suppressing: bool) -> Any:
+    """Return the schema of a verdict on one kind of thing, with or without a suppression."""
+    fields: dict[str, object] = {name: {"type": "string" if name == mine else "null"} for name in _IDS}
+    more = {"verdict": {"const": "false_positive"}} if suppressing else {"suppress_hours": {"type": "null"}}
+    return {"required": [mine], "properties": fields | more}
+
+
+_FORMS: list[Any] = [_one_of_the_ids(mine, suppressing=False) for mine in _IDS]
+_FORMS += [_one_of_the_ids(mine, suppressing=True) for mine in ("action_id", "incident_id")]
+
+
+class FeedbackOrder(BaseModel):
+    """What POST /feedback takes: one of the three ids, and the verdict; only what was done can be suppressed."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": _FORMS})
 
     action_id: _Id | None = None
     incident_id: _Id | None = None
     scan_id: _Id | None = None
     verdict: Verdict
     reason: _Text
-    suppress_hours: float | None = None
+    suppress_hours: Annotated[float, Field(strict=True, gt=0, le=_LONGEST_HOURS)] | None = None
 
 
 def add_people(api: FastAPI, monitor: Monitor) -> None:
@@ -91,8 +104,6 @@ def add_people(api: FastAPI, monitor: Monitor) -> None:
     async def feedback(order: FeedbackOrder, request: Request) -> Response:
         kind, about = _about(order)
         hours = order.suppress_hours
-        if hours is not None and not (math.isfinite(hours) and 0 < hours <= _LONGEST_HOURS):
-            raise Problem("invalid", f"suppress_hours lies above 0 and up to {_LONGEST_HOURS}")
         if hours is not None and (kind == "scan" or order.verdict is Verdict.TRUE_POSITIVE):
             raise Problem("invalid", "suppress_hours belongs to a false positive on an action or an incident")
         incidents = [await found(about)] if kind == "incident" else []

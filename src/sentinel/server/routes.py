@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import json
 import unicodedata
 import uuid
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import FastAPI, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import FastAPI, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sentinel.access import Token, includes
 from sentinel.app import Monitor
@@ -33,8 +33,18 @@ _S = "/api/v1/security"
 _HOUR: Micros = 3600 * 1_000_000
 _LONGEST_HOURS = 87_600
 _LONGEST_WAIT = 30.0
+_LONGEST_TARGET = 300  # a name of 256 characters with its kind before it
+_LONGEST_EVIDENCE = 64 * 1024
+_EXPIRES = r"^([0-9]{1,9}|[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d|w))$"
+"""A duration of at most 190 years: what comes out is a year with four digits."""
 
 Limit = Annotated[int, Query(ge=1, le=500)]
+Number = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
+Place = Annotated[str | None, Query(pattern="^[0-9]{1,18}\\.[0-9A-Za-z-]{1,64}$")]
+Time = Annotated[
+    str | None, Query(max_length=64, json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])
+]
+Address = Annotated[str, Path(json_schema_extra={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})]
 
 _LISTS = {
     ActionType.IP_BLOCK: "ip_blocks",
@@ -50,17 +60,37 @@ _NAMED = {"ip_blocks": "ip_address", "user_suspensions": "user_id", "account_loc
 """Lists whose items say their target once more under the contract's name."""
 
 
+_TARGETS: list[Any] = [
+    {"properties": {"action_type": {"const": kind.value}, "target": {"format": f"target-of-{kind.value}"}}}
+    for kind in ActionType
+]
+"""How a target is written hangs on the kind of action; that can only be named in JSON Schema."""
+
+
 class ManualAction(BaseModel):
     """What POST /manual-action takes."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"anyOf": _TARGETS})
 
     action_type: ActionType
-    target: str = Field(max_length=256)
+    target: str = Field(max_length=_LONGEST_TARGET)
     reason: str = Field(min_length=1, max_length=1000)
     severity: Severity = Severity.MEDIUM
     evidence: dict[str, Any] = Field(default_factory=dict)
-    duration_hours: float | None = 24.0
+    duration_hours: Annotated[float, Field(strict=True, gt=0, le=_LONGEST_HOURS)] | None = 24.0
+    """Null lasts until somebody ends it."""
+
+    @field_validator("evidence")
+    @classmethod
+    def _can_be_told(cls, evidence: dict[str, Any]) -> dict[str, Any]:
+        """Refuse what can't be written in the answers to everybody who asks later: a lone surrogate, NaN."""
+        try:
+            size = len(json.dumps(evidence, ensure_ascii=False, allow_nan=False).encode())
+        except (ValueError, RecursionError):
+            raise ValueError("holds something that JSON in UTF-8 can't") from None
+        if size > _LONGEST_EVIDENCE:
+            raise ValueError(f"is longer than {_LONGEST_EVIDENCE} bytes")
+        return evidence
 
 
 class TokenOrder(BaseModel):
@@ -70,10 +100,10 @@ class TokenOrder(BaseModel):
 
     role: Role
     name: str = Field(default="", max_length=256)
-    may_cause_actions: bool = False
+    may_cause_actions: Annotated[bool, Field(strict=True)] = False
     max_severity: Severity | None = None
-    expires: str | None = None
-    source_cidr: str | None = None
+    expires: Annotated[str, Field(pattern=_EXPIRES)] | None = None
+    source_cidr: Annotated[str, Field(max_length=64, json_schema_extra={"format": "ip-network"})] | None = None
 
 
 def _json(content: object, status: int = 200) -> Response:
@@ -148,9 +178,9 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
     @api.get(f"{_S}/events")
     async def events(  # noqa: PLR0917 - each filter is a query parameter of its own
         limit: Limit = 50,
-        cursor: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
+        cursor: Number = None,
+        since: Time = None,
+        until: Time = None,
         event_id: str | None = None,
         event_type: str | None = None,
         severity: str | None = None,
@@ -172,13 +202,13 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
         return _json({"items": items, "next_cursor": str(found[-1].seq) if len(found) == limit else None})
 
     @api.get(f"{_S}/signals")
-    async def signals(limit: Limit = 50, cursor: str | None = None) -> Response:
+    async def signals(limit: Limit = 50, cursor: Place = None) -> Response:
         found = await store.list_signals(limit, _place(cursor))
         items = [signal_row(signal) for signal in found]
         return _json({"items": items, "next_cursor": _next(found, limit)})
 
     @api.get(f"{_S}/incidents")
-    async def incidents(limit: Limit = 50, cursor: str | None = None) -> Response:
+    async def incidents(limit: Limit = 50, cursor: Place = None) -> Response:
         found = await store.list_incidents(limit, _place(cursor))
         items = [msgspec.to_builtins(i) | {"first": iso(i.first), "last": iso(i.last)} for i in found]
         return _json({"items": items, "next_cursor": _next(found, limit)})
@@ -199,7 +229,7 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
         return _json({"success": True, "message": f"{len(monitor.rules.rules)} rules are in force"})
 
     @api.get(f"{_S}/audit")
-    async def audit(limit: Limit = 50, cursor: str | None = None) -> Response:
+    async def audit(limit: Limit = 50, cursor: Number = None) -> Response:
         found = await store.list_audit(limit, _number(cursor))
         items = [{"seq": seq, **msgspec.to_builtins(entry), "at": iso(entry.at)} for seq, entry in found]
         return _json({"items": items, "next_cursor": str(found[-1][0]) if len(found) == limit else None})
@@ -232,7 +262,7 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
         return _json({"items": [show(action) for action in await store.list_actions()], "next_cursor": None})
 
     @api.get(f"{_S}/check-ip/{{ip}}")
-    async def check_ip(ip: str) -> Response:
+    async def check_ip(ip: Address) -> Response:
         try:
             block = board.snapshot.check(ip, monitor.clock())
         except ValueError:
@@ -299,7 +329,7 @@ def _add_tokens(api: FastAPI, monitor: Monitor) -> None:
         text, token = await monitor.create_token(
             order.role,
             by=token_of(request.scope).id,
-            name=order.name,
+            name=order.name.translate(_CONTROLS),
             max_severity=order.max_severity,
             may_cause_actions=order.may_cause_actions,
             expires_at=expires_at,
@@ -343,10 +373,7 @@ def _ordered(order: ManualAction, monitor: Monitor, token: Token) -> Action:
     target = aim.spelled(order.action_type)
     if reason := refusal(aim, monitor.rails):
         raise Problem("protected", f"{target} can't be a target: {reason}")
-    hours = order.duration_hours
-    if hours is not None and not (math.isfinite(hours) and 0 < hours <= _LONGEST_HOURS):
-        raise Problem("invalid", f"duration_hours lies above 0 and up to {_LONGEST_HOURS}; null lasts until revoked")
-    now = monitor.clock()
+    hours, now = order.duration_hours, monitor.clock()
     action_id = f"act-{uuid.uuid4().hex[:24]}"
     return Action(
         id=action_id,
@@ -437,20 +464,14 @@ def _time(text: str | None, name: str) -> Micros | None:
 
 
 def _number(cursor: str | None) -> int | None:
-    if cursor is None:
-        return None
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):  # noqa: PLR2004 - fits 64 bits
-        raise Problem("invalid", "cursor is not one that this list gave")
-    return int(cursor)
+    return None if cursor is None else int(cursor)
 
 
 def _place(cursor: str | None) -> tuple[Micros, str] | None:
     if cursor is None:
         return None
     last, _, row_id = cursor.partition(".")
-    number = _number(last)
-    assert number is not None
-    return number, row_id
+    return int(last), row_id
 
 
 def _next(found: list[Any], limit: int) -> str | None:

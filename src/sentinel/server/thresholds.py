@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 from fastapi import FastAPI, Request, Response
@@ -27,7 +26,7 @@ class ThresholdOrder(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     rule: Annotated[str, Field(min_length=1, max_length=256)]
-    value: float | None
+    value: Annotated[float, Field(strict=True, gt=0, le=_MOST)] | None
 
 
 def add_thresholds(api: FastAPI, monitor: Monitor) -> None:
@@ -47,8 +46,6 @@ def add_thresholds(api: FastAPI, monitor: Monitor) -> None:
         rule = next((rule for rule in monitor.rules.rules if rule.id == order.rule and _adjustable(rule)), None)
         if rule is None:
             raise Problem("not_found", "no rule in force has this name and a threshold; GET /thresholds lists them")
-        if order.value is not None and not (math.isfinite(order.value) and 0 < order.value <= _MOST):
-            raise Problem("invalid", f"value lies above 0 and up to {_MOST:g}; null brings the rule's own back")
         before = _row(rule, adjusted=False)["value"]
         await monitor.rule_files.set_threshold(order.rule, order.value)
         if refused := monitor.rule_files.rejected:

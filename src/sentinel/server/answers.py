@@ -1,0 +1,518 @@
+"""
+The shapes of the answers, for the OpenAPI document alone; tests hold every real answer against them.
+
+The routes answer plain values, for speed and because most are values of other rooms already.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from sentinel.audit import Report
+from sentinel.detection.rule import Refusal
+from sentinel.ingest.events import Rejected
+from sentinel.model import (
+    ActionStatus,
+    ActionType,
+    EventType,
+    Finding,
+    IncidentStatus,
+    Role,
+    ScanAction,
+    ScanThreat,
+    Severity,
+    SubjectType,
+    ThreatType,
+)
+from sentinel.storage.values import TopSource
+
+__all__ = [
+    "Actions",
+    "ActiveBlocks",
+    "AuditLog",
+    "CheckedIp",
+    "CheckedUser",
+    "Created",
+    "CrowdSecDecision",
+    "CrowdSecStream",
+    "Decisions",
+    "Done",
+    "Events",
+    "Explained",
+    "FeedbackTaken",
+    "Health",
+    "Import",
+    "ImportResult",
+    "IncidentPage",
+    "Incidents",
+    "Judged",
+    "Ordered",
+    "Pruned",
+    "Ready",
+    "Receipt",
+    "Report",
+    "Rules",
+    "Signals",
+    "Summary",
+    "ThresholdSet",
+    "Thresholds",
+    "Tokens",
+    "Unjudged",
+    "WebhookTaken",
+]
+
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Cursor = Annotated[str | None, msgspec.Meta(description="Where the next page begins; null on the last one.")]
+
+
+class Strict(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An answer that has these fields and no other."""
+
+
+class Ready(Strict):
+    """The service takes events and judges them."""
+
+    ready: bool
+    reason: str | None
+
+
+class ComponentStatus(Strict):
+    """Where one component stands."""
+
+    status: Literal["running", "degraded", "stopped"]
+
+
+class Components(Strict):
+    """Each component by its name."""
+
+    security_metrics_service: ComponentStatus
+    security_event_processor: ComponentStatus
+    automated_response_service: ComponentStatus
+    threat_detection_service: ComponentStatus
+
+
+class Health(msgspec.Struct, kw_only=True):
+    """Status words; with a token also figures."""
+
+    overall_status: Literal["healthy", "degraded", "critical", "offline"]
+    timestamp: Time
+    components: Components
+    queue: dict[str, Count] = {}
+    rules: dict[str, Count] = {}
+    blocks: Count = 0
+
+
+class Receipt(Strict):
+    """What became of the events."""
+
+    accepted: Count
+    duplicates: Count
+    late: Count
+    rejected: list[Rejected]
+    event_ids: list[str]
+    """Those that were made for events that came without one."""
+
+
+class Judged(Strict):
+    """The answer to one scan, and what became of its event."""
+
+    is_safe: bool
+    risk_score: Share
+    threat_type: ScanThreat | None
+    triggered_engines: list[str]
+    findings: list[Finding]
+    latency_ms: float
+    version: str
+    action: ScanAction
+    is_blocked: bool
+    block_reason: str | None
+    matched_patterns: list[str]
+    triggered_layers: list[str]
+    failed_engines: list[str]
+    scan_id: str
+    event_stored: bool
+
+
+class Unjudged(Strict):
+    """Stands in place of the verdict on a text that can't be judged."""
+
+    line: Count
+    error: str
+
+
+class WebhookTaken(Strict):
+    """How many alerts there were, and how many of them were known."""
+
+    status: Literal["received"]
+    processed_alerts: Count
+    duplicates: Count
+
+
+class Accesses(Strict):
+    """Accesses to data within an hour."""
+
+    total_accesses: Count
+    sensitive_accesses: Count
+    unique_users: Count
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """The last hour in figures."""
+
+    timestamp: Time
+    violations_last_hour: dict[str, Count]
+    data_access_last_hour: Accesses
+    active_blocks: Count
+    top_sources: list[TopSource] = []
+    """For analysts."""
+
+
+class StoredEvent(Strict):
+    """An event as it is kept."""
+
+    event_id: str
+    event_type: EventType
+    severity: Severity
+    timestamp: Time
+    received_at: Time
+    late: bool
+    user_id: str | None = None
+    session_id: str | None = None
+    service_name: str | None = None
+    ip_address: str | None = None
+    user_agent: str | None = None
+    correlation_id: str | None = None
+    details: dict[str, Any] = {}
+
+
+class Events(Strict):
+    """A page of events, newest first."""
+
+    items: list[StoredEvent]
+    next_cursor: Cursor
+
+
+class SignalShown(Strict):
+    """A rule that fired for a group in a bucket of time."""
+
+    id: str
+    rule: str
+    title: str
+    subject: str
+    subject_type: SubjectType
+    group: dict[str, str]
+    severity: Severity
+    threat_type: ThreatType | None
+    confidence: Share
+    bucket: int
+    first: Time
+    last: Time
+    count: Count
+
+
+class Signals(Strict):
+    """A page of signals, the latest first."""
+
+    items: list[SignalShown]
+    next_cursor: Cursor
+
+
+class IncidentShown(Strict):
+    """Signals about one subject that belong together."""
+
+    id: str
+    subject: str
+    subject_type: SubjectType
+    severity: Severity
+    confidence: Share
+    first: Time
+    last: Time
+    signals: list[str]
+    threat_types: list[ThreatType]
+    status: IncidentStatus
+
+
+class Incidents(Strict):
+    """A page of incidents, the latest first."""
+
+    items: list[IncidentShown]
+    next_cursor: Cursor
+
+
+class ActionShown(Strict):
+    """The one object that stands for an action everywhere."""
+
+    id: str
+    seq: Count
+    action_type: ActionType
+    target: str
+    reason: str
+    severity: Severity
+    status: ActionStatus
+    created_at: Time
+    expiration: Time | None
+    auto: bool
+    incident_id: str | None
+    evidence: dict[str, Any]
+    created_by: str
+    simulated: bool
+    enforced_by: list[str]
+
+
+class Happened(Strict):
+    """One line of a timeline."""
+
+    at: Time
+    what: str
+    id: str
+    says: str
+
+
+class IncidentPage(Strict):
+    """One incident with all that belongs to it."""
+
+    id: str
+    subject: str
+    subject_type: SubjectType
+    severity: Severity
+    confidence: Share
+    first: Time
+    last: Time
+    threat_types: list[ThreatType]
+    status: IncidentStatus
+    signals: list[SignalShown]
+    actions: list[ActionShown]
+    timeline: list[Happened]
+
+
+class Done(Strict):
+    """It was done."""
+
+    success: Literal[True]
+    message: str
+
+
+class FeedbackTaken(Strict):
+    """The verdict was kept; these actions were undone."""
+
+    success: Literal[True]
+    undone: list[str]
+
+
+class Threshold(Strict):
+    """The number in one rule that counts."""
+
+    rule: str
+    title: str
+    counts: str
+    bound: str
+    value: float
+    timespan_seconds: float
+    adjusted: bool
+
+
+class Thresholds(Strict):
+    """Every rule that has a threshold."""
+
+    items: list[Threshold]
+    next_cursor: Cursor
+
+
+class ThresholdSet(Strict):
+    """The threshold as it is now."""
+
+    success: Literal[True]
+    threshold: Threshold
+
+
+class Explained(msgspec.Struct, kw_only=True):
+    """Why, and why not; which fields there are hangs on the kind."""
+
+    kind: Literal["action", "signal", "incident", "event"]
+
+
+class RuleShown(Strict):
+    """A detection rule in force."""
+
+    rule: str
+    title: str
+    blind: str | None
+    """Why it can't fire with what arrives; null when it can."""
+
+
+class Rules(Strict):
+    """The detection rules in force, and what is wrong with others."""
+
+    version: str
+    refused: list[Refusal]
+    warnings: list[str]
+    rejected: list[Refusal]
+    items: list[RuleShown]
+    next_cursor: Cursor
+
+
+class AddressBlocked(ActionShown):
+    """An action on an address."""
+
+    ip_address: str
+
+
+class UserBlocked(ActionShown):
+    """An action on a user."""
+
+    user_id: str
+
+
+class ActiveBlocks(Strict):
+    """What is in force, by kind."""
+
+    ip_blocks: list[AddressBlocked]
+    user_suspensions: list[UserBlocked]
+    rate_limits: list[ActionShown]
+    account_lockouts: list[UserBlocked]
+    service_isolations: list[ActionShown]
+    quarantines: list[ActionShown]
+    escalations: list[ActionShown]
+
+
+class Actions(Strict):
+    """Actions in every state, newest first."""
+
+    items: list[ActionShown]
+    next_cursor: Cursor
+
+
+class CheckedIp(Strict):
+    """Whether an address is blocked."""
+
+    ip_address: str
+    is_blocked: bool
+    block_info: ActionShown | None
+
+
+class CheckedUser(Strict):
+    """Whether a user is suspended or locked out."""
+
+    user_id: str
+    is_suspended: bool
+    suspension_info: ActionShown | None
+
+
+class Decisions(Strict):
+    """What an enforcement point must apply to be up to date."""
+
+    seq: Count
+    complete: bool
+    items: list[ActionShown]
+
+
+class CrowdSecDecision(Strict):
+    """A decision as CrowdSec's local API shows it."""
+
+    id: int
+    origin: str
+    scenario: str
+    scope: str
+    value: str
+    type: str
+    duration: str
+    uuid: str
+
+
+class CrowdSecStream(Strict):
+    """What is new, and what has ended."""
+
+    new: list[CrowdSecDecision] | None
+    deleted: list[CrowdSecDecision] | None
+
+
+class Ordered(Strict):
+    """The action that was ordered, as it is in force."""
+
+    success: Literal[True]
+    message: str
+    action: ActionShown
+
+
+class AuditEntry(Strict):
+    """Who did what to what, when."""
+
+    seq: Count
+    at: Time
+    actor: str
+    operation: str
+    target: str
+    details: dict[str, Any]
+
+
+class AuditLog(Strict):
+    """A page of the audit log, newest first."""
+
+    items: list[AuditEntry]
+    next_cursor: Cursor
+
+
+class Pruned(Strict):
+    """Rows deleted, by table."""
+
+    deleted: dict[str, Count]
+
+
+class TokenShown(Strict):
+    """A token without its secret."""
+
+    id: str
+    name: str
+    role: Role
+    max_severity: Severity
+    may_cause_actions: bool
+    created_at: Time
+    expires_at: Time | None
+    source_cidr: str | None
+    revoked_at: Time | None
+
+
+class Tokens(Strict):
+    """Every token."""
+
+    items: list[TokenShown]
+    next_cursor: Cursor
+
+
+class Created(TokenShown):
+    """A new token; its text is shown this once."""
+
+    token: str
+
+
+class Import(Strict):
+    """An import that has begun."""
+
+    import_id: str
+
+
+class DecisionShown(Strict):
+    """What an import decided."""
+
+    id: str
+    action: ActionType
+    scope: str
+    value: str
+    rule: str | None
+    at: Time
+    expires: Time | None
+    reason: str
+    effective: bool
+
+
+class ImportResult(Strict):
+    """What an import created or changed."""
+
+    signals: list[SignalShown]
+    dead_letters: Count
+    anomalies: list[dict[str, Any]]
+    decisions: list[DecisionShown]
