@@ -82,6 +82,8 @@ LEEWAY = {
     ("POST", "/api/v1/scan"): [_MAY_SAY_422],
     # A time in the far future has the form of a time.
     ("POST", f"{S}/events"): [_MAY_SAY_422],
+    # Some rules count, and take whole numbers; others add up, and take any.
+    ("PUT", f"{S}/thresholds"): [_MAY_SAY_422],
     # How a target is written hangs on the kind of action beside it in the path.
     ("DELETE", f"{S}/action/{{action_type}}/{{target}}"): [_MAY_SAY_422],
     # Nobody has half a minute for each question that waits for news.

@@ -55,6 +55,15 @@ def test_a_value_that_makes_no_sense_is_refused(api: Api, value: float) -> None:
     assert api.get("/thresholds") == before
 
 
+def test_a_refused_value_leaves_the_one_that_somebody_chose(api: Api) -> None:
+    """Half an event can't be counted to; what was chosen before stays chosen."""
+    rule = api.get("/thresholds")["items"][0]["rule"]
+    assert put(api, rule, 7).status_code == 200
+    assert put(api, rule, 2.5).status_code == 422
+    [kept] = [row for row in api.get("/thresholds")["items"] if row["rule"] == rule]
+    assert (kept["value"], kept["adjusted"]) == (7, True)
+
+
 def test_only_what_has_a_threshold_can_be_adjusted(api: Api) -> None:
     """An unknown name is a typing error, and says so."""
     assert put(api, "none", 5).status_code == 404

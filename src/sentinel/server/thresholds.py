@@ -47,9 +47,10 @@ def add_thresholds(api: FastAPI, monitor: Monitor) -> None:
         if rule is None:
             raise Problem("not_found", "no rule in force has this name and a threshold; GET /thresholds lists them")
         before = _row(rule, adjusted=False)["value"]
+        chosen = read_thresholds(monitor.settings.thresholds_path).get(order.rule)
         await monitor.rule_files.set_threshold(order.rule, order.value)
         if refused := monitor.rule_files.rejected:
-            await monitor.rule_files.set_threshold(order.rule, None)
+            await monitor.rule_files.set_threshold(order.rule, chosen)
             raise Problem("invalid", f"the value was not taken: {refused[0].reason}")
         await monitor.note(
             "threshold.set", order.rule, {"before": before, "value": order.value}, token_of(request.scope)
