@@ -1,0 +1,204 @@
+"""
+Events -> anomalies, hour by hour.
+
+Whoever drives this adds events as they are judged, asks `due` which hours have closed, brings the records of whom an
+hour concerns, and keeps what comes back; all in one transaction for each step. Only open hours live in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from sentinel.detection.baseline.cells import DAY, HOUR, READ, Cell, ServiceCell, feed, feed_service
+from sentinel.detection.baseline.habits import Novelty, Organisation, Person, Service
+from sentinel.detection.baseline.judge import Anomaly, Judge, Offset
+from sentinel.detection.baseline.metrics import SERVICE, USER
+from sentinel.detection.baseline.tuning import Tuning
+from sentinel.model import Micros, StoredEvent
+
+__all__ = ["Baselines", "Key", "Step"]
+
+Key = tuple[str, str]
+"""Type and name of an entity."""
+
+MOST_ENTITIES = 50_000
+"""Entities followed in one hour; of more, those that come first."""
+OWN = "sentinel."
+"""How the names of our own services begin, whose events teach nothing."""
+
+_people = msgspec.msgpack.Decoder(Person)
+_services = msgspec.msgpack.Decoder(Service)
+_organisation = msgspec.msgpack.Decoder(Organisation)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Step(msgspec.Struct, frozen=True):
+    """An hour, or the end of a day after its last hour, that can be judged now."""
+
+    number: int
+    """Hours or days since 1970."""
+    whole_day: bool
+
+
+class Baselines:
+    """The open hours, and the judgement of closed ones."""
+
+    def __init__(self, offset: Offset, tuning: Tuning | None = None, organisation: bytes = b"") -> None:
+        stored = _organisation.decode(organisation) if organisation else Organisation()
+        self._judge = Judge(stored, tuning or Tuning(), offset)
+        self._hours: dict[int, dict[Key, Cell | ServiceCell]] = {}
+        self.closed_out = 0
+        """Events that came for an hour that had closed, since somebody last looked: they teach nothing."""
+        self.crowded_out = 0
+        """Events of entities beyond the most that are followed in an hour, likewise."""
+
+    @property
+    def organisation(self) -> Organisation:
+        """What is remembered of all together."""
+        return self._judge.organisation
+
+    def tune(self, tuning: Tuning) -> None:
+        """Judge by other limits from the next hour on."""
+        self._judge.tuning = tuning
+
+    @property
+    def open_from(self) -> Micros:
+        """Events before this time can't be added any more; those from it on are in memory only."""
+        return max(self.organisation.closed, 0) * HOUR
+
+    def add(self, events: Iterable[StoredEvent]) -> None:
+        """Take in events that are not late, in any order, each once."""
+        closed, hours = self.organisation.closed, self._hours
+        for stored in events:
+            event = stored.event
+            if event.event_type not in READ or stored.late:
+                continue
+            hour = stored.at // HOUR
+            if hour < closed:
+                self.closed_out += 1
+                continue
+            cells = hours.get(hour)
+            if cells is None:
+                cells = hours[hour] = {}
+            service = event.service_name
+            if event.user_id is not None and not (service and service.startswith(OWN)):
+                key = (USER, event.user_id)
+                cell = cells.get(key)
+                if cell is None:
+                    if len(cells) >= MOST_ENTITIES:
+                        self.crowded_out += 1
+                        continue
+                    cell = cells[key] = Cell()
+                feed(stored, cell)  # type: ignore[arg-type]  # by the key
+            if service and "response_time_ms" in event.details:
+                key = (SERVICE, service)
+                cell = cells.get(key)
+                if cell is None:
+                    if len(cells) >= MOST_ENTITIES:
+                        self.crowded_out += 1
+                        continue
+                    cell = cells[key] = ServiceCell()
+                feed_service(stored, cell)  # type: ignore[arg-type]
+
+    def due(self, now: Micros | None, lateness: Micros = 0) -> Step | None:
+        """
+        Return the next step: judge it with `judge`, and ask again.
+
+        Args:
+            now: Every event received before this time has been added. None: nothing will follow.
+            lateness: How old an event may be when it is received, in microseconds.
+        """
+        organisation = self.organisation
+        following = min(self._hours, default=None)
+        if following is not None and now is not None and (following + 1) * HOUR + lateness > now:
+            following = None
+        begun = self._begun_day()
+        if begun is not None:
+            over = following is not None and following // 24 > begun
+            past = now is not None and (begun + 1) * DAY + lateness <= now
+            if over or (past and following is None) or (now is None and following is None and self._whole(begun)):
+                return Step(begun, whole_day=True)
+        if following is None:
+            return None
+        if organisation.first < 0:
+            organisation.first = following * HOUR
+        return Step(following, whole_day=False)
+
+    def _begun_day(self) -> int | None:
+        """Return the day of which hours are in, and that is not learnt yet."""
+        organisation = self.organisation
+        return organisation.day if organisation.day >= 0 else None
+
+    def _whole(self, day: int) -> bool:
+        return self.organisation.closed >= 24 * (day + 1)
+
+    def concerned(self, step: Step) -> list[Key]:
+        """Return whose records an hour needs; of a day, those whose record says that it was their last."""
+        return sorted(self._hours.get(step.number, ()))
+
+    def judge(self, step: Step, keys: Sequence[Key], records: Mapping[Key, bytes]) -> tuple[list[Anomaly], dict[Key, bytes]]:
+        """Return the anomalies of some of whom a step concerns, and their records as they are then; keys in order."""
+        if step.whole_day:
+            return self._judge_day(step.number, keys, records)
+        cells = self._hours[step.number]
+        found: list[Anomaly] = []
+        kept: dict[Key, bytes] = {}
+        for key in keys:  # services come before users: "service" < "user"
+            cell, record = cells[key], records.get(key)
+            if isinstance(cell, ServiceCell):
+                service = _services.decode(record) if record else Service(first=cell.first)
+                odd = self._judge.service_hour(key[1], cell, service, step.number)
+                self._slow |= {anomaly.entity for anomaly in odd}
+                found += odd
+                kept[key] = _encode(service)
+            else:
+                person = _people.decode(record) if record else Person(first=cell.first)
+                found += self._judge.hour(key[1], cell, person, step.number, frozenset(self._slow))
+                kept[key] = _encode(person)
+        return found, kept
+
+    _slow: set[str] = set()
+
+    def _judge_day(
+        self, day: int, keys: Sequence[Key], records: Mapping[Key, bytes]
+    ) -> tuple[list[Anomaly], dict[Key, bytes]]:
+        if self._many is None:
+            self._many = self._judge.rollouts(day)
+            self._novel: dict[str, list[Novelty]] = {}
+            for novelty in self.organisation.novelties:
+                self._novel.setdefault(novelty.entity, []).append(novelty)
+        found: list[Anomaly] = []
+        kept: dict[Key, bytes] = {}
+        for key in keys:
+            if key[0] == SERVICE:
+                service = _services.decode(records[key])
+                self._judge.service_day(service, day)
+                kept[key] = _encode(service)
+            else:
+                person = _people.decode(records[key])
+                found += self._judge.day(key[1], person, day, self._novel.get(key[1], ()), self._many)
+                kept[key] = _encode(person)
+        return found, kept
+
+    _many: dict[tuple[int, int], bool] | None = None
+
+    def finish(self, step: Step) -> bytes:
+        """Count a step as judged; returns the record of the organisation as it is then."""
+        organisation = self.organisation
+        if step.whole_day:
+            self._judge.finish(step.number)
+            organisation.day, self._many = -1, None
+        else:
+            self._hours.pop(step.number, None)
+            self._slow = set()
+            organisation.closed, organisation.day = step.number + 1, step.number // 24
+        return _encode(organisation)
+
+    def close_out(self, upto: int) -> bytes | None:
+        """Close hours without events up to this one; returns the record of the organisation if that is news."""
+        if upto <= self.organisation.closed:
+            return None
+        self.organisation.closed = upto
+        return _encode(self.organisation)
