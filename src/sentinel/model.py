@@ -219,6 +219,8 @@ class EventType(enum.StrEnum):
     SYSTEM_HEALTH = "system_health"
     AUDIT_LOG = "audit_log"
     SCAN = "scan"
+    ANOMALY = "anomaly"
+    """Ours alone: what `detection.baseline` noticed. Nobody else may send one."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -103,7 +103,7 @@ class _Claim(msgspec.Struct):
 
 _ID_REASON = "must be a string of at most 256 characters"
 _REASONS = {
-    "event_type": f"must be one of {', '.join(EventType)}",
+    "event_type": f"must be one of {', '.join(kind for kind in EventType if kind is not EventType.ANOMALY)}",
     "severity": "must be low, medium, high or critical",
     "timestamp": "must be RFC 3339 with a zone, such as 2026-01-31T12:00:00Z",
     "event_id": "must be 1 to 128 printable ASCII characters",
@@ -326,6 +326,8 @@ def _with_extra(details: dict[str, Any], unknown: dict[str, Any]) -> dict[str, A
 def _normalised(wire: _Wire, new_id: Callable[[], str]) -> Event:
     if wire.severity is Severity.INFO:  # findings have it, events don't
         raise _refused("severity")
+    if wire.event_type is EventType.ANOMALY:  # what we notice is no one else's to claim
+        raise _refused("event_type")
     return Event(
         event_id=new_id() if wire.event_id is None else wire.event_id,
         event_type=wire.event_type,

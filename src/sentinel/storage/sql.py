@@ -6,6 +6,7 @@ The store: what Sentinel keeps, and how it is asked for.
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
@@ -28,7 +29,8 @@ from sentinel.model import (
     SubjectType,
 )
 from sentinel.storage import statements, tables
-from sentinel.storage.database import Database, whole
+from sentinel.storage.baselines import BaselineTables
+from sentinel.storage.database import whole
 from sentinel.storage.rows import (
     action_row,
     decode_event,
@@ -67,11 +69,12 @@ _IN_CHUNK = 500  # SQLite's default limit of bound values is far above; short st
 _encode = msgspec.json.Encoder().encode
 
 
-class Store(Database):
+class Store(BaselineTables):
     """One data folder's SQLite file. Made by `open`; `close` at the end."""
 
     def __init__(self, path: Path, engine: Engine, writer: Connection) -> None:
         super().__init__(path, engine, writer)
+        self._accepting = asyncio.Lock()  # from the first free number to having used it
         self.accepted_seq = 0
         self.processed_seq = 0
         self.change_seq = 0
@@ -117,9 +120,10 @@ class Store(Database):
             StoreUnable: No room, or the database is locked; nothing was written.
             StoreLost: A write failed; the process must stop.
         """
-        first = self.accepted_seq + 1
-        fresh, duplicates, conflicts = await self._write(partial(_insert_new, first, offered), rows=len(offered))
-        self.accepted_seq += len(fresh)
+        async with self._accepting:
+            first = self.accepted_seq + 1
+            fresh, duplicates, conflicts = await self._write(partial(_insert_new, first, offered), rows=len(offered))
+            self.accepted_seq += len(fresh)
         stored = [
             StoredEvent(
                 first + n,

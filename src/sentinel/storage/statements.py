@@ -110,6 +110,7 @@ def _prune_statements() -> dict[str, str]:
         "incidents": "last < :before",
         "security_actions": "created_at < :before AND (status != 'active' OR NOT effective)",
         "audit_trail": "seq <= :upto",
+        "baselines": "day >= 0 AND day < :before / 86400000000",
     }
     return {
         name: f"DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} WHERE {which} LIMIT {PRUNED_AT_ONCE})"  # noqa: S608 - our own names

@@ -25,6 +25,7 @@ from sqlalchemy import (
 __all__ = [
     "actions",
     "audit",
+    "baselines",
     "dead_letters",
     "events",
     "feedback",
@@ -57,6 +58,8 @@ events = Table(
     Column("effects", Boolean, nullable=False),
     Column("body", LargeBinary, nullable=False),
     Index("events_at", "at"),
+    # What was noticed: few among many.
+    Index("events_anomalies", "at", sqlite_where=Column("event_type") == "anomaly"),
     # Who logged in from an address lately: asked before every automatic block (decisions, D3).
     Index("events_success", "ip_address", "at", "user_id", sqlite_where=Column("success") == True),  # noqa: E712
 )
@@ -182,6 +185,16 @@ suppressions = Table(
     Column("reason", Text, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("by", String(256), nullable=False),
+)
+
+baselines = Table(
+    "baselines",
+    metadata,
+    Column("entity_type", String(16), primary_key=True),
+    Column("entity", Text, primary_key=True),
+    Column("day", Integer, nullable=False),  # the last with an event, since 1970; -1 for the organisation
+    Column("record", LargeBinary, nullable=False),
+    Index("baselines_day", "day"),
 )
 
 dead_letters = Table(

@@ -41,6 +41,11 @@ class Step(msgspec.Struct, frozen=True):
     """Hours or days since 1970."""
     whole_day: bool
 
+    @property
+    def day(self) -> int:
+        """The day since 1970."""
+        return self.number if self.whole_day else self.number // 24
+
 
 class Baselines:
     """The open hours, and the judgement of closed ones."""
@@ -49,6 +54,10 @@ class Baselines:
         stored = _organisation.decode(organisation) if organisation else Organisation()
         self._judge = Judge(stored, tuning or Tuning(), offset)
         self._hours: dict[int, dict[Key, Cell | ServiceCell]] = {}
+        self._slow: set[str] = set()
+        """Services that the hour in hand found slow: its users' answers are explained by that."""
+        self._many: dict[tuple[int, int], bool] | None = None
+        self._novel: dict[str, list[Novelty]] = {}
         self.closed_out = 0
         """Events that came for an hour that had closed, since somebody last looked: they teach nothing."""
         self.crowded_out = 0
@@ -102,17 +111,24 @@ class Baselines:
                     cell = cells[key] = ServiceCell()
                 feed_service(stored, cell)  # type: ignore[arg-type]
 
-    def due(self, now: Micros | None, lateness: Micros = 0) -> Step | None:
+    @property
+    def open(self) -> int:
+        """How many entities are in memory, one for each hour that is open."""
+        return sum(map(len, self._hours.values()))
+
+    def due(self, now: Micros | None, lateness: Micros = 0, *, relieve: bool = False) -> Step | None:
         """
         Return the next step: judge it with `judge`, and ask again.
 
         Args:
             now: Every event received before this time has been added. None: nothing will follow.
             lateness: How old an event may be when it is received, in microseconds.
+            relieve: Too much is open: the oldest hour is due in any case, unless it is the last.
         """
         organisation = self.organisation
         following = min(self._hours, default=None)
-        if following is not None and now is not None and (following + 1) * HOUR + lateness > now:
+        early = following is not None and now is not None and (following + 1) * HOUR + lateness > now
+        if early and not (relieve and len(self._hours) > 2):  # noqa: PLR2004 - an hour and the one that begins
             following = None
         begun = self._begun_day()
         if begun is not None:
@@ -134,9 +150,9 @@ class Baselines:
     def _whole(self, day: int) -> bool:
         return self.organisation.closed >= 24 * (day + 1)
 
-    def concerned(self, step: Step) -> list[Key]:
-        """Return whose records an hour needs; of a day, those whose record says that it was their last."""
-        return sorted(self._hours.get(step.number, ()))
+    def concerned(self, step: Step) -> list[Key] | None:
+        """Return whose records an hour needs, in order; None for a day: those who were seen on it."""
+        return None if step.whole_day else sorted(self._hours.get(step.number, ()))
 
     def judge(self, step: Step, keys: Sequence[Key], records: Mapping[Key, bytes]) -> tuple[list[Anomaly], dict[Key, bytes]]:
         """Return the anomalies of some of whom a step concerns, and their records as they are then; keys in order."""
@@ -159,14 +175,12 @@ class Baselines:
                 kept[key] = _encode(person)
         return found, kept
 
-    _slow: set[str] = set()
-
     def _judge_day(
         self, day: int, keys: Sequence[Key], records: Mapping[Key, bytes]
     ) -> tuple[list[Anomaly], dict[Key, bytes]]:
         if self._many is None:
             self._many = self._judge.rollouts(day)
-            self._novel: dict[str, list[Novelty]] = {}
+            self._novel = {}
             for novelty in self.organisation.novelties:
                 self._novel.setdefault(novelty.entity, []).append(novelty)
         found: list[Anomaly] = []
@@ -182,8 +196,6 @@ class Baselines:
                 kept[key] = _encode(person)
         return found, kept
 
-    _many: dict[tuple[int, int], bool] | None = None
-
     def finish(self, step: Step) -> bytes:
         """Count a step as judged; returns the record of the organisation as it is then."""
         organisation = self.organisation
@@ -195,10 +207,3 @@ class Baselines:
             self._slow = set()
             organisation.closed, organisation.day = step.number + 1, step.number // 24
         return _encode(organisation)
-
-    def close_out(self, upto: int) -> bytes | None:
-        """Close hours without events up to this one; returns the record of the organisation if that is news."""
-        if upto <= self.organisation.closed:
-            return None
-        self.organisation.closed = upto
-        return _encode(self.organisation)

@@ -1,0 +1,113 @@
+"""What baselines need of the store: records of entities, the events of open hours, anomalies."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, select, tuple_
+from sqlalchemy.dialects.sqlite import insert
+
+from sentinel.model import EventType, Micros, StoredEvent
+from sentinel.storage import tables
+from sentinel.storage.database import Database, whole
+from sentinel.storage.rows import to_event
+from sentinel.storage.statements import STORED
+
+__all__ = ["BaselineTables"]
+
+_Key = tuple[str, str]
+
+_ORGANISATION = ("organisation", "")
+_IN_CHUNK = 500
+_ROWS = 1000
+
+
+class BaselineTables(Database):
+    """The part of the store that baselines use; each write is one transaction."""
+
+    async def baseline_records(self, keys: Sequence[_Key]) -> dict[_Key, bytes]:
+        """Return the records of these entities (type, name), as far as there are any."""
+        b = tables.baselines.c
+        found: dict[_Key, bytes] = {}
+        for start in range(0, len(keys), _IN_CHUNK):
+            some = keys[start : start + _IN_CHUNK]
+            query = select(tables.baselines).where(tuple_(b.entity_type, b.entity).in_(some))
+            found |= {(row.entity_type, row.entity): row.record for row in await self._all(query)}
+        return found
+
+    async def baseline_entities(self, day: int) -> list[_Key]:
+        """Return the entities whose last day with an event is this one, in order."""
+        b = tables.baselines.c
+        query = select(b.entity_type, b.entity).where(b.day == day).order_by(b.entity_type, b.entity)
+        return [(row.entity_type, row.entity) for row in await self._all(query)]
+
+    async def organisation_record(self) -> bytes:
+        """Return what is remembered of all together; empty at first."""
+        return (await self.baseline_records([_ORGANISATION])).get(_ORGANISATION, b"")
+
+    @whole
+    async def save_baselines(self, day: int, records: Mapping[_Key, bytes], organisation: bytes) -> None:
+        """Keep the records of entities that were judged, with the day that they were judged for."""
+        rows = [_row(key, day, record) for key, record in records.items()]
+        rows.append(_row(_ORGANISATION, -1, organisation))
+
+        def written(connection: Connection) -> None:
+            for start in range(0, len(rows), _ROWS):
+                connection.execute(_UPSERT, rows[start : start + _ROWS])
+
+        await self._write(written, rows=len(rows))
+
+    async def untaught_events(self, start: Micros, upto: int, chunk: int = 2000) -> AsyncIterator[list[StoredEvent]]:
+        """Yield the events not before a time, accepted since there are baselines and up to `upto`; no late ones."""
+        e, p = tables.events.c, tables.positions.c
+        after = await self._number(select(p.value).where(p.name == "baselines"))
+        while True:
+            query = select(*STORED).where(e.at >= start, e.seq > after, e.seq <= upto, e.late.is_(False))
+            rows = await self._all(query.order_by(e.seq).limit(chunk))
+            if not rows:
+                return
+            yield [to_event(row) for row in rows]
+            after = rows[-1].seq
+
+    async def anomalies(
+        self,
+        *,
+        limit: int | None = None,
+        before: int | None = None,
+        since: Micros | None = None,
+        until: Micros | None = None,
+        upto: int | None = None,
+        user_id: str | None = None,
+        ids: Iterable[str] | None = None,
+    ) -> list[StoredEvent]:
+        """Return anomalies, the newest first, accepted before `before`, in [since, until), of one user, by event id."""
+        e = tables.events.c
+        query = select(*STORED).where(e.event_type == EventType.ANOMALY.value).order_by(e.seq.desc())
+        for condition in (
+            None if before is None else e.seq < before,
+            None if since is None else e.at >= since,
+            None if until is None else e.at < until,
+            None if upto is None else e.seq <= upto,
+            None if user_id is None else e.user_id == user_id,
+        ):
+            if condition is not None:
+                query = query.where(condition)
+        if ids is not None:
+            listed = list(ids)
+            found: list[StoredEvent] = []
+            for first in range(0, len(listed), _IN_CHUNK):
+                some = query.where(e.event_id.in_(listed[first : first + _IN_CHUNK]))
+                found += [to_event(row) for row in await self._all(some)]
+            return found
+        return [to_event(row) for row in await self._all(query.limit(limit))]
+
+
+def _row(key: _Key, day: int, record: bytes) -> dict[str, object]:
+    return {"entity_type": key[0], "entity": key[1], "day": day, "record": record}
+
+
+_INSERT = insert(tables.baselines)
+_UPSERT = _INSERT.on_conflict_do_update(
+    index_elements=["entity_type", "entity"],
+    set_={"day": _INSERT.excluded.day, "record": _INSERT.excluded.record},
+)

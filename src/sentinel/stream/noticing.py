@@ -1,0 +1,255 @@
+"""
+What is unusual: baselines fed by judged events, and the rules over what they notice.
+
+An hour closes in three steps: its entities' records are read, anomalies become accepted events like any others, and
+then the records are kept, with the hour counted as closed. A crash in between repeats the hour from the same records to
+the same anomalies, whose ids the store knows. After a start the events of open hours are added again.
+
+Rules over anomalies have an engine of their own: an anomaly is an hour old and more when it is noticed, and the other
+windows need not reach back to it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from sentinel.detection import Engine, RuleSet
+from sentinel.detection.baseline import Anomaly, Baselines, Step, Tuning
+from sentinel.detection.baseline.baselines import Key
+from sentinel.detection.baseline.told import anomaly_event
+from sentinel.detection.rule import Rule
+from sentinel.model import EventType, Micros, Severity, Signal, StoredEvent
+from sentinel.observability import Log, Metrics
+from sentinel.storage import Pending, Store
+
+__all__ = ["NOTICED", "Noticing", "split_rules"]
+
+NOTICED = "sentinel.baseline"
+"""Origin of anomalies that no import led to."""
+
+_AT_ONCE = 100  # entities judged between two turns of the event loop: about 10 ms
+_MOST_OPEN = 60_000  # users and hours in memory, some 3 kB each; beyond, the oldest hours close early
+_SEVERITIES = tuple(Severity)
+
+
+class _Unsaved(msgspec.Struct):
+    """A step that is judged and not durable yet."""
+
+    day: int
+    offered: list[Pending]
+    records: dict[Key, bytes]
+    organisation: bytes
+
+
+class Noticing:
+    """Learns what is usual, accepts what is not as events, and judges these by rules."""
+
+    def __init__(
+        self, store: Store, rules: RuleSet, tuning: Tuning, *, clock: Callable[[], Micros], metrics: Metrics, log: Log
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._log = log
+        self._baselines = Baselines(offset, tuning)
+        self._engine = Engine(rules)
+        self._mixed = _is_mixed(rules)
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._unsaved: _Unsaved | None = None
+        self._early: list[StoredEvent] = []
+
+    # --- starting and stopping
+
+    async def begin(self, tuning: Tuning, upto: int) -> None:
+        """Take up what is remembered, and begin to add the events of open hours that were judged up to `upto`."""
+        self._baselines = Baselines(offset, tuning, await self._store.organisation_record())
+        self._task = asyncio.create_task(self._restore(upto), name="baselines")
+
+    async def _restore(self, upto: int) -> None:
+        async for events in self._store.untaught_events(self._baselines.open_from, upto):
+            self._baselines.add(events)
+            await asyncio.sleep(0)
+        self._ready.set()
+
+    async def stop(self) -> None:
+        """End; what is open is added again at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    def tune(self, tuning: Tuning) -> None:
+        """Judge by other limits from the next hour on."""
+        self._baselines.tune(tuning)
+
+    def replace(self, rules: RuleSet) -> None:
+        """Judge anomalies by other rules from the next one on."""
+        self._engine, self._mixed = self._engine.replaced(rules), _is_mixed(rules)
+
+    # --- learning
+
+    def add(self, events: Sequence[StoredEvent]) -> None:
+        """Take in events that have been judged, each once."""
+        self._baselines.add(events)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more is open than memory should hold."""
+        return self._baselines.open > _MOST_OPEN
+
+    async def close(
+        self, now: Micros | None, lateness: Micros, origin: str = NOTICED, *, effects: bool = True, wait: bool = False
+    ) -> list[StoredEvent]:
+        """
+        Judge the hours and days that have closed; returns the anomalies, as accepted.
+
+        Args:
+            now: Every event received before this time has been added; None closes everything.
+            lateness: How old an event may be when it is received.
+            origin: The import that ends with this, if one does.
+            effects: Whether it may take effect.
+            wait: For the events of open hours after a start; else nothing closes until they are in.
+
+        Raises:
+            StoreUnable, StoreLost: Nothing is lost; call again.
+        """
+        if not self._ready.is_set():
+            if not wait:
+                return []
+            await self._ready.wait()
+        found = await self._flush()
+        while step := self._baselines.due(now, lateness, relieve=self.crowded):
+            await self._judge(step, origin, effects=effects)
+            found += await self._flush()
+        return found
+
+    async def _judge(self, step: Step, origin: str, *, effects: bool) -> None:
+        concerned = self._baselines.concerned(step)
+        keys = await self._store.baseline_entities(step.number) if concerned is None else concerned
+        records = await self._store.baseline_records(keys)
+        anomalies: list[Anomaly] = []
+        kept: dict[Key, bytes] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            odd, mine = self._baselines.judge(step, keys[start : start + _AT_ONCE], records)
+            anomalies += odd
+            kept |= mine
+            await asyncio.sleep(0)
+        organisation = self._baselines.finish(step)
+        offered = [self._pending(anomaly, origin, effects=effects) for anomaly in anomalies]
+        self._unsaved = _Unsaved(step.day, offered, kept, organisation)
+
+    def _pending(self, anomaly: Anomaly, origin: str, *, effects: bool) -> Pending:
+        return Pending(
+            event=anomaly_event(anomaly),
+            at=anomaly.at,
+            received_at=self._clock() if origin == NOTICED else anomaly.at,
+            late=False,
+            origin=origin,
+            # How bad it is called caps what rules make of it, and so does what its senders may reach.
+            max_severity=min(anomaly.severity, _SEVERITIES[anomaly.rank], key=lambda severity: severity.rank),
+            may_act=False,  # what is only unusual restricts nobody by itself
+            effects=effects,
+        )
+
+    async def _flush(self) -> list[StoredEvent]:
+        """Make a judged step durable: first the anomalies, whose ids make that safe to repeat."""
+        unsaved = self._unsaved
+        if unsaved is None:
+            return []
+        accepted: list[StoredEvent] = []
+        if unsaved.offered:
+            accepted = (await self._store.accept(unsaved.offered)).events
+            unsaved.offered = []
+            self._early += accepted
+        await self._store.save_baselines(unsaved.day, unsaved.records, unsaved.organisation)
+        self._unsaved = None
+        found, self._early = self._early, []
+        for stored in found:
+            self._metrics.anomaly(stored.event.details["type"], stored.event.details["score"])
+            self._log.info("anomaly", metric=stored.event.details["metric"], severity=stored.event.severity.value)
+        return found
+
+    async def record(self, key: Key) -> bytes | None:
+        """Return what is remembered of an entity."""
+        return (await self._store.baseline_records([key])).get(key)
+
+    @property
+    def organisation_first(self) -> Micros:
+        """When the first hour began that taught anything; -1 before."""
+        return self._baselines.organisation.first
+
+    # --- rules
+
+    async def signals(self, events: Sequence[StoredEvent], upto: int) -> list[Signal]:
+        """Return the signals of the rules over anomalies; `upto` is the last event judged before these."""
+        wanted = events if self._mixed else [e for e in events if e.event.event_type is EventType.ANOMALY]
+        if not wanted or not self._engine.counters:
+            return []
+        start, end = self._engine.needs(wanted), self._engine.warm_from
+        if start < end:
+            async for chunk in self._history(start, end, upto):
+                self._engine.warm(chunk, end)
+            self._engine.warm((), start)
+        return self._engine.add(wanted)
+
+    async def _history(self, start: Micros, end: Micros, upto: int) -> AsyncIterator[list[StoredEvent]]:
+        if self._mixed:
+            async for chunk in self._store.history(start, end, upto):
+                yield chunk
+        else:
+            yield await self._store.anomalies(since=start, until=end, upto=upto)
+
+    def closed(self, now: Micros | None, lateness: Micros) -> list[Signal]:
+        """Return the signals of windows over anomalies that have closed."""
+        return self._engine.close(now, lateness) if self._engine.closes else []
+
+    def forget(self, before: Micros) -> None:
+        """Let go of windows before a time; they come back from the store when they are needed."""
+        self._engine.forget(before)
+
+
+def split_rules(rules: RuleSet) -> tuple[RuleSet, RuleSet]:
+    """Return the rules that look at no anomalies, and those that do, with what they refer to."""
+    odd = {rule for rule in rules.rules if _touches(rule)}
+    needed = {upstream for rule in odd for upstream in _closure(rule)}
+    return (
+        msgspec.structs.replace(rules, rules=tuple(rule for rule in rules.rules if rule not in odd)),
+        msgspec.structs.replace(rules, rules=tuple(rule for rule in rules.rules if rule in needed)),
+    )
+
+
+def _touches(rule: Rule) -> bool:
+    return any(base.logsource[1] == EventType.ANOMALY for each in _closure(rule) for base in each.bases)
+
+
+def _closure(rule: Rule) -> set[Rule]:
+    return {rule}.union(*(_closure(upstream) for upstream in rule.upstream))
+
+
+def _is_mixed(rules: RuleSet) -> bool:
+    return any(base.logsource[1] != EventType.ANOMALY for rule in rules.rules for base in rule.bases)
+
+
+@lru_cache(maxsize=4096)
+def _zone(name: str) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # what a sender calls a zone need not be one
+        return None
+
+
+def offset(name: str, at: Micros) -> int:
+    """Return the offset of a zone from UTC at a time, in seconds; 0 for a name that is none."""
+    zone = _zone(name) if name else None
+    if zone is None:
+        return 0
+    told = datetime.fromtimestamp(at / 1_000_000, zone).utcoffset()
+    return 0 if told is None else told // timedelta(seconds=1)
