@@ -23,6 +23,7 @@ import msgspec
 from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
 from sentinel.datafolder import lock, own_secret, write_secret
 from sentinel.detection import RuleSet
+from sentinel.detection.baseline import Tuning
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.notify import Plan, default_plan, parse_plan
@@ -82,6 +83,7 @@ class Monitor:
             self.responder,
             clock=clock,
             lateness=round(settings.lateness * 1_000_000),
+            tuning=Tuning(),
             metrics=self.metrics,
             log=self.log,
             on_lost=self._stop_at_once,
@@ -142,6 +144,7 @@ class Monitor:
         await self.notary.begin()
         if self.notary.trouble is not None:
             self.log.critical(self.notary.trouble)
+        await self.worker.noticing.begin(Tuning(), self.store.processed_seq)
         self.worker.start()
         self.intake.start()
         self.rule_files.watch()

@@ -13,6 +13,7 @@ from typing import Annotated
 import msgspec
 
 from sentinel.app import Monitor
+from sentinel.detection.baseline.told import anomaly_row
 from sentinel.ingest.events import Parsed
 from sentinel.model import ActionStatus, Micros, Severity, Signal, iso
 from sentinel.server.hot import parse_events, receipt_body, sent_events
@@ -76,7 +77,7 @@ class Imports:
             live=False,
             replay=order.replay,
         )
-        self._runs[import_id] = _Run(source, Touched(), now, order.final)
+        self._runs[import_id] = _Run(source, Touched(effects=order.act), now, order.final)
         self._monitor.worker.followed[import_id] = self._runs[import_id].touched
         return import_id
 
@@ -100,11 +101,12 @@ class Imports:
         await self._monitor.worker.drained(run.last_seq, None if run.final else run.source.latest)
         signals = await self._monitor.store.signals_by_id(run.touched.signals)
         actions = await self._monitor.store.actions_by_id(run.touched.actions)
+        anomalies = await self._monitor.store.anomalies(ids=run.touched.anomalies)
         self._end(import_id)
         return {
             "signals": [signal_row(signal) for signal in signals],
             "dead_letters": run.touched.dead,
-            "anomalies": [],
+            "anomalies": [anomaly_row(stored) for stored in sorted(anomalies, key=lambda a: (a.at, a.event.event_id))],
             # What this run itself took back again (a block on an address that proved shared) is not its result.
             "decisions": [_decision_row(action) for action in actions if action.status is not ActionStatus.REVOKED],
         }

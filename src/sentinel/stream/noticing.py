@@ -173,8 +173,9 @@ class Noticing:
         self._unsaved = None
         found, self._early = self._early, []
         for stored in found:
-            self._metrics.anomaly(stored.event.details["type"], stored.event.details["score"])
-            self._log.info("anomaly", metric=stored.event.details["metric"], severity=stored.event.severity.value)
+            details = stored.event.details
+            self._metrics.anomaly_scores.labels(detection_type=details["type"]).observe(details["score"])
+            self._log.info("anomaly", metric=details["metric"], severity=stored.event.severity.value)
         return found
 
     async def record(self, key: Key) -> bytes | None:

@@ -21,12 +21,14 @@ from operator import attrgetter
 import msgspec
 
 from sentinel.detection import Engine, RuleSet
+from sentinel.detection.baseline import Tuning
 from sentinel.detection.coverage import Coverage
 from sentinel.errors import OutsideError
-from sentinel.model import ActionStatus, ActionType, Micros, Signal, StoredEvent
+from sentinel.model import ActionStatus, ActionType, EventType, Micros, Signal, StoredEvent
 from sentinel.observability import Log, Metrics
 from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, StoreUnable
 from sentinel.stream.board import Board, ended
+from sentinel.stream.noticing import NOTICED, Noticing, split_rules
 from sentinel.stream.respond import Responder, Run
 
 __all__ = ["Touched", "Worker"]
@@ -48,6 +50,10 @@ class Touched(msgspec.Struct):
 
     signals: set[str] = msgspec.field(default_factory=set)
     actions: set[str] = msgspec.field(default_factory=set)
+    anomalies: set[str] = msgspec.field(default_factory=set)
+    """Ids of their events."""
+    effects: bool = True
+    """Whether what its end brings to light may take effect."""
     dead: int = 0
     """Events that no rule could judge."""
 
@@ -64,13 +70,16 @@ class Worker:
         *,
         clock: Callable[[], Micros],
         lateness: Micros,
+        tuning: Tuning,
         metrics: Metrics,
         log: Log,
         on_lost: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._board = board
-        self._engine = Engine(rules)
+        usual, odd = split_rules(rules)
+        self._engine = Engine(usual)
+        self.noticing = Noticing(store, odd, tuning, clock=clock, metrics=metrics, log=log)
         self.coverage = Coverage(rules)
         self._responder = responder
         self._clock = clock
@@ -87,6 +96,7 @@ class Worker:
         self._written = self.position = store.processed_seq
         self._forgot_at: Micros = 0
         self._judging = asyncio.Lock()  # the engine's state is whole only between batches
+        self._noticed = 0  # the last anomaly's sequence number
         self._live = False  # whether events have come since the start that are no import
         self._closing_from: Micros | None = None  # when windows were last closed; None until a start has made that good
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,6 +120,7 @@ class Worker:
         self._stopping.set()
         self._more.set()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.noticing.stop()
         if self.failing is None and self.position > self._written:
             with contextlib.suppress(StoreUnable):  # then the next start judges these events again, to the same end
                 await self._store.apply(Outcome(position=self.position))
@@ -139,7 +150,12 @@ class Worker:
         only those that had closed at `until`, and beside live events those that have closed for these as well.
         """
         await self.reached(seq)
-        await self._close(self._clock() - _IN_HAND if self._live else until, list(self.followed) or [""])
+        now = self._clock() - _IN_HAND if self._live else until
+        origin = next(iter(self.followed), NOTICED)
+        async with self._judging:
+            await self._notice(now, origin, wait=True)
+        await self.reached(self._noticed)
+        await self._close(now, list(self.followed) or [""])
 
     async def replace(self, rules: RuleSet) -> None:
         """
@@ -150,7 +166,9 @@ class Worker:
         """
         try:
             async with self._judging:
-                self._engine, self.coverage = self._engine.replaced(rules), Coverage(rules)
+                usual, odd = split_rules(rules)
+                self._engine, self.coverage = self._engine.replaced(usual), Coverage(rules)
+                self.noticing.replace(odd)
                 if self._closing_from is not None:
                     start = self._engine.needs_to_close(self._closing_from, self._lateness)
                     await self._persevere(lambda: self._replay(start, self.position))
@@ -185,13 +203,17 @@ class Worker:
 
     async def _judge(self, batch: Sequence[StoredEvent]) -> None:
         timely = [event for event in batch if not event.late]
-        if timely:
-            await self._warm(timely, batch[0].seq - 1)
+        usual = [event for event in timely if event.event.event_type is not EventType.ANOMALY]
+        if usual:
+            await self._warm(usual, batch[0].seq - 1)
+        self.noticing.add(usual)
         dead: list[tuple[int, str]] = []
         runs = []
         for origin, events in groupby(timely, key=attrgetter("origin")):
             mine = list(events)
-            runs.append(Run(origin, mine[0].effects, mine, self._detect(mine, dead)))
+            signals = self._detect([e for e in mine if e.event.event_type is not EventType.ANOMALY], dead)
+            signals += await self.noticing.signals(mine, batch[0].seq - 1)
+            runs.append(Run(origin, mine[0].effects, mine, signals))
         if self._engine.closes and not self.followed:
             signals = await self._closed(batch[-1].received_at, batch[0].seq - 1)
             runs += [Run("", effects=True, events=[], signals=signals)] if signals else []
@@ -201,8 +223,25 @@ class Worker:
         self._observe(batch)
         async with self._moved:
             self._moved.notify_all()
+        if not self.followed or self.noticing.crowded:
+            await self._notice(batch[-1].received_at)
         await self._forget_when_due(batch)
         await asyncio.sleep(0)
+
+    async def _notice(self, now: Micros | None, origin: str = NOTICED, *, wait: bool = False) -> None:
+        """Judge the hours that have closed against the baselines; what is odd is accepted and judged like any event."""
+        touched = self.followed.get(origin)
+        effects = touched is None or touched.effects
+
+        async def step() -> None:
+            found = await self.noticing.close(now, self._lateness, origin, effects=effects, wait=wait)
+            if found:
+                self._noticed = found[-1].seq
+                if touched is not None:
+                    touched.anomalies |= {stored.event.event_id for stored in found}
+                self.offer(found)
+
+        await self._persevere(step)
 
     async def _warm(self, events: Sequence[StoredEvent], upto: int) -> None:
         await self._replay(self._engine.needs(events), upto)
@@ -249,6 +288,8 @@ class Worker:
                 await self._pause(_CLOSE_SECONDS)
                 if self.position >= self._store.accepted_seq and not self.followed and not self._stopping.is_set():
                     await self._close(self._clock() - _IN_HAND)
+                    async with self._judging:
+                        await self._notice(self._clock() - _IN_HAND)
         except Exception as err:  # unknown: as in judging
             self._on_lost(err)
             raise

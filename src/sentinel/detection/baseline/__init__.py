@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sentinel.detection.baseline.anomaly import Anomaly
 from sentinel.detection.baseline.baselines import Baselines, Step
-from sentinel.detection.baseline.judge import Anomaly
 from sentinel.detection.baseline.tuning import Tuning, parse_tuning
 
 __all__ = ["Anomaly", "Baselines", "Step", "Tuning", "parse_tuning"]

@@ -8,12 +8,14 @@ hour concerns, and keeps what comes back; all in one transaction for each step. 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
+from sentinel.detection.baseline.anomaly import Anomaly
 from sentinel.detection.baseline.cells import DAY, HOUR, READ, Cell, ServiceCell, feed, feed_service
 from sentinel.detection.baseline.habits import Novelty, Organisation, Person, Service
-from sentinel.detection.baseline.judge import Anomaly, Judge, Offset
+from sentinel.detection.baseline.judge import Judge, Offset
 from sentinel.detection.baseline.metrics import SERVICE, USER
 from sentinel.detection.baseline.tuning import Tuning
 from sentinel.model import Micros, StoredEvent
@@ -22,6 +24,8 @@ __all__ = ["Baselines", "Key", "Step"]
 
 Key = tuple[str, str]
 """Type and name of an entity."""
+
+_Kind = TypeVar("_Kind", Cell, ServiceCell)
 
 MOST_ENTITIES = 50_000
 """Entities followed in one hour; of more, those that come first."""
@@ -93,23 +97,22 @@ class Baselines:
                 cells = hours[hour] = {}
             service = event.service_name
             if event.user_id is not None and not (service and service.startswith(OWN)):
-                key = (USER, event.user_id)
-                cell = cells.get(key)
-                if cell is None:
-                    if len(cells) >= MOST_ENTITIES:
-                        self.crowded_out += 1
-                        continue
-                    cell = cells[key] = Cell()
-                feed(stored, cell)  # type: ignore[arg-type]  # by the key
+                cell = self._cell(cells, (USER, event.user_id), Cell)
+                if cell is not None:
+                    feed(stored, cell)
             if service and "response_time_ms" in event.details:
-                key = (SERVICE, service)
-                cell = cells.get(key)
-                if cell is None:
-                    if len(cells) >= MOST_ENTITIES:
-                        self.crowded_out += 1
-                        continue
-                    cell = cells[key] = ServiceCell()
-                feed_service(stored, cell)  # type: ignore[arg-type]
+                service_cell = self._cell(cells, (SERVICE, service), ServiceCell)
+                if service_cell is not None:
+                    feed_service(stored, service_cell)
+
+    def _cell(self, cells: dict[Key, Cell | ServiceCell], key: Key, kind: type[_Kind]) -> _Kind | None:
+        cell = cells.get(key)
+        if cell is None:
+            if len(cells) >= MOST_ENTITIES:
+                self.crowded_out += 1
+                return None
+            cell = cells[key] = kind()
+        return cell  # type: ignore[return-value]  # the key says which
 
     @property
     def open(self) -> int:
@@ -154,7 +157,9 @@ class Baselines:
         """Return whose records an hour needs, in order; None for a day: those who were seen on it."""
         return None if step.whole_day else sorted(self._hours.get(step.number, ()))
 
-    def judge(self, step: Step, keys: Sequence[Key], records: Mapping[Key, bytes]) -> tuple[list[Anomaly], dict[Key, bytes]]:
+    def judge(
+        self, step: Step, keys: Sequence[Key], records: Mapping[Key, bytes]
+    ) -> tuple[list[Anomaly], dict[Key, bytes]]:
         """Return the anomalies of some of whom a step concerns, and their records as they are then; keys in order."""
         if step.whole_day:
             return self._judge_day(step.number, keys, records)
@@ -179,7 +184,7 @@ class Baselines:
         self, day: int, keys: Sequence[Key], records: Mapping[Key, bytes]
     ) -> tuple[list[Anomaly], dict[Key, bytes]]:
         if self._many is None:
-            self._many = self._judge.rollouts(day)
+            self._many = self._judge.rollouts()
             self._novel = {}
             for novelty in self.organisation.novelties:
                 self._novel.setdefault(novelty.entity, []).append(novelty)
@@ -188,7 +193,7 @@ class Baselines:
         for key in keys:
             if key[0] == SERVICE:
                 service = _services.decode(records[key])
-                self._judge.service_day(service, day)
+                self._judge.service_day(service)
                 kept[key] = _encode(service)
             else:
                 person = _people.decode(records[key])
@@ -200,7 +205,7 @@ class Baselines:
         """Count a step as judged; returns the record of the organisation as it is then."""
         organisation = self.organisation
         if step.whole_day:
-            self._judge.finish(step.number)
+            self._judge.finish_day()
             organisation.day, self._many = -1, None
         else:
             self._hours.pop(step.number, None)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from sentinel.detection.baseline.metrics import COUNTS, FIRST_SEEN, HEAVY
-from sentinel.model import Event, EventType, Micros, Severity, StoredEvent
+from sentinel.model import Event, EventType, Micros, StoredEvent
 
 __all__ = ["AMOUNTS", "DAY", "HOUR", "READ", "Cell", "ServiceCell", "earliest", "feed", "feed_service"]
 
@@ -30,6 +30,8 @@ _MOST_PLACES = 32
 _MOST_SESSIONS = 32
 _MOST_WAYS = 8  # program, network and country of one session
 _TICKS = 64  # the earliest events of a type in an hour, whose intervals are looked at
+_MOST_SHOWN = 64
+_MOST_SERVICES = 8
 _LONGEST = 200  # characters of a value
 _MOST_AMOUNT = 10**15
 
@@ -38,7 +40,7 @@ class Cell:
     """One user in one hour."""
 
     __slots__ = (
-        "first", "last", "places", "rank", "responses", "role", "seen", "services", "sessions", "slowness", "sums",
+        "first", "last", "places", "rank", "responses", "role", "services", "sessions", "shown", "slowness", "sums",
         "ticks", "tz", "values",
     )  # fmt: skip
 
@@ -46,7 +48,6 @@ class Cell:
         self.first: Micros = 2**63 - 1
         self.last: dict[str, Micros] = {}
         """The latest event by type."""
-        self.seen = 0
         self.rank = 0
         """Of the severity that the senders may reach, the highest."""
         self.sums = [0] * len(AMOUNTS)
@@ -61,6 +62,8 @@ class Cell:
         self.role = ""
         self.tz = ""
         self.services: set[str] = set()
+        self.shown: dict[tuple[object, ...], Sequence[list[Micros]]] = {}
+        """By what an event shows beside its numbers, the times of its session and place."""
 
 
 class ServiceCell:
@@ -119,7 +122,7 @@ def _request(cell: Cell, details: dict[str, Any]) -> None:
     _time(cell, details.get("response_time_ms"))
 
 
-def _violation(cell: Cell, details: dict[str, Any]) -> None:
+def _violation(cell: Cell, _: dict[str, Any]) -> None:
     cell.sums[_VIOLATIONS] += 1
 
 
@@ -139,7 +142,7 @@ def _audit(cell: Cell, details: dict[str, Any]) -> None:
         cell.sums[_CHANGED] += 1
 
 
-def _nothing(cell: Cell, details: dict[str, Any]) -> None:
+def _nothing(_cell: Cell, _: dict[str, Any]) -> None:
     pass
 
 
@@ -182,15 +185,24 @@ def feed(stored: StoredEvent, cell: Cell) -> None:
     event, at = stored.event, stored.at
     details, kind = event.details, event.event_type
     READ[kind](cell, details)
-    cell.seen += 1
     cell.first = min(cell.first, at)
-    cell.last[kind] = max(cell.last.get(kind, 0), at)
-    severity = stored.max_severity
-    if severity is not Severity.CRITICAL or cell.rank != _HIGHEST:
-        cell.rank = max(cell.rank, severity.rank)
-    success = kind is not EventType.AUTHENTICATION or details.get("success") is not False
-    if success:  # whoever fails to log in as somebody says nothing about that person's habits
-        _habits(event, at, cell)
+    if at > cell.last.get(kind, 0):
+        cell.last[kind] = at
+    cell.rank = max(cell.rank, stored.max_severity.rank)
+    if kind is EventType.AUTHENTICATION and details.get("success") is False:
+        return  # whoever fails to log in as somebody says nothing about that person's habits
+    ticks = cell.ticks.get(kind)
+    if ticks is None:
+        ticks = cell.ticks[kind] = []
+    ticks.append(at)
+    if len(ticks) > 4 * _TICKS:
+        ticks.sort()
+        del ticks[_TICKS:]
+    for span in _spans(event, cell, at):
+        if at < span[0]:
+            span[0] = at
+        elif at > span[1]:
+            span[1] = at
 
 
 def feed_service(stored: StoredEvent, cell: ServiceCell) -> None:
@@ -200,71 +212,72 @@ def feed_service(stored: StoredEvent, cell: ServiceCell) -> None:
     _time(cell, stored.event.details["response_time_ms"])
 
 
-def _habits(event: Event, at: Micros, cell: Cell) -> None:
-    details = event.details
-    agent = "" if event.user_agent is None else family_of(event.user_agent)
-    network = "" if event.ip_address is None else network_of(event.ip_address)
-    country = ""
-    geo = details.get("geo")
-    if type(geo) is dict:
-        told = geo.get("country")
-        if type(told) is str:
-            country = told
-            _note(cell, _COUNTRY, told)
-        _place(cell, geo.get("lat"), geo.get("lon"), at)
-    if len(cell.values) < _MOST_VALUES:
-        values = cell.values
-        values.add((_ACTIVITY, event.event_type.value))
-        if agent:
-            values.add((_AGENT, agent))
-        if network:
-            values.add((_NETWORK, network))
-        if event.service_name:
-            values.add((_SERVICE, event.service_name))
-            cell.services.add(event.service_name)
-    if event.session_id is not None:
-        ways = cell.sessions.get(event.session_id)
-        if ways is None and len(cell.sessions) < _MOST_SESSIONS:
-            ways = cell.sessions[event.session_id] = {}
-        if ways is not None:
-            _between(ways, (agent, network, country), at, _MOST_WAYS)
-    role, zone = details.get("role"), details.get("tz")
-    if type(role) is str and role > cell.role:
-        cell.role = role[:64]
-    if type(zone) is str and zone > cell.tz:
-        cell.tz = zone[:64]
-    ticks = cell.ticks.setdefault(event.event_type, [])
-    ticks.append(at)
-    if len(ticks) > 4 * _TICKS:
-        ticks.sort()
-        del ticks[_TICKS:]
-
-
 def earliest(ticks: list[Micros]) -> list[Micros]:
     """Return the times whose intervals are looked at, in order."""
     return sorted(ticks)[:_TICKS]
 
 
-def _place(cell: Cell, latitude: object, longitude: object, at: Micros) -> None:
-    if type(latitude) in {int, float} and type(longitude) in {int, float}:
-        if -90 <= latitude <= 90 and -180 <= longitude <= 180:  # type: ignore[operator]  # noqa: PLR2004 - degrees
-            key = (round(latitude * 10), round(longitude * 10))  # type: ignore[operator]
-            _between(cell.places, key, at, _MOST_PLACES)
+def _spans(event: Event, cell: Cell, at: Micros) -> Sequence[list[Micros]]:
+    """Return the times of the session and of the place of an event, after what else it shows was noted."""
+    details = event.details
+    geo = details.get("geo")
+    country = latitude = longitude = None
+    if type(geo) is dict:
+        country, latitude, longitude = geo.get("country"), geo.get("lat"), geo.get("lon")
+    # Nearly all events of an hour show the same as one before.
+    shown = (
+        event.event_type, event.user_agent, event.ip_address, event.session_id, event.service_name,
+        country, latitude, longitude, details.get("role"), details.get("tz"),
+    )  # fmt: skip
+    try:
+        spans = cell.shown.get(shown)
+    except TypeError:  # a list or an object where a text belongs
+        return _note_all(event, cell, at, country, _place(latitude, longitude))
+    if spans is None:
+        spans = _note_all(event, cell, at, country, _place(latitude, longitude))
+        if len(cell.shown) < _MOST_SHOWN:
+            cell.shown[shown] = spans
+    return spans
 
 
-def _between(times: dict[Any, list[Micros]], key: object, at: Micros, most: int) -> None:
-    span = times.get(key)
-    if span is not None:
-        if at < span[0]:
-            span[0] = at
-        elif at > span[1]:
-            span[1] = at
-    elif len(times) < most:
-        times[key] = [at, at]
+def _note_all(
+    event: Event, cell: Cell, at: Micros, country: object, place: tuple[int, int] | None
+) -> Sequence[list[Micros]]:
+    agent = "" if event.user_agent is None else family_of(event.user_agent)
+    network = "" if event.ip_address is None else network_of(event.ip_address)
+    for field, value in (
+        (_ACTIVITY, event.event_type.value), (_AGENT, agent), (_NETWORK, network),
+        (_SERVICE, event.service_name), (_COUNTRY, country),
+    ):  # fmt: skip
+        _note(cell, field, value)
+    if event.service_name and len(cell.services) < _MOST_SERVICES:
+        cell.services.add(event.service_name)
+    role, zone = event.details.get("role"), event.details.get("tz")
+    if type(role) is str and role > cell.role:
+        cell.role = role[:64]
+    if type(zone) is str and zone > cell.tz:
+        cell.tz = zone[:64]
+    spans = []
+    if event.session_id is not None and (event.session_id in cell.sessions or len(cell.sessions) < _MOST_SESSIONS):
+        ways = cell.sessions.setdefault(event.session_id, {})
+        way = (agent, network, country if type(country) is str else "")
+        if way in ways or len(ways) < _MOST_WAYS:
+            spans.append(ways.setdefault(way, [at, at]))
+    if place is not None and (place in cell.places or len(cell.places) < _MOST_PLACES):
+        spans.append(cell.places.setdefault(place, [at, at]))
+    return tuple(spans)
+
+
+def _place(latitude: object, longitude: object) -> tuple[int, int] | None:
+    """Return tenths of degrees; None for what is no place."""
+    if not (isinstance(latitude, int | float) and isinstance(longitude, int | float)):
+        return None
+    if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):  # noqa: PLR2004 - degrees
+        return None
+    return round(latitude * 10), round(longitude * 10)
 
 
 _VERSION = re.compile(r"[\d._]{2,}|(?<=/)\S+|\d")
-_HIGHEST = Severity.CRITICAL.rank
 
 
 @lru_cache(maxsize=4096)

@@ -34,8 +34,8 @@ def digest(value: str) -> int:
 class Habit(msgspec.Struct, array_like=True):
     """One metric of one entity."""
 
-    since: int
-    """The first day with it."""
+    since: Micros
+    """The first event of the first day with it."""
     days: list[int] = []
     """Of each day with it the total."""
     peaks: list[int] = []
@@ -68,15 +68,17 @@ class Today(msgspec.Struct, array_like=True):
     """The day under way."""
 
     day: int = -1
-    seen: int = 0
+    first: Micros = 0
     sums: list[int] = []
     peaks: list[int] = []
     slow: int = 0
     """Largest mean of an hour, in hundredths."""
     hours: int = 0
     """The hours with activity, a bit each, by the entity's own clock."""
+    even: int = 0
+    """The largest share of equal intervals, in per cent."""
     surprises: dict[str, float] = {}
-    """By metric, the largest so far, as the model has it."""
+    """By metric, the largest so far, as the model has it; and what was seen for the first time."""
     told: dict[str, float] = {}
     """By metric, the largest score that was told of."""
     last: Micros = 0
@@ -98,6 +100,8 @@ class Person(msgspec.Struct, array_like=True):
     """Of each day seen, the rare events by kind."""
     hours: list[int] = []
     """How many days had activity at each hour: 24 of weekdays, 24 of weekends."""
+    counted: int = -1
+    """The first day that `weekdays` and `weekends` do not count yet."""
     weekdays: int = 0
     weekends: int = 0
     known: dict[int, list[int]] = {}
@@ -146,7 +150,7 @@ class Organisation(msgspec.Struct, array_like=True):
     """Of rare events, their sum over person-days."""
     squares: dict[str, Rate] = {}
     roles: dict[str, list[float]] = {}
-    """By role, how many person-days had activity at each hour (24 of weekdays, 24 of weekends), and how many there were."""
+    """By role, person-days with activity at each hour: 24 of weekdays, 24 of weekends; then the days of both."""
     values: dict[int, dict[int, int]] = {}
     """By field, how many users have shown a value."""
     novelties: list[Novelty] = []
@@ -155,5 +159,3 @@ class Organisation(msgspec.Struct, array_like=True):
     """How many of a group were first seen with a value the day before, by a key of the three."""
     groups: dict[str, int] = {}
     """How many users of each group were seen on the day under way."""
-
-

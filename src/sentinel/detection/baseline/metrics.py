@@ -7,7 +7,18 @@ from typing import Final
 
 import msgspec
 
-__all__ = ["FIRST_SEEN", "METRICS", "SERVICE", "USER", "AnomalyType", "Kind", "Metric"]
+__all__ = [
+    "COUNTS",
+    "FIRST_SEEN",
+    "HEAVY",
+    "METRICS",
+    "RATED",
+    "SERVICE",
+    "USER",
+    "AnomalyType",
+    "Kind",
+    "Metric",
+]
 
 USER: Final = "user"
 SERVICE: Final = "service"
@@ -160,3 +171,5 @@ METRICS: Final = {metric.name: metric for metric in _catalogue()}
 HEAVY: Final = tuple(name for name, *_ in _HEAVY)
 COUNTS: Final = tuple(name for name, *_ in _COUNTS)
 FIRST_SEEN: Final = tuple(name for name, *_ in _VALUES)
+RATED: Final = frozenset({"travel", "session", *(f"new_{name}" for name in FIRST_SEEN)})
+"""What happens or does not: its surprise comes from how often it has happened to anybody."""

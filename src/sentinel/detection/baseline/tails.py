@@ -78,7 +78,7 @@ def count_surprise(count: float, mean: float, dispersion: float) -> float:
     for n in range(whole, whole + _FEW):  # the terms above, as multiples of the first of them
         ratio *= (size + n) / (n + 1) * share
         total += ratio
-        if ratio < 1e-6 * total:  # noqa: PLR2004 - more digits than a surprise needs
+        if ratio < 1e-6 * total:
             break
     return min(MOST, max(0.0, -(start + math.log(total))))
 

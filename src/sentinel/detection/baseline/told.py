@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sentinel.detection.baseline.judge import Anomaly
+from sentinel.detection.baseline.anomaly import Anomaly
 from sentinel.detection.baseline.metrics import SERVICE, USER
 from sentinel.model import Event, EventType, StoredEvent, iso
 

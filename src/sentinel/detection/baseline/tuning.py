@@ -11,6 +11,7 @@ import yaml
 
 from sentinel.detection.baseline.metrics import METRICS
 from sentinel.errors import ConfigError
+from sentinel.model import Severity
 
 __all__ = ["Limits", "Tuning", "parse_tuning"]
 
@@ -19,12 +20,16 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """From which scores on a metric's anomalies are reported, and how severe they are called. Scores lie in [0, 1]."""
 
     enabled: bool = True
-    report: float = 0.75
-    """Reported, as low; a day in 250 of one person reaches it by chance."""
-    medium: float = 0.83
-    """A day in a thousand."""
+    report: float = 0.7
+    """Reported, as low; a day in 120 of one person reaches it by chance."""
+    medium: float = 0.8
+    """A day in six hundred."""
     high: float = 0.95
     """A day in two hundred thousand."""
+
+    def severity(self, score: float) -> Severity:
+        """Return how severe an anomaly with this score is called."""
+        return Severity.HIGH if score >= self.high else Severity.MEDIUM if score >= self.medium else Severity.LOW
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +94,7 @@ def _limits(node: yaml.Node, place: str, default: Limits) -> Limits:
     fields = _mapping(node, place, {"enabled", *_NUMBERS})
     values: dict[str, Any] = {}
     for name, value in fields.items():
-        given = yaml.SafeLoader("").construct_object(value)  # type: ignore[no-untyped-call]
+        given = yaml.SafeLoader("").construct_object(value)
         if name == "enabled":
             if not isinstance(given, bool):
                 raise _error(value, place, "`enabled` is true or false")
