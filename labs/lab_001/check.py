@@ -174,7 +174,8 @@ def only_the_answer(learner: Learner) -> None:
 
 @LAB.criterion("guard", 4, "Harmless exchanges pass all three", hint="A guard changes nothing about what is safe.")
 def harmless_passes(learner: Learner) -> None:
-    """The answer comes through, and the model is asked once."""
+    """The answer comes through, and the model is asked once; what lets everything pass is no guard."""
+    expect("raised" in learner.ask("guarded", "chat", _ATTACKS[0], "Sunny."), "chat() lets attacks pass, too")
     for function in ("chat", "achat", "quiet"):
         seen = learner.ask("guarded", function, "What's the weather?", "Sunny.")
         same(f"{function}()", seen, {"returned": "Sunny.", "asked": 1})

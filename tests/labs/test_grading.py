@@ -62,6 +62,12 @@ def test_the_text_gives_each_exercise_the_points_that_it_has(number: str) -> Non
 
 
 @pytest.mark.parametrize("number", NUMBERS)
+def test_a_folder_as_it_came_has_no_points(number: str) -> None:
+    """Nothing is earned by doing nothing."""
+    assert lab(number).grade(lab(number).folder / "starter").earned == 0
+
+
+@pytest.mark.parametrize("number", NUMBERS)
 def test_the_reference_solution_has_all_points(number: str, tmp_path: Path) -> None:
     """100 of 100, so every lab can be solved as it stands."""
     chosen = lab(number)

@@ -1,0 +1,1 @@
+"""Lab 002: attack detection, conversations, an engine of one's own, F1."""

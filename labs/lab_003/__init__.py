@@ -1,0 +1,1 @@
+"""Lab 003: custom rules, thresholds, domains, pipelines."""

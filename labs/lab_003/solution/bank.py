@@ -1,0 +1,10 @@
+"""Exercise 3: the rules of a bank."""
+
+
+def settings():
+    """Return settings for a bank's assistant."""
+    return {
+        "domain": "financial",
+        "blocked_intents": ["close_account"],
+        "required_confirmations": ["wire_transfer"],
+    }
