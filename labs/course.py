@@ -20,7 +20,7 @@ from labs.utils import PASS_PERCENTAGE, LabScorer
 
 __all__ = ["NUMBERS", "Progress", "lab", "progress_in", "record", "report", "start", "told"]
 
-NUMBERS = ("001", "002", "003")
+NUMBERS = ("001", "002", "003", "004")
 PROGRESS = "progress.json"
 _HERE = Path(__file__).parent
 

@@ -50,6 +50,8 @@ class Learner:
     def __init__(self, folder: Path, probes: Path, patience_seconds: float = PATIENCE_SECONDS) -> None:
         self.exposed: list[str] = []
         """Addresses beyond this machine on which the code tried to listen."""
+        self.kept: dict[str, Any] = {}
+        """What is costly to find out, and checks share."""
         self._probes = probes
         self._patience = patience_seconds
         self._process: subprocess.Popen[bytes] | None = None

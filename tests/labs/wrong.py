@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 __all__ = ["WRONG", "Wrong", "rounds"]
 
 
 class Wrong(NamedTuple):
-    """A reference solution with one change: in `file`, `new` takes the place of `old`."""
+    """A reference solution with one change: in `file`, `new` replaces `old`, or everything if that is empty."""
 
     file: str
     old: str
@@ -22,18 +22,45 @@ def _wrong(file: str, old: str, new: str, *lost: str) -> Wrong:
     return Wrong(file, old, new, frozenset(lost))
 
 
-def rounds(number: str) -> Iterator[list[Wrong]]:
+def rounds(number: str) -> list[list[Wrong]]:
     """
-    Yield the wrong solutions of a lab, several together: one of each file.
+    Return the wrong solutions of a lab, several together in one folder.
 
-    Files belong to different exercises, so what is lost still says which mistake cost it.
+    Those of a round cost different criteria, so what is lost still says which mistake cost it.
     """
-    by_file = defaultdict(list)
+    together: list[list[Wrong]] = []
     for wrong in WRONG[number]:
-        by_file[wrong.file].append(wrong)
-    for index in range(max(map(len, by_file.values()))):
-        yield [several[index] for several in by_file.values() if index < len(several)]
+        fitting = (round_ for round_ in together if all(_fits(wrong, other) for other in round_))
+        chosen = next(fitting, None)
+        if chosen is None:
+            together.append([wrong])
+        else:
+            chosen.append(wrong)
+    return together
 
+
+_INDEPENDENT = {"logged.py", "measured.py", "alerts.yml", "dashboard.json"}
+"""Files in which a mistake in one line changes nothing about what another line does."""
+
+
+def _fits(one: Wrong, other: Wrong) -> bool:
+    apart = one.file != other.file or bool(one.file in _INDEPENDENT and one.old and other.old)
+    return apart and not one.lost & other.lost
+
+
+# --- the document's own
+
+
+def _printed(language: str) -> list[str]:
+    """Return the snippets of the lab document in a language."""
+    text = (Path(__file__).parents[1] / "functional" / "lab_004.txt").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+_SETUP, _LOGGING, _METRICS, _ALERTING, _DASHBOARD, _ = _printed("python")
+_, _BOARD = _printed("json")
+(_RULES,) = _printed("yaml")
+_MEASURED = _METRICS.partition("# Start metrics server")[0].replace("(text: str)", "(text: str, session_id=None)")
 
 WRONG = {
     "001": [
@@ -192,6 +219,144 @@ WRONG = {
             "all_layers",
             "asked_when_flagged",
             "doubt_is_flagged",
+        ),
+    ],
+    "004": [
+        # As printed: no level, and everybody is named.
+        _wrong("logged.py", "", _SETUP + _LOGGING, "level_and_event", "nobody_is_named"),
+        # As printed: a gauge that nobody sets, errors that nobody counts, open to all.
+        _wrong(
+            "measured.py",
+            "",
+            f"{_MEASURED}\ndef start_exporter(port):\n    start_http_server(port)\n",
+            "counts_sessions",
+            "counts_errors",
+            "listens_here",
+        ),
+        # As printed: quantiles of nothing, ratios of each series to itself, limits on each series, another severity.
+        _wrong(
+            "alerts.yml",
+            "",
+            _RULES,
+            "alerts_are_labelled",
+            "threat_rate",
+            "risk_spike",
+            "high_latency",
+            "possible_attack",
+            "promises_are_watched",
+        ),
+        # As printed: at the first text, at every text, and never that it is over.
+        _wrong(
+            "alerting.py", "", f"incoming_requests = []\n{_ALERTING}", "waits_for_enough", "tells_once", "tells_the_end"
+        ),
+        # As printed: keeps every event, and knows only the hour of the day.
+        _wrong("dashboard.py", "", _DASHBOARD, "days_stay_apart", "memory_is_bounded"),
+        # As printed: retired types and no places, a share that is always 1, raw counters.
+        _wrong("dashboard.json", "", _BOARD, "board_loads", "share_is_true", "heatmap_is_one", "threats_of_late"),
+        # A new name for each line: nothing can be joined.
+        _wrong("logged.py", '"user_id": pseudonym(user_id)', '"user_id": secrets.token_hex(8)', "nobody_is_named"),
+        # Handy for debugging.
+        _wrong("logged.py", '"input_length": len(text),', '"input_length": len(text), "input": text[:50],', "no_text"),
+        # Local time.
+        _wrong("logged.py", "utc=True", "utc=False", "times_are_utc"),
+        # Words, not characters.
+        _wrong("logged.py", "len(text)", "len(text.split())", "figures_are_true"),
+        # A field left out.
+        _wrong("logged.py", '"session_id": session_id,', "", "one_line"),
+        # Milliseconds.
+        _wrong(
+            "measured.py", "time.perf_counter() - began", "1000 * (time.perf_counter() - began)", "measures_latency"
+        ),
+        # Per cent.
+        _wrong(
+            "measured.py", "RISK.observe(result.risk_score)", "RISK.observe(100 * result.risk_score)", "measures_risk"
+        ),
+        # What Python prints for nothing.
+        _wrong(
+            "measured.py",
+            'threat_type=result.threat_type or "none"',
+            "threat_type=str(result.threat_type)",
+            "counts_scans",
+        ),
+        # Every scan a session.
+        _wrong("measured.py", "_seen[session_id]", "_seen[object()]", "counts_sessions"),
+        # The error is counted, and gone.
+        _wrong("measured.py", "        raise\n", "        return None\n", "counts_errors"),
+        # Open to all.
+        _wrong("measured.py", 'addr="127.0.0.1"', 'addr="0.0.0.0"', "listens_here"),
+        # Each series on its own.
+        _wrong(
+            "alerts.yml",
+            'sum(rate(sentinel_scan_total{result="blocked"}[5m])) > 10',
+            'rate(sentinel_scan_total{result="blocked"}[5m]) > 10',
+            "threat_rate",
+        ),
+        # A word that no route knows.
+        _wrong("alerts.yml", "severity: critical", "severity: page", "alerts_are_labelled"),
+        # Everything since the start: a spike drowns in it.
+        _wrong(
+            "alerts.yml",
+            "sum by (le) (rate(sentinel_risk_score_bucket[5m]))",
+            "sum by (le) (sentinel_risk_score_bucket)",
+            "risk_spike",
+        ),
+        # Without the bounds there is no quantile.
+        _wrong(
+            "alerts.yml", "sum by (le) (rate(sentinel_scan_latency", "sum(rate(sentinel_scan_latency", "high_latency"
+        ),
+        # Two of two is an attack.
+        _wrong("alerts.yml", "and sum(increase(sentinel_scan_total[1m])) >= 20", "", "possible_attack"),
+        # Watches a job that nobody scrapes.
+        _wrong("alerts.yml", 'up{job="sentinel"}', 'up{job="scanner"}', "promises_are_watched"),
+        # A bracket too few: Prometheus would start without any rule.
+        _wrong(
+            "alerts.yml",
+            'up{job="sentinel"}',
+            'up{job="sentinel"',
+            "rules_are_accepted",
+            "alerts_are_labelled",
+            "threat_rate",
+            "risk_spike",
+            "high_latency",
+            "possible_attack",
+            "promises_are_watched",
+        ),
+        # Cries wolf.
+        _wrong("alerting.py", "_ENOUGH = 20", "_ENOUGH = 1", "waits_for_enough"),
+        # Forgets nothing, so it is never over.
+        _wrong("alerting.py", "maxlen=window_size", "maxlen=None", "tells_the_end"),
+        # Again and again.
+        _wrong("alerting.py", "if changed:", "if is_high:", "tells_once", "tells_the_end"),
+        # The same hour of any day.
+        _wrong("dashboard.py", "int(self.clock() // 3600)", "int(self.clock() // 3600) % 24", "days_stay_apart"),
+        # Remembers everybody.
+        _wrong(
+            "dashboard.py",
+            "self._scans += 1",
+            "self._scans += 1; self.__dict__.setdefault('all', []).append(user_id)",
+            "memory_is_bounded",
+        ),
+        # Nothing has happened yet.
+        _wrong("dashboard.py", "blocked / max(self._scans, 1)", "blocked / self._scans", "summary_is_right"),
+        # A type that Grafana has no more.
+        _wrong("dashboard.json", '"timeseries"', '"graph"', "board_loads"),
+        # Each series by itself: always 1.
+        _wrong(
+            "dashboard.json",
+            r"sum(rate(sentinel_scan_total{result=\"blocked\"}[5m])) / sum(rate(sentinel_scan_total[5m]))",
+            r"rate(sentinel_scan_total{result=\"blocked\"}[5m]) / rate(sentinel_scan_total[5m])",
+            "share_is_true",
+        ),
+        # A slip of the pen: the panel stays empty.
+        _wrong(
+            "dashboard.json", "sentinel_risk_score_bucket", "sentinel_riskscore_bucket", "queries_run", "heatmap_is_one"
+        ),
+        # Since the program started.
+        _wrong(
+            "dashboard.json",
+            r"increase(sentinel_scan_total{result=\"blocked\"}[$__range])",
+            r"sentinel_scan_total{result=\"blocked\"}",
+            "threats_of_late",
         ),
     ],
 }

@@ -1,0 +1,1 @@
+"""Lab 004: production monitoring."""
