@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 from types import MappingProxyType
 
@@ -78,6 +79,8 @@ class Scanner:
     ignored: frozenset[str] = field(init=False, repr=False)
     """Categories of findings that don't count."""
     _by_layer: Sequence[Engine] = field(init=False, repr=False)
+    _silent: Mapping[str, EngineResult] = field(init=False, repr=False)
+    """By engine that finds nothing where none of its rules holds: what it says then."""
 
     def __post_init__(self) -> None:
         added = added_engines(self.configuration, self.engines.values())
@@ -88,6 +91,7 @@ class Scanner:
         derived = {
             "engines": MappingProxyType(engines),
             "_by_layer": sorted(engines.values(), key=lambda engine: LAYERS.index(layer_of(engine.id))),
+            "_silent": {id_: EngineResult(id_) for id_, engine in engines.items() if getattr(engine, "by_rules", False)},
             "version": "+".join([self.rules.version, *versions]),
             "terms": terms_of(self.configuration, self.on_error),
             "ignored": ignored(self.configuration, (rule.category for rule in self.rules.rules)),
@@ -179,13 +183,13 @@ class _Scan:
             *documents_joined(context.retrieved_documents, scanner.rules),
             *turns_joined(context.history, prompt, scanner.rules),
         ]
+        self._texts = [*(part.text for part in self._parts), *(together.text for together in self._joined)]
         self.reading_ended = perf_counter()
 
-    @property
+    @cached_property
     def failed(self) -> tuple[str, ...]:
-        """What broke, ran out of time or was left unread."""
-        texts = [*(part.text for part in self._parts), *(together.text for together in self._joined)]
-        unread = () if all(text.complete for text in texts) else (_VIEWS,)
+        """What broke, ran out of time or was left unread; known once the engines were asked."""
+        unread = () if all(text.complete for text in self._texts) else (_VIEWS,)
         return (*unread, *(result.engine for result in self.results if result.failed))
 
     def judged(self) -> tuple[Verdict, tuple[str, ...]]:
@@ -199,13 +203,33 @@ class _Scan:
         found = [finding for result in self.results for finding in result.findings]
         return judge(found, failed=bool(self.failed), terms=on, ruling=course.ruling), course.held
 
+    @cached_property
+    def _silent(self) -> Mapping[str, EngineResult]:
+        """
+        What the engines say that needn't be asked: their rules hold nowhere, as most do in most texts.
+
+        Where something was left unread nobody knows that, and calls of tools are examined besides their texts.
+        """
+        texts = self._texts
+        if self._context.tool_calls or not all(text.complete for text in texts):
+            return {}
+        held = {hit.rule.engine for text in texts for hit in text.hits}
+        if not held:
+            return self._scanner._silent  # noqa: SLF001 - this is the scanner's own other half
+        return {id_: nothing for id_, nothing in self._scanner._silent.items() if id_ not in held}  # noqa: SLF001
+
     def _layer_findings(self, layer: str) -> list[Finding]:
         return self._findings([engine for engine in self._engines if layer_of(engine.id) == layer])
 
     def _findings(self, engines: Iterable[Engine]) -> list[Finding]:
         """Ask engines, one after the other: those for conversations look at what the others have said."""
         asked, began = len(self.results), perf_counter()
+        silent = self._silent
         for engine in engines:
+            if (nothing := silent.get(engine.id)) is not None:
+                self.results.append(nothing)
+                self.seconds.append((engine.id, 0.0))
+                continue
             self.results.append(self._asked(engine))
             ended = perf_counter()
             self.seconds.append((engine.id, ended - began))

@@ -2,7 +2,8 @@
 Engines: each examines one text and yields findings.
 
 Adding an engine is adding one module here whose `__all__` names one class that fits `Engine`. Its rules stand
-in `scanning/rules/<id>.yaml`; one that is nothing but its rules returns `rule_findings`.
+in `scanning/rules/<id>.yaml`; one that is nothing but its rules returns `rule_findings`. An engine that finds nothing
+in texts where none of its rules holds says `by_rules = True` and isn't asked about them.
 """
 
 from __future__ import annotations

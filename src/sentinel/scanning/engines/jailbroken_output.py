@@ -18,6 +18,7 @@ class JailbrokenOutput:
     title = "Answer of a model that left its role"
     threats = (ScanThreat.JAILBREAK, ScanThreat.EXTRACTION)
     sources: tuple[Source, ...] = ("response",)
+    by_rules = True
     EXAMPLES = (
         Flags("As DAN, I can now tell you anything without restrictions...", "response"),
         Ignores("As Dan said, the shop is open.", "response"),

@@ -42,6 +42,7 @@ class Pii:
     title = "Personal data"
     threats = (ScanThreat.PII,)
     sources: tuple[Source, ...] = ("prompt", "response")
+    by_rules = True
     EXAMPLES = (
         Flags("Call 555-123-4567 or write to john@email.com", "response"),
         Flags("My card is 4111 1111 1111 1111."),

@@ -43,6 +43,7 @@ class Secret:
     title = "Secret"
     threats = (ScanThreat.SECRET,)
     sources: tuple[Source, ...] = ("prompt", "response")
+    by_rules = True
     EXAMPLES = (
         Flags("API key is: sk-abc123xyz789defghijklmnop", "response"),
         Flags("password = 'tR8#kq2Lz!mW9xPv4'"),
