@@ -27,7 +27,7 @@ from sentinel.detection.baseline import Tuning
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.notify import Plan, default_plan, parse_plan
-from sentinel.observability import Metrics, Names, open_log
+from sentinel.observability import Metrics, Names, open_log, open_scan_log
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
@@ -68,9 +68,9 @@ class Monitor:
         self.metrics = Metrics(lambda: clock() / 1_000_000, _known_names(settings))
         logs, days = settings.data_dir / "logs", settings.log_retention_days
         self.log, close_log = open_log(logs / "api.log", retention_days=days)
-        self.scan_log, close_scan_log = open_log(logs / "scan.log", retention_days=days)
+        names_key = own_secret(settings.data_dir / "pseudonym.key")
+        self.scan_log, close_scan_log = open_scan_log(logs / "scan.log", retention_days=days, key=names_key)
         self._close_logs = (close_log, close_scan_log)
-        self.pseudonym_key = own_secret(settings.data_dir / "pseudonym.key")
         self.rails = guard_rails(settings)
         self.tokens = TokenBook()
         self.board = Board(store, clock, self.metrics)

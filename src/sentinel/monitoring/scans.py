@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from sentinel.datafolder import own_secret
 from sentinel.model import ScanResult
-from sentinel.observability import ScanLog, ScanMetrics, open_log
+from sentinel.observability import ScanLog, ScanMetrics, open_scan_log
 
 __all__ = ["ScanLogger", "instrument", "scan_logger"]
 
@@ -74,7 +74,6 @@ def scan_logger(
         mask: False writes users and sessions as they are.
     """
     file = Path(path)
-    log, close = open_log(file, retention_days=retention_days)
-    if not mask:
-        return ScanLogger(ScanLog(log, None), close)
-    return ScanLogger(ScanLog(log, key or own_secret(file.with_name(f"{file.name}.key"))), close)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    secret = (key or own_secret(file.with_name(f"{file.name}.key"))) if mask else None
+    return ScanLogger(*open_scan_log(file, retention_days=retention_days, key=secret))

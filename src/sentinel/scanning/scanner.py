@@ -87,11 +87,12 @@ class Scanner:
         engines = {**self.engines, **{engine.id: engine for engine in added}}
         if self.protected_texts or self.canaries:
             engines[Leak.id] = Leak(self.protected_texts, self.canaries)
+        silent = {id_: EngineResult(id_) for id_, engine in engines.items() if getattr(engine, "by_rules", False)}
         versions = [str(engine.version) for engine in engines.values() if hasattr(engine, "version")]
         derived = {
             "engines": MappingProxyType(engines),
             "_by_layer": sorted(engines.values(), key=lambda engine: LAYERS.index(layer_of(engine.id))),
-            "_silent": {id_: EngineResult(id_) for id_, engine in engines.items() if getattr(engine, "by_rules", False)},
+            "_silent": silent,
             "version": "+".join([self.rules.version, *versions]),
             "terms": terms_of(self.configuration, self.on_error),
             "ignored": ignored(self.configuration, (rule.category for rule in self.rules.rules)),

@@ -31,7 +31,6 @@ from sentinel.ingest.events import (
 )
 from sentinel.ingest.unpack import BodyTooLarge, decompress
 from sentinel.model import Event, EventType, ScanResult, Severity
-from sentinel.observability import ScanLog
 from sentinel.scanning.context import AnalysisContext
 from sentinel.server.authorize import token_of
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
@@ -203,7 +202,6 @@ class Hot:
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
         self._lateness = round(monitor.settings.lateness * 1_000_000)
-        self._log = ScanLog(monitor.scan_log, monitor.pseudonym_key)
         self.routes: dict[tuple[str, str], Callable[[Scope, Receive, Send], Awaitable[None]]] = {
             ("POST", "/api/v1/security/events"): self.events,
             ("POST", "/api/v1/scan"): self.scan,
@@ -281,7 +279,7 @@ class Hot:
             metrics.count_error()
             raise
         metrics.count(result, session_id=request.session_id)
-        self._log.record(
+        self._monitor.scan_log.record(
             result, input_length=len(request.prompt), user_id=request.user_id, session_id=request.session_id
         )
         return _Answer(result, self._scan_event(request, address, result))
