@@ -132,7 +132,8 @@ class Authorize:
         await self._app(scope, receive, hardened)
 
     def _check(self, scope: Scope) -> Token | None:
-        if f"={PREFIX}" in unquote(scope["query_string"].decode("latin-1")):
+        query = scope["query_string"]
+        if query and f"={PREFIX}" in unquote(query.decode("latin-1")):
             raise Problem(
                 "token_in_url", "a token belongs in the Authorization header, never in the URL: revoke it now"
             )
@@ -140,8 +141,7 @@ class Authorize:
         text = _bearer(scope)
         if text is None and (roles == _ANYONE or _signed(scope)):
             return None
-        client = client_address(scope, self._proxies)
-        token = self._monitor.tokens.find(text or "", self._monitor.clock(), client)
+        token = self._token(text or "", scope)
         if token is None:
             detail = "send a valid token as `Authorization: Bearer sntl_...`; `sentinel token create` makes one"
             raise Problem("no_token", detail, headers={"WWW-Authenticate": 'Bearer realm="sentinel"'})
@@ -151,6 +151,14 @@ class Authorize:
             wanted = " or ".join(sorted(role.value for role in roles))
             raise Problem("wrong_role", f"this needs a token with the role {wanted}; yours is {token.role.value}")
         return token
+
+    def _token(self, text: str, scope: Scope) -> Token | None:
+        """Return the valid token that a text is; whose request it is, is looked up only for those bound to a place."""
+        token = self._monitor.tokens.of(text)
+        if token is None:
+            return None
+        client = None if token.source_cidr is None else client_address(scope, self._proxies)
+        return token if token.valid(self._monitor.clock(), client) else None
 
 
 def _signed(scope: Scope) -> bool:
