@@ -23,6 +23,7 @@ from sentinel.scanning.rulebook import load_rules
 from sentinel.server import problems
 from sentinel.server.authorize import ACCESS
 from sentinel.settings import Settings
+from sentinel.storage import tables
 
 __all__ = ["PAGES", "pages", "rendered"]
 
@@ -68,6 +69,11 @@ def _problems() -> Iterator[Row]:
         yield f"`{code}`", str(status)
 
 
+def _database() -> Iterator[Row]:
+    for table in (tables.audit_log, tables.security_violations, tables.data_access_log, tables.actions):
+        yield f"`{table.name}`", ", ".join(f"`{column.name}`" for column in table.columns)
+
+
 def _metrics() -> Iterator[Row]:
     metrics = Metrics(lambda: 0.0)
     metrics.told.certificates.tell("a service", 0.0)  # so that its labels show
@@ -97,6 +103,7 @@ _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "settings": (("Setting", "Environment", "Default", "Meaning"), _settings),
     "routes": (("Route", "Role", "What it does"), _routes),
     "problems": (("Code", "Status", "When"), _problems),
+    "database": (("Table", "Columns", "A row is"), _database),
     "metrics": (("Metric", "Type", "Labels", "Meaning"), _metrics),
     "patterns": (("Rule", "Engine", "Threat", "Severity", "Weight", "OWASP, ATLAS", "What it says"), _patterns),
     "detections": (("Rule", "Title", "Fires at", "Grouped by", "Level", "Threat"), _detections),

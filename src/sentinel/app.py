@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import cached_property
 from ipaddress import ip_address, ip_network
@@ -27,7 +28,7 @@ from sentinel.detection.baseline import Tuning
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.notify import Plan, default_plan, parse_plan
-from sentinel.observability import Metrics, Names, open_log, open_scan_log
+from sentinel.observability import Metrics, Names, health_scores, open_log, open_scan_log
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
@@ -40,7 +41,9 @@ __all__ = ["Monitor", "guard_rails"]
 
 _CHECK_SECONDS = 2.0
 _PRUNE_SECONDS = 3600.0
-_DAY: Micros = 24 * 3600 * 1_000_000
+_MINUTE: Micros = 60 * 1_000_000
+_HOUR: Micros = 60 * _MINUTE
+_DAY: Micros = 24 * _HOUR
 _OVERALL = Literal["healthy", "degraded", "critical", "offline"]
 
 
@@ -195,10 +198,11 @@ class Monitor:
     async def prune(self) -> dict[str, int]:
         """Delete what is older than the settings say; returns rows by table."""
         now, settings = self.clock(), self.settings
-        audit_upto = await self.store.audit_before(now - settings.audit_retention_days * _DAY)
+        audited_before = now - settings.audit_retention_days * _DAY
+        audit_upto = await self.store.audit_before(audited_before)
         if audit_upto:
             await self.notary.pruned(audit_upto)
-        return await self.store.prune(now - settings.retention_days * _DAY, audit_upto)
+        return await self.store.prune(now - settings.retention_days * _DAY, audited_before, audit_upto)
 
     async def _prune_forever(self) -> None:
         while True:
@@ -242,6 +246,40 @@ class Monitor:
         return {
             "overall_status": overall,
             "components": {name: {"status": status} for name, status in components.items()},
+        }
+
+    def details(self) -> dict[str, dict[str, object]]:
+        """Return what each component has to say beside its status, for those who may know."""
+        return {
+            "security_event_processor": {
+                "accepted_seq": self.store.accepted_seq,
+                "processed_seq": self.worker.position,
+                "waiting": self.intake.depth,
+                "reason": self.store.trouble or self.worker.failing,
+            },
+            "automated_response_service": {
+                "blocks": len(self.board.snapshot),
+                "policy_rejected": self.policy_file.rejected,
+            },
+            "threat_detection_service": {
+                "rules": len(self.rules.rules),
+                "rules_refused": len(self.rules.refused),
+                "rules_rejected": len(self.rule_files.rejected),
+            },
+        }
+
+    async def measure(self) -> dict[str, object]:
+        """Read what the health of those watched is judged by; shows it in the metrics, and returns it."""
+        now = self.clock()
+        standing = await self.store.standing(now - _HOUR, now - _MINUTE)
+        scores = health_scores(Counter(standing.open_violations) + Counter(standing.signals), standing.events)
+        self.metrics.health.show(scores, str(self.health()["overall_status"]), standing.last_minute)
+        return {
+            "score": scores[0],
+            "score_normalized": round(scores[1], 2),
+            "open_violations_last_hour": standing.open_violations,
+            "signals_last_hour": standing.signals,
+            "events_last_hour": standing.events,
         }
 
     def _response_status(self) -> str:

@@ -20,6 +20,7 @@ from sentinel.cli import (
     serve,
     thresholds,
     token,
+    violations,
 )
 from sentinel.cli.explain import explain
 
@@ -46,6 +47,7 @@ app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
 app.add_typer(incidents.app, name="incidents")
+app.add_typer(violations.app, name="violations")
 app.add_typer(thresholds.app, name="thresholds")
 app.add_typer(lab.app, name="lab")
 app.command()(incidents.feedback)

@@ -1,7 +1,19 @@
 """What Sentinel says about itself: log lines and metrics."""
 
 from sentinel.observability.events import Names
+from sentinel.observability.health import health_scores
 from sentinel.observability.logging import DailyFile, Log, ScanLog, open_log, open_scan_log, pseudonym
 from sentinel.observability.metrics import Metrics, ScanMetrics
 
-__all__ = ["DailyFile", "Log", "Metrics", "Names", "ScanLog", "ScanMetrics", "open_log", "open_scan_log", "pseudonym"]
+__all__ = [
+    "DailyFile",
+    "Log",
+    "Metrics",
+    "Names",
+    "ScanLog",
+    "ScanMetrics",
+    "health_scores",
+    "open_log",
+    "open_scan_log",
+    "pseudonym",
+]

@@ -26,6 +26,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from sentinel.model import ActionStatus, ActionType, ScanResult, ScanThreat, Severity, ThreatType
 from sentinel.observability.events import EventMetrics, Names
+from sentinel.observability.health import HealthMetrics
 
 __all__ = ["Metrics", "ScanMetrics"]
 
@@ -294,6 +295,7 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.health = HealthMetrics(registry)
         self.queue_depth = Gauge("security_queue_depth", "Events accepted and not yet judged.", registry=registry)
         self._start_at_zero()
 

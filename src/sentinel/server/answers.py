@@ -60,6 +60,7 @@ __all__ = [
     "Thresholds",
     "Tokens",
     "Unjudged",
+    "Violations",
     "WebhookTaken",
 ]
 
@@ -80,8 +81,8 @@ class Ready(Strict):
     reason: str | None
 
 
-class ComponentStatus(Strict):
-    """Where one component stands."""
+class ComponentStatus(msgspec.Struct, kw_only=True):
+    """Where one component stands; with a token also what it works on."""
 
     status: Literal["running", "degraded", "stopped"]
 
@@ -95,6 +96,16 @@ class Components(Strict):
     threat_detection_service: ComponentStatus
 
 
+class Score(Strict):
+    """The health of those who are watched, and what it is judged by."""
+
+    score: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    score_normalized: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    open_violations_last_hour: dict[str, Count]
+    signals_last_hour: dict[str, Count]
+    events_last_hour: Count
+
+
 class Health(msgspec.Struct, kw_only=True):
     """Status words; with a token also figures."""
 
@@ -104,6 +115,7 @@ class Health(msgspec.Struct, kw_only=True):
     queue: dict[str, Count] = {}
     rules: dict[str, Count] = {}
     blocks: Count = 0
+    health: Score | None = None
 
 
 class Receipt(Strict):
@@ -167,6 +179,7 @@ class Summary(msgspec.Struct, kw_only=True):
     violations_last_hour: dict[str, Count]
     data_access_last_hour: Accesses
     active_blocks: Count
+    health: Score
     top_sources: list[TopSource] = []
     """For analysts."""
 
@@ -294,6 +307,34 @@ class Done(Strict):
 
     success: Literal[True]
     message: str
+
+
+class ViolationShown(Strict):
+    """What an event says was violated, and what people say of it."""
+
+    id: str
+    violation_type: str
+    severity: Severity
+    user_id: str | None
+    session_id: str | None
+    table_name: str | None
+    attempted_operation: str | None
+    violation_details: dict[str, Any]
+    ip_address: str | None
+    user_agent: str | None
+    blocked: bool
+    resolved: bool
+    resolution_notes: str | None
+    created_at: Time
+    resolved_at: Time | None
+    resolved_by: str | None
+
+
+class Violations(Strict):
+    """A page of violations, newest first."""
+
+    items: list[ViolationShown]
+    next_cursor: Cursor
 
 
 class FeedbackTaken(Strict):

@@ -38,6 +38,8 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{_S}/incidents"): _VIEWER,
     ("GET", f"{_S}/incidents/{{incident_id}}"): _VIEWER,
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): _ANALYST,
+    ("GET", f"{_S}/violations"): _VIEWER,
+    ("POST", f"{_S}/violations/{{violation_id}}/resolve"): _ANALYST,
     ("POST", f"{_S}/feedback"): _ANALYST,
     ("GET", f"{_S}/thresholds"): _VIEWER,
     ("PUT", f"{_S}/thresholds"): _ADMIN,

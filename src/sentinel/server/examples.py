@@ -74,6 +74,32 @@ _CROWDSEC: dict[str, Any] = {
     "duration": "0h59m30s",
     "uuid": "act-0f1e2d3c4b5a69788796a5b4",
 }
+_VIOLATION_ID = "01234567-89ab-8def-a123-456789abcdef"
+_VIOLATION: dict[str, Any] = {
+    "id": _VIOLATION_ID,
+    "violation_type": "role",
+    "severity": "medium",
+    "user_id": "grace.fox",
+    "session_id": None,
+    "table_name": None,
+    "attempted_operation": "read",
+    "violation_details": {"granted": False, "resource": "payroll", "action": "read", "violation_type": "role"},
+    "ip_address": "203.0.113.9",
+    "user_agent": None,
+    "blocked": True,
+    "resolved": False,
+    "resolution_notes": None,
+    "created_at": _AT,
+    "resolved_at": None,
+    "resolved_by": None,
+}
+_SCORE = {
+    "score": 98.0,
+    "score_normalized": 99.5,
+    "open_violations_last_hour": {"medium": 1},
+    "signals_last_hour": {},
+    "events_last_hour": 4_000,
+}
 _TOKEN: dict[str, Any] = {
     "id": "tok-0123456789abcdef",
     "name": "web",
@@ -112,6 +138,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", f"{_S}/events"): _EVENT,
     ("POST", f"{_S}/alerts/webhook"): {"title": "Disk nearly full", "severity": "warning", "source": "node-3"},
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): {"note": "on it"},
+    ("POST", f"{_S}/violations/{{violation_id}}/resolve"): {"notes": "the role is given back"},
     ("POST", f"{_S}/feedback"): {
         "action_id": _ACTION["id"],
         "verdict": "false_positive",
@@ -133,6 +160,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
 PARAMETERS: dict[str, Any] = {
     "incident_id": _INCIDENT_ID,
     "word": "ack",
+    "violation_id": _VIOLATION_ID,
     "thing": _SIGNAL_ID,
     "ip": "203.0.113.9",
     "user_id": "grace.fox",
@@ -179,6 +207,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
         "violations_last_hour": {"low": 0, "medium": 1, "high": 0, "critical": 0},
         "data_access_last_hour": {"total_accesses": 210, "sensitive_accesses": 4, "unique_users": 12},
         "active_blocks": 1,
+        "health": _SCORE,
         "top_sources": [{"ip_address": "203.0.113.9", "failures": 12, "reasons": ["bad_password"]}],
     },
     ("GET", f"{_S}/events"): _page(
@@ -198,6 +227,11 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): {
         "success": True,
         "message": f"{_INCIDENT_ID} is acknowledged",
+    },
+    ("GET", f"{_S}/violations"): _page(_VIOLATION),
+    ("POST", f"{_S}/violations/{{violation_id}}/resolve"): {
+        "success": True,
+        "message": f"{_VIOLATION_ID} is resolved",
     },
     ("POST", f"{_S}/feedback"): {"success": True, "undone": [_ACTION["id"]]},
     ("GET", f"{_S}/thresholds"): _page(_THRESHOLD),

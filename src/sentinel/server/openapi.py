@@ -79,6 +79,8 @@ ROUTES: dict[tuple[str, str], _Route] = {
         "One incident with all that belongs to it", answers.IncidentPage
     ),
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): _Route("Acknowledge or close an incident", answers.Done),
+    ("GET", f"{_S}/violations"): _Route("List what was violated", answers.Violations),
+    ("POST", f"{_S}/violations/{{violation_id}}/resolve"): _Route("Say that a violation is dealt with", answers.Done),
     ("POST", f"{_S}/feedback"): _Route("Say whether Sentinel was right", answers.FeedbackTaken),
     ("GET", f"{_S}/thresholds"): _Route("List the thresholds of rules that count", answers.Thresholds),
     ("PUT", f"{_S}/thresholds"): _Route("Put another number into a rule", answers.ThresholdSet),

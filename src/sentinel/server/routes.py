@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sentinel.access import Token, includes
 from sentinel.app import Monitor
-from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severity, iso, micros_of_iso
+from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severity, iso
 from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
 from sentinel.server.explain import add_explain
@@ -23,6 +23,8 @@ from sentinel.server.imports import ImportOrder, Imports, signal_row
 from sentinel.server.people import add_people
 from sentinel.server.problems import Problem, json_bytes
 from sentinel.server.thresholds import add_thresholds
+from sentinel.server.values import Limit, Number, Time, number_of, time_of
+from sentinel.server.violations import add_violations
 from sentinel.settings import parse_duration
 from sentinel.storage import Action, verify_file
 from sentinel.stream.board import shown
@@ -38,12 +40,7 @@ _LONGEST_EVIDENCE = 64 * 1024
 _EXPIRES = r"^([0-9]{1,9}|[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d|w))$"
 """A duration of at most 190 years: what comes out is a year with four digits."""
 
-Limit = Annotated[int, Query(ge=1, le=500)]
-Number = Annotated[str | None, Query(pattern="^[0-9]{1,18}$")]
 Place = Annotated[str | None, Query(pattern="^[0-9]{1,18}\\.[0-9A-Za-z-]{1,64}$")]
-Time = Annotated[
-    str | None, Query(max_length=64, json_schema_extra={"format": "date-time"}, examples=["2026-01-31T12:00:00Z"])
-]
 Address = Annotated[str, Path(json_schema_extra={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})]
 
 _LISTS = {
@@ -120,6 +117,7 @@ def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     _add_tokens(api, monitor)
     _add_imports(api, imports)
     add_people(api, monitor)
+    add_violations(api, monitor)
     add_explain(api, monitor)
     add_thresholds(api, monitor)
 
@@ -143,11 +141,16 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
                 "rejected": len(monitor.rule_files.rejected),
             }
             body["blocks"] = len(monitor.board.snapshot)
+            components: Any = body["components"]
+            for name, details in monitor.details().items():
+                components[name] |= details
+            body["health"] = await monitor.measure()
         return _json(body)
 
     @api.get("/metrics")
     @api.get(f"{_S}/metrics")
     async def metrics(request: Request) -> Response:
+        await monitor.measure()
         body, content_type = monitor.metrics.exposition(request.headers.get("accept", ""))
         return Response(body, media_type=content_type)
 
@@ -166,6 +169,7 @@ def _add_summary(api: FastAPI, monitor: Monitor) -> None:
                 "unique_users": found.users,
             },
             "active_blocks": len(monitor.board.snapshot),
+            "health": await monitor.measure(),
         }
         if includes(token_of(request.scope).role, {Role.ANALYST}):
             body["top_sources"] = msgspec.to_builtins(found.sources)
@@ -189,9 +193,9 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
     ) -> Response:
         found = await store.list_events(
             limit,
-            _number(cursor),
-            _time(since, "since"),
-            _time(until, "until"),
+            number_of(cursor),
+            time_of(since, "since"),
+            time_of(until, "until"),
             event_id=event_id,
             event_type=event_type,
             severity=severity,
@@ -230,7 +234,7 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/audit")
     async def audit(limit: Limit = 50, cursor: Number = None) -> Response:
-        found = await store.list_audit(limit, _number(cursor))
+        found = await store.list_audit(limit, number_of(cursor))
         items = [{"seq": seq, **msgspec.to_builtins(entry), "at": iso(entry.at)} for seq, entry in found]
         return _json({"items": items, "next_cursor": str(found[-1][0]) if len(found) == limit else None})
 
@@ -454,17 +458,6 @@ def _microseconds(duration: str) -> Micros:
         return round(parse_duration(duration) * 1_000_000)
     except ValueError:
         raise Problem("invalid", "expires is a duration such as 90d, 12h or 30m") from None
-
-
-def _time(text: str | None, name: str) -> Micros | None:
-    try:
-        return None if text is None else micros_of_iso(text)
-    except ValueError:
-        raise Problem("invalid", f"{name} is a time such as 2026-01-31T12:00:00Z") from None
-
-
-def _number(cursor: str | None) -> int | None:
-    return None if cursor is None else int(cursor)
 
 
 def _place(cursor: str | None) -> tuple[Micros, str] | None:

@@ -11,11 +11,13 @@ from sentinel.storage.values import (
     Feedback,
     Outcome,
     Pending,
+    Resolution,
     StoreFull,
     StoreLost,
     StoreUnable,
     Suppression,
     Verdict,
+    Violation,
 )
 
 __all__ = [
@@ -27,12 +29,14 @@ __all__ = [
     "Notary",
     "Outcome",
     "Pending",
+    "Resolution",
     "Store",
     "StoreFull",
     "StoreLost",
     "StoreUnable",
     "Suppression",
     "Verdict",
+    "Violation",
     "backup",
     "restore",
     "schema_version",

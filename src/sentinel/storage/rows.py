@@ -22,7 +22,7 @@ from sentinel.model import (
     SubjectType,
     ThreatType,
 )
-from sentinel.storage.values import Action, AuditEntry, Pending
+from sentinel.storage.values import Action, AuditEntry, Pending, Violation
 
 __all__ = [
     "action_row",
@@ -34,6 +34,7 @@ __all__ = [
     "to_incident",
     "to_signal",
     "to_token",
+    "to_violation",
     "token_row",
 ]
 
@@ -156,6 +157,11 @@ def to_audit_entry(row: Row[Any]) -> AuditEntry:
     """Return the audit entry that a row holds."""
     details = msgspec.json.decode(row.details)
     return AuditEntry(at=row.at, actor=row.actor, operation=row.operation, target=row.target, details=details)
+
+
+def to_violation(row: Row[Any]) -> Violation:
+    """Return the violation that a row holds."""
+    return msgspec.convert(row, Violation, from_attributes=True)
 
 
 def token_row(token: Token) -> dict[str, Any]:

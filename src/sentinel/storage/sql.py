@@ -30,6 +30,7 @@ from sentinel.model import (
 )
 from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
+from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
 from sentinel.storage.rows import (
     action_row,
@@ -41,9 +42,10 @@ from sentinel.storage.rows import (
     to_incident,
     to_signal,
     to_token,
+    to_violation,
     token_row,
 )
-from sentinel.storage.summary import summed_up
+from sentinel.storage.summary import stood, summed_up
 from sentinel.storage.values import (
     SYSTEM,
     Accepted,
@@ -52,9 +54,11 @@ from sentinel.storage.values import (
     Feedback,
     Outcome,
     Pending,
+    Standing,
     Summary,
     Suppression,
     Verdict,
+    Violation,
 )
 
 __all__ = ["Store"]
@@ -97,12 +101,13 @@ class Store(BaselineTables):
 
     async def _load(self) -> None:
         """Take up the numbers where they were left."""
-        self.accepted_seq = await self._number(select(func.max(tables.events.c.seq)))
         p = tables.positions.c
+        self.processed_seq = await self._number(select(p.value).where(p.name == "processed"))
+        accepted = await self._number(select(func.max(tables.events.c.seq)))
+        self.accepted_seq = max(accepted, self.processed_seq)  # those judged may all be pruned
         self.change_floor = await self._number(select(p.value).where(p.name == _FLOOR))
         changed = await self._number(select(func.max(tables.actions.c.change_seq)))
         self.change_seq = max(changed, self.change_floor)
-        self.processed_seq = await self._number(select(p.value).where(p.name == "processed"))
         for row in await self._all(select(tables.audit).order_by(tables.audit.c.seq.desc()).limit(1)):
             self.audited = (row.seq, row.hash)
 
@@ -187,6 +192,10 @@ class Store(BaselineTables):
         """Return what happened since a time, in figures."""
         return await self._read(partial(summed_up, since))
 
+    async def standing(self, hour_ago: Micros, minute_ago: Micros) -> Standing:
+        """Return what health is judged by, since an hour and a minute ago."""
+        return await self._read(partial(stood, hour_ago, minute_ago))
+
     async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
         """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
         values = {"address": address, "start": start, "end": end, "enough": enough}
@@ -213,6 +222,7 @@ class Store(BaselineTables):
 
         def written(connection: Connection) -> tuple[int, bytes]:
             _write_outcome(connection, outcome, numbered)
+            _write_what_people_say(connection, outcome)
             if outcome.position > self.processed_seq:
                 connection.execute(statements.UPSERT_POSITION, {"name": "processed", "value": outcome.position})
             return _chain(connection, self.audited, outcome.audit)
@@ -256,6 +266,28 @@ class Store(BaselineTables):
         """Return the incident with this id."""
         rows = await self._all(select(tables.incidents).where(tables.incidents.c.id == incident_id))
         return to_incident(rows[0]) if rows else None
+
+    async def list_violations(
+        self,
+        limit: int,
+        before: int | None = None,
+        since: Micros | None = None,
+        until: Micros | None = None,
+        **equal: str | bool | None,
+    ) -> list[Violation]:
+        """Return up to `limit` violations, newest first, accepted before seq `before`, by time and equal fields."""
+        v = tables.security_violations.c
+        query = select(tables.security_violations).order_by(v.seq.desc()).limit(limit)
+        if before is not None:
+            query = query.where(v.seq < before)
+        if since is not None:
+            query = query.where(v.created_at >= since)
+        if until is not None:
+            query = query.where(v.created_at < until)
+        for name, value in equal.items():
+            if value is not None:
+                query = query.where(v[name] == value)
+        return [to_violation(row) for row in await self._all(query)]
 
     # --- what people say
 
@@ -400,18 +432,24 @@ class Store(BaselineTables):
         a = tables.audit.c
         return await self._number(select(func.max(a.seq)).where(a.at < at, a.seq < self.audited[0]))
 
-    async def prune(self, before: Micros, audit_upto: int) -> dict[str, int]:
+    async def prune(self, before: Micros, audited_before: Micros, audit_upto: int) -> dict[str, int]:
         """
         Delete what is older than a time, but nothing that is not judged yet or still in force.
 
         Args:
-            before: Of events, signals, incidents and ended actions.
+            before: Of events, signals, incidents, ended actions, violations and accesses to data.
+            audited_before: Of `audit_log`, what others say they did.
             audit_upto: Sequence of the last audit entry to go.
 
         Returns:
             Rows deleted, by table.
         """
-        places = {"before": before, "judged": self.processed_seq, "upto": audit_upto}
+        places = {
+            "before": before,
+            "audited_before": audited_before,
+            "judged": self.processed_seq,
+            "upto": audit_upto,
+        }
         deleted = {}
         for name, statement in statements.PRUNE.items():
             deleted[name] = await self._prune(statement, places)
@@ -438,20 +476,22 @@ def _insert_new(
     """Write events, numbered from `first`; returns the new ones, and the places of duplicates and conflicts."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
+    fresh: Sequence[Pending] = offered
+    duplicates = conflicts = frozenset[int]()
     try:
-        _insert_events(driver, first, offered)
+        _insert_rows(driver, "events", [event_row(seq, item) for seq, item in enumerate(offered, first)])
     except sqlite3.IntegrityError:  # nearly always all are new: looking each of them up first would cost more
         driver.rollback()
         fresh, duplicates, conflicts = _told_apart(connection, offered)
-        _insert_events(driver, first, fresh)
-        return fresh, duplicates, conflicts
-    return offered, frozenset(), frozenset()
+        _insert_rows(driver, "events", [event_row(seq, item) for seq, item in enumerate(fresh, first)])
+    for table, rows in contract_rows(first, fresh).items():
+        _insert_rows(driver, table, rows)
+    return fresh, duplicates, conflicts
 
 
-def _insert_events(driver: sqlite3.Connection, first: int, items: Sequence[Pending]) -> None:
-    rows = [event_row(first + n, item) for n, item in enumerate(items)]
+def _insert_rows(driver: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
     done = 0
-    for size, statement in statements.INSERT_EVENTS:
+    for size, statement in statements.INSERTS[table]:
         while len(rows) - done >= size:
             driver.execute(statement, list(chain.from_iterable(rows[done : done + size])))
             done += size
@@ -492,6 +532,12 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
         connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
     if actions:
         connection.execute(statements.UPSERT_ACTION, list(map(action_row, actions)))
+    if outcome.dead:
+        rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
+        connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
+
+
+def _write_what_people_say(connection: Connection, outcome: Outcome) -> None:
     if outcome.status_of:
         statuses = [{"of": incident_id, "to": status.value} for incident_id, status in outcome.status_of.items()]
         connection.execute(statements.SET_STATUS, statuses)
@@ -499,9 +545,8 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
         connection.execute(statements.UPSERT_FEEDBACK, list(map(msgspec.to_builtins, outcome.feedback)))
     if outcome.suppressions:
         connection.execute(statements.UPSERT_SUPPRESSION, list(map(msgspec.to_builtins, outcome.suppressions)))
-    if outcome.dead:
-        rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
-        connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
+    if outcome.resolutions:
+        connection.execute(statements.RESOLVE, list(map(msgspec.to_builtins, outcome.resolutions)))
 
 
 def _chain(connection: Connection, audited: tuple[int, bytes], entries: Sequence[AuditEntry]) -> tuple[int, bytes]:

@@ -13,14 +13,15 @@ from sentinel.storage import tables
 __all__ = [
     "AUDIT_ENTRIES",
     "AUTOMATIC_BLOCKS",
+    "INSERTS",
     "INSERT_AUDIT",
-    "INSERT_EVENTS",
     "KNOWN_EVENTS",
     "MOVE_ACTION",
     "MOVE_SIGNAL",
     "PROBE",
     "PRUNE",
     "PRUNED_AT_ONCE",
+    "RESOLVE",
     "SET_STATUS",
     "STORED",
     "UPSERT_ACTION",
@@ -109,6 +110,9 @@ def _prune_statements() -> dict[str, str]:
         "signals": "last < :before",
         "incidents": "last < :before",
         "security_actions": "created_at < :before AND (status != 'active' OR NOT effective)",
+        "data_access_log": "created_at < :before AND seq <= :judged",
+        "security_violations": "created_at < :before AND seq <= :judged",
+        "audit_log": "created_at < :audited_before AND seq <= :judged",
         "audit_trail": "seq <= :upto",
         "baselines": "day >= 0 AND day < :before / 86400000000",
     }
@@ -125,6 +129,13 @@ USERS_BEHIND = _users_behind()
 UPSERT_SIGNAL = _signal_upsert()
 UPSERT_INCIDENT = _incident_upsert()
 SET_STATUS = update(tables.incidents).where(tables.incidents.c.id == bindparam("of")).values(status=bindparam("to"))
+RESOLVE = (
+    update(tables.security_violations)
+    .where(tables.security_violations.c.id == bindparam("violation_id"))
+    .values(
+        resolved=True, resolution_notes=bindparam("notes"), resolved_at=bindparam("at"), resolved_by=bindparam("by")
+    )
+)
 UPSERT_FEEDBACK = _upsert(tables.feedback)
 UPSERT_SUPPRESSION = _upsert(tables.suppressions)
 UPSERT_ACTION = _upsert(tables.actions)
@@ -141,16 +152,23 @@ _AUDIT_COLUMNS = ", ".join(column.name for column in tables.audit.columns)
 INSERT_AUDIT = f"INSERT INTO audit_trail ({_AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
 AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
 """The audit trail as it is stored: rows of `audit.Entry`."""
-_COLUMNS = [column.name for column in tables.events.columns]
 
 
-def _insert_statement(rows: int) -> str:
-    one = f"({', '.join('?' * len(_COLUMNS))})"
-    return f"INSERT INTO events ({', '.join(_COLUMNS)}) VALUES {', '.join([one] * rows)}"  # noqa: S608 - our own names
+def _inserts(table: Table) -> list[tuple[int, str]]:
+    """Return statements by how many rows they write, the most first; few, so that each is compiled once."""
+    columns = ", ".join(column.name for column in table.columns)
+    one = f"({', '.join('?' * len(table.columns))})"
+    return [
+        (rows, f"INSERT INTO {table.name} ({columns}) VALUES {', '.join([one] * rows)}")  # noqa: S608 - our own names
+        for rows in (256, 32, 4, 1)
+    ]
 
 
-INSERT_EVENTS = [(rows, _insert_statement(rows)) for rows in (256, 32, 4, 1)]
-"""By how many rows it writes; few, so that each is compiled once."""
+INSERTS = {
+    table.name: _inserts(table)
+    for table in (tables.events, tables.audit_log, tables.security_violations, tables.data_access_log)
+}
+"""By table."""
 STORED = [
     tables.events.c[name]
     for name in ("seq", "at", "received_at", "late", "body", "max_severity", "may_act", "effects", "origin")

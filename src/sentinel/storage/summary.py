@@ -5,25 +5,44 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from sentinel.model import Micros
-from sentinel.storage.values import Summary, TopSource
+from sentinel.storage.values import Standing, Summary, TopSource
 
-__all__ = ["summed_up"]
+__all__ = ["stood", "summed_up"]
 
-# An event's details are in its body, as JSON. An hour of events is read, by the index over time.
+_MOST_EVENTS = 1_000_000
+
 _SUMMARY = {
-    "violations": """
-        SELECT severity, count(*) FROM events
-        WHERE at >= :since AND event_type IN ('security_violation', 'threat_detection') GROUP BY severity""",
+    "violations": "SELECT severity, count(*) FROM security_violations WHERE created_at >= :since GROUP BY severity",
     "data_access": """
-        SELECT count(*), coalesce(sum(json_extract(CAST(body AS TEXT), '$.details.sensitive') = 1), 0),
-               count(DISTINCT user_id)
-        FROM events WHERE at >= :since AND event_type = 'data_access'""",
+        SELECT count(*), coalesce(sum(sensitive_data_accessed), 0), count(DISTINCT user_id)
+        FROM data_access_log WHERE created_at >= :since""",
+    # The reason is in the event's body, as JSON. An hour of events is read, by the index over time.
     "sources": """
         SELECT ip_address, count(*) AS failures,
                group_concat(DISTINCT coalesce(json_extract(CAST(body AS TEXT), '$.details.failure_reason'), 'other'))
         FROM events WHERE at >= :since AND success = 0 AND ip_address IS NOT NULL
         GROUP BY ip_address ORDER BY failures DESC, ip_address LIMIT 10""",
 }
+
+_STANDING = {
+    "open_violations": """
+        SELECT severity, count(*) FROM security_violations
+        WHERE created_at >= :hour_ago AND NOT resolved GROUP BY severity""",
+    "signals": "SELECT severity, count(*) FROM signals WHERE last >= :hour_ago GROUP BY severity",
+    "last_minute": """
+        SELECT severity, count(*) FROM security_violations WHERE created_at >= :minute_ago GROUP BY severity""",
+}
+_EVENTS = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :hour_ago LIMIT {_MOST_EVENTS})"  # noqa: S608 - a number of ours
+
+
+def stood(hour_ago: Micros, minute_ago: Micros, connection: Connection) -> Standing:
+    """Return what health is judged by."""
+    places = {"hour_ago": hour_ago, "minute_ago": minute_ago}
+    counts = {
+        name: {str(severity): int(number) for severity, number in connection.execute(text(query), places)}
+        for name, query in _STANDING.items()
+    }
+    return Standing(**counts, events=int(connection.scalar(text(_EVENTS), places) or 0))
 
 
 def summed_up(since: Micros, connection: Connection) -> Summary:

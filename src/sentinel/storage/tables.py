@@ -1,8 +1,10 @@
 """
 The tables. Times are integer microseconds UTC; JSON columns hold canonical text.
 
-`security_actions` is the contract's SecurityAction with ours beside it; the contract's other three tables come with the
-events that fill them.
+`security_actions`, `audit_log`, `security_violations` and `data_access_log` are the contract's SecurityAction,
+AuditLog, SecurityViolation and DataAccessLog, with ours beside them. In the database `security_actions` has five
+columns more, which SQLite computes from the others for those who read it there: created_by_user_id,
+created_by_session_id, execution_details, success, error_message.
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ from sqlalchemy import (
 __all__ = [
     "actions",
     "audit",
+    "audit_log",
     "baselines",
+    "data_access_log",
     "dead_letters",
     "events",
     "feedback",
     "incidents",
     "metadata",
     "positions",
+    "security_violations",
     "signals",
     "suppressions",
     "tokens",
@@ -161,6 +166,71 @@ audit = Table(
     Column("target", Text, nullable=False),
     Column("details", Text, nullable=False),  # JSON, hashed as it stands
     Column("hash", LargeBinary(32), nullable=False),
+)
+
+# The next three hold what `contract` makes of events; `seq` is that of the event.
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False),
+    Column("table_name", Text),
+    Column("operation", Text, nullable=False),
+    Column("user_id", String(256)),
+    Column("session_id", String(256)),
+    Column("row_id", Text),
+    Column("old_values", JSON),
+    Column("new_values", JSON),
+    Column("changed_fields", JSON),
+    Column("ip_address", String(45)),
+    Column("user_agent", Text),
+    Column("application_name", String(256)),
+    Column("security_context", JSON),
+    Column("created_at", BigInteger, nullable=False),
+    Index("audit_log_created", "created_at"),
+)
+
+security_violations = Table(
+    "security_violations",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False, unique=True),
+    Column("violation_type", Text, nullable=False),
+    Column("severity", String(8), nullable=False),
+    Column("user_id", String(256)),
+    Column("session_id", String(256)),
+    Column("table_name", Text),
+    Column("attempted_operation", Text),
+    Column("violation_details", JSON, nullable=False),
+    Column("ip_address", String(45)),
+    Column("user_agent", Text),
+    Column("blocked", Boolean, nullable=False),
+    Column("resolved", Boolean, nullable=False),
+    Column("resolution_notes", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("resolved_at", BigInteger),
+    Column("resolved_by", String(256)),
+    Index("security_violations_created", "created_at", "severity", "resolved"),
+)
+
+data_access_log = Table(
+    "data_access_log",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False),
+    Column("user_id", String(256)),
+    Column("service_name", String(256)),
+    Column("access_type", Text),
+    Column("table_name", Text),
+    Column("row_count", BigInteger),
+    Column("sensitive_data_accessed", Boolean, nullable=False),
+    Column("access_pattern", Text),
+    Column("session_id", String(256)),
+    Column("ip_address", String(45)),
+    Column("response_time_ms", Float),
+    Column("created_at", BigInteger, nullable=False),
+    Index("data_access_log_created", "created_at", "sensitive_data_accessed", "user_id"),
 )
 
 feedback = Table(

@@ -15,6 +15,7 @@ from sentinel.errors import ConfigError
 __all__ = ["backup", "restore", "schema_version"]
 
 _NEEDED = {"events", "signals", "incidents", "security_actions", "tokens", "audit_trail", "positions"}
+"""In every version; a backup of an older one has not yet what was added since."""
 
 
 def backup(database: Path, target: Path) -> int:

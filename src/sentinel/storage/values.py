@@ -30,6 +30,8 @@ __all__ = [
     "Feedback",
     "Outcome",
     "Pending",
+    "Resolution",
+    "Standing",
     "StoreBusy",
     "StoreFull",
     "StoreLost",
@@ -38,6 +40,7 @@ __all__ = [
     "Suppression",
     "TopSource",
     "Verdict",
+    "Violation",
 ]
 
 SYSTEM = "sentinel"
@@ -160,6 +163,50 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """The ten with the most failed logins."""
 
 
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the health of those who are watched is judged by."""
+
+    open_violations: dict[str, int]
+    """Of the last hour, by severity."""
+    signals: dict[str, int]
+    """Of the last hour, by severity."""
+    last_minute: dict[str, int]
+    """Violations, resolved ones too, by severity."""
+    events: int
+    """Of the last hour, counted up to a million."""
+
+
+class Violation(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of security_violations: what an event says was violated, and what people say of it."""
+
+    seq: int
+    id: str
+    violation_type: str
+    severity: Severity
+    user_id: str | None
+    session_id: str | None
+    table_name: str | None
+    attempted_operation: str | None
+    violation_details: dict[str, Any]
+    ip_address: str | None
+    user_agent: str | None
+    blocked: bool
+    resolved: bool
+    resolution_notes: str | None
+    created_at: Micros
+    resolved_at: Micros | None
+    resolved_by: str | None
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True):
+    """A person's word that a violation is dealt with; the latest one counts."""
+
+    violation_id: str
+    notes: str
+    at: Micros
+    by: str
+
+
 class Verdict(enum.StrEnum):
     """What a person says of what Sentinel did."""
 
@@ -215,6 +262,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Incident id -> where people are with it."""
     feedback: list[Feedback] = []
     suppressions: list[Suppression] = []
+    resolutions: list[Resolution] = []
 
     def put(self, action: Action) -> None:
         """Add an action, in place of what was to be written of it before."""

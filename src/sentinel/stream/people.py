@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sentinel.model import ActionStatus, ActionType, Incident, IncidentStatus, Micros, Signal
 from sentinel.observability import Metrics
-from sentinel.storage import Action, AuditEntry, Feedback, Outcome, Store, Suppression, Verdict
+from sentinel.storage import Action, AuditEntry, Feedback, Outcome, Resolution, Store, Suppression, Verdict
 from sentinel.stream.board import ended
 from sentinel.stream.worker import Worker
 
@@ -42,6 +42,17 @@ class People:
             )
             said = Outcome(position=0, status_of={incident.id: status}, audit=[entry])
             await self._worker.carry_out(_ended(calls, now, by), "revoke", by, said=said)
+
+    async def resolve(self, resolution: Resolution) -> None:
+        """Keep a person's word that a violation is dealt with: from now on it does not count against health."""
+        entry = AuditEntry(
+            at=resolution.at,
+            actor=resolution.by,
+            operation="violation.resolve",
+            target=resolution.violation_id,
+            details={"notes": resolution.notes},
+        )
+        await self._store.apply(Outcome(position=0, resolutions=[resolution], audit=[entry]))
 
     async def judge(
         self, feedback: Feedback, incidents: Iterable[Incident], actions: Iterable[Action], suppress_hours: float | None
