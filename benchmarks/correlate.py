@@ -12,9 +12,11 @@ Batches of 500, old windows forgotten every minute of event time. Times are proc
 the same figures.
 
 With --addresses N, nothing but this: failed logins from N addresses, each once, under the shipped rules, 2,000 a second
-of event time and as the service would: what is held, and the resident memory, at every million.
+of event time and as the service would: what is held, what the engine thinks that takes, and the resident memory, at
+every million. --users names a user in each of them, one in a thousand; --service says what they sign in to, because
+some rules take sshd and others all but sshd.
 
-    python benchmarks/correlate.py [--json] [--events N] [--only NAME] [--addresses N]
+    python benchmarks/correlate.py [--json] [--events N] [--only NAME] [--addresses N [--users] [--service NAME]]
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ BATCH = 500
 KEYS = 1_000_000
 RATE = 2_000  # events a second of event time
 MINUTE = 60_000_000
-RETAINED = 2_000_000  # as in the worker
+LATENESS = 3_600_000_000
+WINDOW_MEMORY = 1 << 30  # as in the settings
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 START = 1_700_000_000_000_000
 DETECTION = """
@@ -128,10 +131,14 @@ def login(dice: random.Random, seq: int) -> StoredEvent:
     )
 
 
-def once(seq: int) -> StoredEvent:
+def once(seq: int, *, users: bool = False, service: str = "web") -> StoredEvent:
     event = stored(random.Random(seq), seq, EventType.AUTHENTICATION, {"success": False, "operation": "login"})
-    address = f"{11 + (seq >> 24)}.{seq >> 16 & 255}.{seq >> 8 & 255}.{seq & 255}"
-    return msgspec.structs.replace(event, event=msgspec.structs.replace(event.event, ip_address=address, user_id=None))
+    fields = {
+        "ip_address": f"{11 + (seq >> 24)}.{seq >> 16 & 255}.{seq >> 8 & 255}.{seq & 255}",
+        "user_id": f"user-{seq % 1000}" if users else None,
+        "service_name": service,
+    }
+    return msgspec.structs.replace(event, event=msgspec.structs.replace(event.event, **fields))
 
 
 def distinct(dice: random.Random, seq: int) -> StoredEvent:
@@ -169,7 +176,8 @@ def measure(rules: RuleSet, events: list[StoredEvent], *, forgets: bool = True) 
         if forgets and batch[-1].at - forgot_at >= MINUTE:
             most, forgot_at = max(most, engine.retained), batch[-1].at
             start = time.process_time()
-            engine.forget(engine.needs(batch))
+            for _ in engine.forgetting(batch[0].at):
+                pass
             forgetting.append(time.process_time() - start)
     return {
         "events": len(events),
@@ -182,28 +190,41 @@ def measure(rules: RuleSet, events: list[StoredEvent], *, forgets: bool = True) 
     }
 
 
-def fill(addresses: int) -> None:
+def fill(addresses: int, **how: Any) -> None:
     """Print what so many addresses cost; 5,000,000 are 42 minutes at 2,000 a second."""
     engine = Engine(parse_rules(shipped_rules()))
     engine.warm((), engine.needs([once(1)]))
-    print(f"{'addresses':>11} {'retained':>11} {'RSS MB':>7} {'peak MB':>8} {'longest step of forgetting, ms':>31}")
-    forgot_at, longest = START, 0.0
+    print(
+        f"{'addresses':>11} {'retained':>11} {'thought MB':>10} {'RSS MB':>7} {'peak MB':>8} {'events/CPU s':>12} "
+        f"{'longest step of forgetting, ms':>31}"
+    )
+    forgot_at, longest, took = START, 0.0, 0.0
     for first in range(1, addresses + 1, BATCH):
-        batch = [once(seq) for seq in range(first, first + BATCH)]
+        batch = [once(seq, **how) for seq in range(first, first + BATCH)]
+        begun = time.process_time()
         engine.add(batch)
+        took += time.process_time() - begun
         if batch[-1].at - forgot_at >= MINUTE:
             forgot_at = batch[-1].at
-            horizon = batch[-1].at - engine.reach if engine.retained < RETAINED else engine.needs(batch)
-            steps = engine.forgetting(max(horizon, engine.warm_from))
-            done = False
-            while not done:
+            steps = engine.forgetting(batch[-1].at - LATENESS if engine.memory < WINDOW_MEMORY else batch[0].at)
+            over = False
+            while not over:
                 start = time.process_time()
-                done = next(steps, MINUTE) == MINUTE
+                over = next(steps, MINUTE) == MINUTE
                 longest = max(longest, time.process_time() - start)
         if (first - 1 + BATCH) % 1_000_000 == 0:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            row = (first - 1 + BATCH, engine.retained, resident() / 2**20, peak, longest * 1000)
-            print("{:>11,} {:>11,} {:>7.0f} {:>8.0f} {:>31.1f}".format(*row), flush=True)
+            done = first - 1 + BATCH
+            row = (
+                done,
+                engine.retained,
+                engine.memory / 2**20,
+                resident() / 2**20,
+                peak,
+                round(done / took),
+                longest * 1000,
+            )
+            print("{:>11,} {:>11,} {:>10.0f} {:>7.0f} {:>8.0f} {:>12,} {:>31.1f}".format(*row), flush=True)
 
 
 def resident() -> int:
@@ -232,9 +253,11 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=500_000)
     parser.add_argument("--only", choices=ROWS)
     parser.add_argument("--addresses", type=int, help="only see what so many addresses cost")
+    parser.add_argument("--users", action="store_true", help="each names a user")
+    parser.add_argument("--service", default="web", help="what they sign in to")
     arguments = parser.parse_args()
     if arguments.addresses:
-        fill(arguments.addresses)
+        fill(arguments.addresses, users=arguments.users, service=arguments.service)
         return
     names = [arguments.only] if arguments.only else list(ROWS)
     result = {name: ROWS[name](arguments.events) for name in names}

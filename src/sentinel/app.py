@@ -87,6 +87,7 @@ class Monitor:
             clock=clock,
             lateness=round(settings.lateness * 1_000_000),
             tuning=Tuning(),
+            window_memory=settings.window_memory_mb << 20,
             metrics=self.metrics,
             log=self.log,
             on_lost=self._stop_at_once,
@@ -108,6 +109,7 @@ class Monitor:
             log=self.log,
         )
         self.metrics.watch_queue(lambda: self.intake.depth)
+        self.metrics.watch_windows(*self.worker.held)
         self.escalation = Escalation(store, self.worker, plan, clock=clock, metrics=self.metrics, log=self.log)
         self.canary = Canary(self.intake, self.worker, ready=self.ready, clock=clock, metrics=self.metrics)
         self.people = People(store, self.worker, self.metrics, clock)

@@ -53,6 +53,8 @@ class Settings:
     """New actions a minute of one kind by one rule of the policy, beyond which they become rate limits."""
     lateness: float = 3600.0
     """Seconds after which an arriving event is late: stored and counted, not correlated."""
+    window_memory_mb: int = 1024
+    """Memory, about, that the events which rules count may take before those go that no event to come needs."""
     queue_limit: int = 100_000
     """Accepted but unprocessed events beyond which new ones are refused with 429; one source alone may hold half."""
     known_services: tuple[str, ...] = ()
@@ -147,6 +149,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "trusted_proxies": _networks,
     "blast_radius": _positive,
     "lateness": lambda value: parse_duration(str(value)),
+    "window_memory_mb": _positive,
     "queue_limit": _positive,
     "known_services": _names,
     "known_tables": _names,

@@ -201,7 +201,12 @@ class Driver:
         known = {event.seq for event in self.store}
         self.store += {event.seq: event for event in batch if event.seq not in known}.values()
         if self.evicts and self.dice.random() < 0.2:
-            self.engine.forget(self.dice.choice(self.store).at + self.dice.randrange(-30, 30) * SECOND)
+            at = self.dice.choice(self.store).at + self.dice.randrange(-30, 30) * SECOND
+            if self.dice.random() < 0.5:
+                self.engine.forget(at)
+            else:
+                for _ in self.engine.forgetting(at):
+                    pass
 
     def reload(self, rules: RuleSet) -> None:
         self.engine, self.reloaded = self.engine.replaced(rules), True

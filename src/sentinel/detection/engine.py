@@ -15,12 +15,13 @@ import math
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import cast
 
 import msgspec
 
+from sentinel.detection.few import Few, group_with, key_of
 from sentinel.detection.index import MOST_REMEMBERED, Index
 from sentinel.detection.rule import Base, Group, Part, Rule, RuleSet
 from sentinel.detection.sigma.fields import ABSENT, text
@@ -32,6 +33,10 @@ __all__ = ["Engine"]
 _NOTHING_YET: Micros = 2**63 - 1
 _REPLAYED_AT_ONCE = 10_000
 _FORGOTTEN_AT_ONCE = 2_000  # groups: some milliseconds
+_FEW = 8
+"""Events of a group, close enough to count together, that are kept as they are; with more it gets windows."""
+_BYTES_OF_A_TRACK = 650
+_BYTES_OF_AN_ENTRY = 50
 _SEVERITIES = tuple(Severity)
 _AT = attrgetter("at")
 
@@ -48,11 +53,13 @@ class _Track(msgspec.Struct, gc=False, eq=False):
     group: Group
     acting: Window
     everything: Window
-    known: dict[tuple[int, Group, Micros], bool] = {}
+    known: dict[tuple[int, Group, Micros], bool] | None = None
     """What came from upstream, and whether it may act; the same bucket is found again and again."""
+    passing: bool = False
+    """Whether it was made of the events of a group with few, and nobody keeps it."""
 
     def __len__(self) -> int:
-        held = len(self.everything) + len(self.known)
+        held = len(self.everything) + len(self.known or ())
         return held if self.acting is self.everything else held + len(self.acting)
 
     def extend(self, arrivals: list[Arrival]) -> None:
@@ -67,16 +74,26 @@ class _Track(msgspec.Struct, gc=False, eq=False):
 
     def insert_found(self, key: tuple[int, Group, Micros], arrival: Arrival) -> None:
         """Take in what was found upstream, once; what may act, and how severe it may be, can still rise."""
-        if self.acting is self.everything:
-            self.everything = self.acting.twin()
         at, rank, may_act, _ = arrival
+        if self.known is None:
+            self.known = {}
         acted = self.known.get(key)
+        if acted is None and not may_act and self.acting is self.everything:
+            self.everything = self.acting.twin()
         if acted is None:
             self.everything.extend([arrival])
-        if may_act and not acted:
+        if may_act and not acted and self.acting is not self.everything:
             self.acting.extend([arrival])
         self.known[key] = may_act or bool(acted)
         raise_rank(self.everything, at, rank)
+
+    def catch_up(self, arrivals: list[Arrival]) -> None:
+        """Take in events that were judged before, as if each had just come."""
+        self.extend(arrivals)
+        times = [arrival[0] for arrival in arrivals]
+        self.everything.judge(times)
+        if self.acting is not self.everything:
+            self.acting.judge(times)
 
     def judge(self, times: Sequence[Micros], suppress: Micros) -> set[int]:
         """Return the buckets with a signal that events at these times belong to."""
@@ -104,18 +121,23 @@ class _Track(msgspec.Struct, gc=False, eq=False):
         self.everything.forget(start)
         if self.acting is not self.everything:
             self.acting.forget(start)
-        self.known = {key: acted for key, acted in self.known.items() if key[2] >= start}
+        if self.known is not None:
+            self.known = {key: acted for key, acted in self.known.items() if key[2] >= start}
 
 
 class _Counter:
     """One rule, with the groups that have events. `since`: all events from then on are in, and none before it."""
 
-    __slots__ = ("complete", "feeds", "open", "rule", "since", "tracks", "window")
+    __slots__ = ("complete", "feeds", "few", "open", "rule", "since", "tracks", "warm_from", "window")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
         self.window = window_type(rule.shape)
         self.since = _NOTHING_YET
+        self.warm_from = _NOTHING_YET
+        """Every event from then on that is not late is judged rightly."""
+        self.few: Few | None = None
+        """Where groups with few events are, while they have no track; one for several rules. None: all have one."""
         self.tracks: dict[Group, _Track] = {}
         self.feeds: list[tuple[_Counter, int, Part]] = []
         """Who counts what this one finds."""
@@ -129,6 +151,20 @@ class _Counter:
         window = self.window(self.rule.shape)
         track = self.tracks[group] = _Track(group, acting=window, everything=window)
         return track
+
+    def passing_track(self, group: Group, arrivals: list[Arrival]) -> _Track:
+        """Return these events of a group as they stand, for once."""
+        window = self.window(self.rule.shape)
+        track = _Track(group, acting=window, everything=window, passing=True)
+        track.catch_up(arrivals)
+        return track
+
+    @property
+    def least(self) -> int:
+        """How many things the events of a group must show for any of them to trigger."""
+        if self.rule.kind is Kind.VALUE_SUM:
+            return 1
+        return self.rule.shape.steps if self.rule.kind is Kind.TEMPORAL_ORDERED else self.rule.shape.threshold
 
     def opened(self, track: _Track, arrivals: Iterable[Arrival]) -> None:
         """
@@ -150,13 +186,13 @@ class _Counter:
                         due.setdefault(track, []).append(number)
         return due
 
-    def forget(self, before: Micros) -> Iterator[int]:
+    def forget(self, start: Micros) -> Iterator[int]:
         """
-        Drop the buckets wholly before this time, some groups at each step; yields how many entries went.
+        Drop what is before this time, at which a bucket begins, some groups at each step; yields how many entries went.
 
         A bucket goes with all of its cells, or `count` would meet its events again in a replay.
         """
-        start = kept = self.rule.origin(before)
+        kept = start
         if self.rule.on_close:  # windows go whole, and the first that stays may begin after its bucket
             kept = -(-start // self.rule.timespan) * self.rule.timespan
         self.since, self.complete = max(self.since, kept), max(self.complete, start)
@@ -208,17 +244,28 @@ class _Counter:
 
 
 class _Family:
-    """Rules that count the same of the same events: its group and its values are worked out once for all."""
+    """
+    Rules that count the same of the same events: its group and its values are worked out once for all.
 
-    __slots__ = ("adds", "closes", "counters", "least", "single")
+    `few`: where it keeps groups with few events. A group that has a track has one for each of the rules.
+    """
+
+    __slots__ = ("adds", "closes", "counters", "few", "least", "needed", "plain", "single")
 
     def __init__(self, counters: Sequence[_Counter]) -> None:
         self.counters = counters
+        self.few = counters[0].few
+        self.needed = min(counter.least for counter in counters)
+        self.plain = counters[0].rule.plain
         self.single = len(counters[0].rule.bases) == 1
         self.closes = counters[0].rule.on_close
         kind = counters[0].rule.kind
         self.adds = kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}
         self.least = 0 if kind is Kind.VALUE_SUM else -math.inf  # a sum takes nothing below zero
+
+    def has_few(self, group: Group) -> bool:
+        """Whether the events of a group are kept as they are, if there are any."""
+        return self.few is not None and group not in self.counters[0].tracks
 
 
 class _Use(msgspec.Struct, frozen=True, eq=False):
@@ -228,15 +275,46 @@ class _Use(msgspec.Struct, frozen=True, eq=False):
     part: Part
 
 
-def _uses(counters: Iterable[_Counter]) -> dict[Base, list[_Use]]:
+def _families(counters: Iterable[_Counter]) -> list[_Family]:
+    """Return the rules by what they count; what is new gets a place for groups with few events here."""
     alike: dict[object, list[_Counter]] = {}
     for counter in counters:
         rule = counter.rule
         counted = rule.kind if rule.kind is not Kind.TEMPORAL_ORDERED else Kind.TEMPORAL
         parts = tuple((part.source, part.fields, part.plain, part.measured) for part in rule.parts)
-        alike.setdefault((parts, counted, rule.on_close), []).append(counter)
+        alike.setdefault((parts, counted, rule.on_close, counter.few), []).append(counter)
+    found = []
+    for same in alike.values():
+        if same[0].few is None and not (same[0].rule.on_close or same[0].rule.upstream):
+            found += [_sharing(together) for together in _in_step(same)]
+        else:
+            found.append(_Family(same))
+    return found
+
+
+def _in_step(counters: Iterable[_Counter]) -> list[list[_Counter]]:
+    """Return rules in lists in which every bucket of the first is a whole number of each other's."""
+    found: list[list[_Counter]] = []
+    for counter in sorted(counters, key=lambda counter: counter.rule.suppress, reverse=True):
+        fitting = (each for each in found if each[0].rule.suppress % counter.rule.suppress == 0)
+        if (mine := next(fitting, None)) is not None:
+            mine.append(counter)
+        else:
+            found.append([counter])
+    return found
+
+
+def _sharing(counters: Sequence[_Counter]) -> _Family:
+    width = max(max(counter.rule.timespan, counter.rule.suppress) for counter in counters)
+    few = Few(width, reads=counters[0].rule.kind is not Kind.EVENT_COUNT)
+    for counter in counters:
+        counter.few = few
+    return _Family(counters)
+
+
+def _uses(families: Iterable[_Family]) -> dict[Base, list[_Use]]:
     users: dict[Base, list[_Use]] = {}
-    for family in map(_Family, alike.values()):
+    for family in families:
         for part in family.counters[0].rule.parts:
             if isinstance(part.source, Base):
                 users.setdefault(part.source, []).append(_Use(family, part))
@@ -330,7 +408,6 @@ class Engine:
         known = {counter.rule.hash: counter for counter in before.counters} if before else {}
         self.counters: list[_Counter] = [known.get(rule.hash) or _Counter(rule) for rule in _needed(rules.rules)]
         self.seen: _Seen = before.seen if before else _Seen()
-        self.warm_from: Micros = _NOTHING_YET
         self.retained = 0
         self.ignored: Counter[str] = Counter()
         """
@@ -339,7 +416,7 @@ class Engine:
         """
         self._connect({rule.hash: rule for rule in rules.rules})
         if before:
-            self._take_over(set(known.values()), before.warm_from)
+            self._take_over(set(known.values()))
 
     def _connect(self, rules: Mapping[str, Rule]) -> None:
         by_hash = {counter.rule.hash: counter for counter in self.counters}
@@ -349,17 +426,29 @@ class Engine:
             for step, part in enumerate(counter.rule.parts):
                 if isinstance(part.source, Rule):
                     by_hash[part.source.hash].feeds.append((counter, step, part))
-        self._index = Index(_uses(self.counters))
+        self._families = _families(self.counters)
+        self._index = Index(_uses(self._families))
         self._groupings: dict[tuple[_Use, ...], list[_Grouping]] = {}
         self.reach: Micros = max((counter.rule.reach for counter in self.counters), default=0)
         """How far before an event its judgement can reach."""
         self.closes = any(counter.rule.on_close for counter in self.counters)
         """Whether windows are judged on closing, so that `close` has something to do."""
 
-    def _take_over(self, known: set[_Counter], warm_from: Micros) -> None:
+    @property
+    def warm_from(self) -> Micros:
+        """From when on the state is complete, for every event that is not late; no rule keeps more than others need."""
+        return max((counter.warm_from for counter in self.counters), default=_NOTHING_YET)
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes of events it holds."""
+        fews = [family.few for family in self._families if family.few is not None]
+        tracks = sum(len(counter.tracks) for counter in self.counters)
+        entries = self.retained - sum(few.held for few in fews)
+        return tracks * _BYTES_OF_A_TRACK + entries * _BYTES_OF_AN_ENTRY + sum(few.memory for few in fews)
+
+    def _take_over(self, known: set[_Counter]) -> None:
         fresh = set(self.counters) - known
-        if not fresh:
-            self.warm_from = warm_from
         for counter in self.counters:
             if counter in known:
                 self._feed_again(counter, fresh)
@@ -378,7 +467,7 @@ class Engine:
         """Tell correlations that are new what one that they refer to has found so far."""
         feeds = [feed for feed in counter.feeds if feed[0] in fresh]
         touched: _Touched = {}
-        for track in counter.tracks.values():
+        for track in chain(counter.tracks.values(), _passing(counter) if feeds else ()):
             numbers = [number for number, bucket in track.everything.buckets.items() if bucket.first is not None]
             if numbers:
                 self._feed(counter, feeds, track, numbers, touched)
@@ -386,25 +475,26 @@ class Engine:
             pass
 
     def needs(self, events: Sequence[StoredEvent]) -> Micros:
-        """Return how far back the state must reach to judge these events; the largest time if nothing is needed."""
+        """Return how far back the state lacks what judging these events needs; the largest time if it lacks nothing."""
         earliest = min((event.at for event in events if not event.late), default=None)
         if earliest is None:
             return _NOTHING_YET
-        return min((counter.rule.needs(earliest) for counter in self.counters), default=_NOTHING_YET)
+        needs = ((counter.rule.needs(earliest), counter.warm_from) for counter in self.counters)
+        return min((start for start, there in needs if start < there), default=_NOTHING_YET)
 
     def needs_to_close(self, alive: Micros, lateness: Micros) -> Micros:
         """
-        Return how far back the state must reach to judge every window that had not closed at `alive`.
+        Return how far back the state lacks what judging every window that had not closed at `alive` needs.
 
-        After a restart, that is the last moment at which windows are known to have been closed; the largest time if no
-        rule asks for it.
+        After a restart, that is the last moment at which windows are known to have been closed; the largest time if
+        nothing is lacking.
         """
         needs = (
-            start - counter.rule.margin - counter.rule.depth
+            (start - counter.rule.margin - counter.rule.depth, counter.warm_from)
             for counter in self.counters
             if (start := _unclosed(counter.rule, alive - lateness)) is not None
         )
-        return min(needs, default=_NOTHING_YET)
+        return min((start for start, there in needs if start < there), default=_NOTHING_YET)
 
     def warm(self, history: Iterable[StoredEvent], start: Micros) -> None:
         """
@@ -416,16 +506,21 @@ class Engine:
                 come in several calls, all but the last with the present `warm_from` as `start`.
             start: Microseconds.
         """
+        for family in self._families:
+            if family.few is not None:
+                family.few.tidy()
         remaining = iter(history)
         while chunk := list(islice(remaining, _REPLAYED_AT_ONCE)):
             for _ in self._settle(self._insert(chunk, replayed=True)):
                 pass
         self.ignored.clear()
         self._weigh()
-        self.warm_from = start
         for counter in self.counters:
+            counter.warm_from = min(counter.warm_from, start)
             counter.since = min(counter.since, start)
             counter.complete = min(counter.complete, start + counter.rule.depth)
+            if counter.few is not None:
+                counter.few.since = counter.since
 
     def add(self, events: Sequence[StoredEvent]) -> list[Signal]:
         """
@@ -435,7 +530,7 @@ class Engine:
         caller that lost an answer gets it by asking again.
 
         Args:
-            events: Any order, `needs(events) >= warm_from`.
+            events: Any order; nothing may be lacking that they need.
 
         Returns:
             Present state of each signal that the events created, changed or lie in the window of, by (first, id).
@@ -443,7 +538,7 @@ class Engine:
         Raises:
             ValueError: The state does not reach back far enough; `warm` it first.
         """
-        if self.needs(events) < self.warm_from:
+        if self.needs(events) < _NOTHING_YET:
             raise ValueError("the state does not reach back far enough for these events; warm it first")
         return _signals(self._settle(self._insert(events, replayed=False)))
 
@@ -464,34 +559,80 @@ class Engine:
 
     def forget(self, before: Micros) -> None:
         """
-        Drop what is wholly before this time, and raise `warm_from` to it.
+        Drop what is wholly before this time.
 
         Windows that have not been judged stay, with what a correlation over them will need.
         """
-        for _ in self.forgetting(before):
+        for _ in self._forgetting(lambda _: before):
             pass
 
-    def forgetting(self, before: Micros) -> Iterator[None]:
-        """Do as `forget` does, in steps of a few milliseconds; nothing else may be asked until the last is done."""
+    def forgetting(self, expected: Micros) -> Iterator[None]:
+        """
+        Drop what no rule needs to judge events from a time on.
+
+        Yields:
+            Between steps of a few milliseconds; nothing else may be asked until the last is done.
+        """
+        return self._forgetting(lambda rule: rule.needs(expected))
+
+    def _forgetting(self, limit: Callable[[Rule], Micros]) -> Iterator[None]:
+        for counter, before in [*self._limits(limit)]:
+            start = counter.rule.origin(before)
+            for freed in counter.forget(start):
+                self.retained -= freed
+                yield
+            counter.warm_from = max(counter.warm_from, before)
+            if counter.few is not None and counter.few.since < start:
+                for freed in counter.few.forget(start, _FORGOTTEN_AT_ONCE):
+                    self.retained -= freed
+                    yield
+
+    def _limits(self, limit: Callable[[Rule], Micros]) -> Iterator[tuple[_Counter, Micros]]:
+        """Return what is before which time each rule can go without; rules that share what they keep go together."""
         changing: dict[Rule, Micros] = {}  # where the first bucket begins that closing can still change
+        shared = {family.few: family for family in self._families if family.few is not None}
         for counter in self.counters:
             rule = counter.rule
+            if counter.few is not None:
+                mates = shared[counter.few].counters
+                widest = max((mate.rule for mate in mates), key=attrgetter("suppress"))
+                yield counter, widest.origin(min(limit(mate.rule) for mate in mates))
+                continue
             starts = [changing[upstream] for upstream in rule.upstream if upstream in changing]
             starts += [min(counter.open) * rule.timespan] if counter.open else []
             if starts:
                 changing[rule] = rule.origin(min(starts))
-            for freed in counter.forget(min(before, changing[rule] - rule.margin) if rule in changing else before):
-                self.retained -= freed
-                yield
-        self.warm_from = max(self.warm_from, before)
+            yield counter, min(limit(rule), changing[rule] - rule.margin) if rule in changing else limit(rule)
 
     def _weigh(self) -> None:
         self.retained = sum(len(track) for counter in self.counters for track in counter.tracks.values())
+        self.retained += sum(family.few.held for family in self._families if family.few is not None)
 
     # --- taking in
 
     def _insert(self, events: Iterable[StoredEvent], *, replayed: bool) -> _Touched:
         """Take in events, the earliest first because windows are quickest with those."""
+        fresh, known = self._staged(events, replayed=replayed)
+        touched: _Touched = {}
+        few: dict[tuple[_Family, Group], list[Micros]] = {}
+        for family, group, arrivals in _each(fresh):
+            if family.has_few(group):
+                self._take_few(touched, few, family, group, _wanted(arrivals, family.counters[0], replayed=replayed))
+            else:
+                for counter in family.counters:
+                    self._take(touched, counter, group, _wanted(arrivals, counter, replayed=replayed))
+        for family, group, arrivals in _each(known):
+            if family.has_few(group):
+                few.setdefault((family, group), []).extend([arrival[0] for arrival in arrivals])
+            else:
+                for counter in family.counters:
+                    self._touch(touched, counter, group, arrivals)
+        for (family, group), times in few.items():
+            self._judge_few(touched, family, group, times)
+        return touched
+
+    def _staged(self, events: Iterable[StoredEvent], *, replayed: bool) -> tuple[_Staged, _Staged]:
+        """Return what events give to whom: the new ones, and those that were there before."""
         # All are matched before any is taken in: an event may break a rule.
         matched = [(event, self._hits(event.event)) for event in sorted(events, key=_AT) if not event.late]
         fresh, known = _new_stage(), _new_stage()
@@ -506,17 +647,51 @@ class Engine:
                     # What is judged on closing belongs to no event that could say later whether it takes effect.
                     acts = may_act and (effects or not family.closes)
                     staged[family][group].append((at, rank, acts, reading))
-        touched: _Touched = {}
-        for counter, group, arrivals in _each(fresh):
-            wanted = [arrival for arrival in arrivals if arrival[0] < counter.since] if replayed else arrivals
-            if wanted:
-                track = self._touch(touched, counter, group, wanted)
-                track.extend(wanted)
-                if counter.rule.on_close:
-                    counter.opened(track, wanted)
-        for counter, group, arrivals in _each(known):
-            self._touch(touched, counter, group, arrivals)
-        return touched
+        return fresh, known
+
+    def _take(self, touched: _Touched, counter: _Counter, group: Group, arrivals: list[Arrival]) -> None:
+        """Take in events of a group that has windows."""
+        if arrivals:
+            track = self._touch(touched, counter, group, arrivals)
+            track.extend(arrivals)
+            if counter.rule.on_close:
+                counter.opened(track, arrivals)
+
+    def _take_few(
+        self,
+        touched: _Touched,
+        few: dict[tuple[_Family, Group], list[Micros]],
+        family: _Family,
+        group: Group,
+        arrivals: list[Arrival],
+    ) -> None:
+        """Take in events of a group that had few; with many it gets tracks."""
+        if not arrivals:
+            return
+        assert family.few is not None
+        key = key_of(group, plain=family.plain)
+        self.retained += len(arrivals)
+        events, shown = family.few.add(key, arrivals)
+        if events <= _FEW:
+            if shown >= family.needed:
+                few[family, group] = [arrival[0] for arrival in arrivals]
+            return
+        held = family.few.held
+        mine = family.few.take(key)
+        self.retained -= held - family.few.held
+        times = [arrival[0] for arrival in arrivals]
+        for counter in family.counters:
+            self._touch(touched, counter, group, _reached(mine, times, counter)).catch_up(mine)
+
+    def _judge_few(self, touched: _Touched, family: _Family, group: Group, times: Sequence[Micros]) -> None:
+        """Have a group with few events judged at these times."""
+        assert family.few is not None
+        arrivals = family.few.of(key_of(group, plain=family.plain))
+        for counter in family.counters:
+            if len(arrivals) >= counter.least or family.few.reads:
+                track = counter.passing_track(group, arrivals)
+                reached = _reached(arrivals, times, counter)
+                touched.setdefault(counter, {})[track] = [arrival[0] for arrival in reached]
 
     def _touch(self, touched: _Touched, counter: _Counter, group: Group, arrivals: Iterable[Arrival]) -> _Track:
         """Return where the events of a group are kept, to be judged at these; it is weighed again after that."""
@@ -594,7 +769,7 @@ class Engine:
                         yield counter, track, number
                 if counter.feeds and numbers:
                     self._feed(counter, counter.feeds, track, numbers, touched)
-        self.retained += sum(len(track) for mine in touched.values() for track in mine)
+        self.retained += sum(len(track) for mine in touched.values() for track in mine if not track.passing)
 
     def _feed(
         self,
@@ -627,11 +802,28 @@ def _unclosed(rule: Rule, settled: Micros) -> Micros | None:
     return min(map(rule.origin, starts), default=None)
 
 
-def _each(staged: _Staged) -> Iterator[tuple[_Counter, Group, list[Arrival]]]:
+def _each(staged: _Staged) -> Iterator[tuple[_Family, Group, list[Arrival]]]:
     for family, groups in staged.items():
-        for counter in family.counters:
-            for group, arrivals in groups.items():
-                yield counter, group, arrivals
+        for group, arrivals in groups.items():
+            yield family, group, arrivals
+
+
+def _wanted(arrivals: list[Arrival], counter: _Counter, *, replayed: bool) -> list[Arrival]:
+    return [arrival for arrival in arrivals if arrival[0] < counter.since] if replayed else arrivals
+
+
+def _reached(arrivals: Sequence[Arrival], times: Sequence[Micros], counter: _Counter) -> list[Arrival]:
+    """Return those that events at these times, of their number, can have made trigger."""
+    start, end = min(times), max(times) + counter.rule.timespan
+    return [arrival for arrival in arrivals if start <= arrival[0] < end]
+
+
+def _passing(counter: _Counter) -> Iterator[_Track]:
+    """Return the groups with few events as they stand."""
+    if counter.few is not None and not counter.rule.plain:
+        names = [name for name, _ in counter.rule.group_by]
+        for key in counter.few:
+            yield counter.passing_track(group_with(key, names), counter.few.of(key))
 
 
 def _needed(rules: Sequence[Rule]) -> list[Rule]:

@@ -296,6 +296,19 @@ class Metrics:
             registry=registry,
         )
         self.health = HealthMetrics(registry)
+        self.window_events = Gauge(
+            "sentinel_window_events",
+            "Events that rules hold to count them, each as often as it is held.",
+            registry=registry,
+        )
+        self.window_bytes = Gauge(
+            "sentinel_window_bytes", "About how much memory these take, in bytes.", registry=registry
+        )
+        self.window_evictions = Counter(
+            "sentinel_window_evictions",
+            "Times that these took more than `window_memory_mb`, so that old ones went; they come back when needed.",
+            registry=registry,
+        )
         self.queue_depth = Gauge("security_queue_depth", "Events accepted and not yet judged.", registry=registry)
         self._start_at_zero()
 
@@ -316,6 +329,11 @@ class Metrics:
             self.rule_reloads.labels(result=result)
         for code in ("401", "403", "429"):
             self.bad_tokens.labels(status=code)
+
+    def watch_windows(self, events: Callable[[], int], size: Callable[[], int]) -> None:
+        """Read at each scrape how many events the rules hold, and how many bytes that takes."""
+        self.window_events.set_function(events)
+        self.window_bytes.set_function(size)
 
     def watch_queue(self, depth: Callable[[], int]) -> None:
         """Read the queue's depth at each scrape."""

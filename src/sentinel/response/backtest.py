@@ -70,7 +70,8 @@ def _signals(rules: RuleSet, past: Sequence[StoredEvent]) -> list[Signal]:
     found: dict[str, Signal] = {}
     for start in range(0, len(timely), _AT_ONCE):
         portion = timely[start : start + _AT_ONCE]
-        engine.forget(engine.needs(portion))
+        for _ in engine.forgetting(portion[0].at):
+            pass
         found |= {signal.id: signal for signal in engine.add(portion)}
     found |= {signal.id: signal for signal in engine.close(None)}
     return sorted(found.values(), key=lambda signal: (signal.first, signal.id))

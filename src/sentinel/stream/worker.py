@@ -37,7 +37,7 @@ _BATCH = 500  # events judged between two turns of the event loop: about 10 ms
 _RECENT = 50_000  # events kept at hand: some 60 MB
 _POSITION_EVERY = 5_000  # events without an outcome after which the position is written all the same
 _FORGET_EVERY: Micros = 60 * 1_000_000
-_RETAINED_LIMIT = 2_000_000  # window entries; beyond it old ones go, and come back from the store when needed
+_GROWN = 1.1  # by how much windows must have grown since the last eviction before the next is tried
 _LOOKED_AT = 10  # events of a batch that `coverage` is told of; all of them would cost more than some rules do
 _RETRY_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
@@ -71,6 +71,7 @@ class Worker:
         clock: Callable[[], Micros],
         lateness: Micros,
         tuning: Tuning,
+        window_memory: int,
         metrics: Metrics,
         log: Log,
         on_lost: Callable[[BaseException], None],
@@ -84,6 +85,7 @@ class Worker:
         self._responder = responder
         self._clock = clock
         self._lateness = lateness
+        self._window_memory = window_memory
         self._metrics = metrics
         self._log = log
         self._on_lost = on_lost
@@ -95,6 +97,7 @@ class Worker:
         """Held from reading what is in force to having changed it."""
         self._written = self.position = store.processed_seq
         self._forgot_at: Micros = 0
+        self._left = 0  # bytes after the last eviction
         self._judging = asyncio.Lock()  # the engine's state is whole only between batches
         self._noticed = 0  # the last anomaly's sequence number
         self._live = False  # whether events have come since the start that are no import
@@ -124,6 +127,11 @@ class Worker:
         if self.failing is None and self.position > self._written:
             with contextlib.suppress(StoreUnable):  # then the next start judges these events again, to the same end
                 await self._store.apply(Outcome(position=self.position))
+
+    @property
+    def held(self) -> tuple[Callable[[], int], Callable[[], int]]:
+        """What tells how many events the rules hold, and about how many bytes that takes."""
+        return lambda: self._engine.retained, lambda: self._engine.memory
 
     @property
     def alive(self) -> bool:
@@ -373,17 +381,17 @@ class Worker:
     async def _forget_when_due(self, batch: Sequence[StoredEvent]) -> None:
         """Drop windows that no live event can touch any more. What is needed again comes back from the store."""
         now = self._clock()
-        if self._engine.retained > _RETAINED_LIMIT:
-            await self._forget(self._engine.needs(batch))
+        if self._engine.memory > max(self._window_memory, _GROWN * self._left):
+            await self._forget(min(event.at for event in batch))
+            self._left = self._engine.memory
+            self._metrics.window_evictions.inc()
         elif not self.followed and now - self._forgot_at > _FORGET_EVERY:
             self._forgot_at = now
-            horizon = now - self._lateness - self._engine.reach
-            if horizon > self._engine.warm_from:
-                await self._forget(horizon)
+            await self._forget(now - self._lateness)
 
-    async def _forget(self, before: Micros) -> None:
-        """Let go of old windows, and let others have the loop in between."""
-        for _ in self._engine.forgetting(before):
+    async def _forget(self, expected: Micros) -> None:
+        """Let go of what events from then on don't need, and let others have the loop in between."""
+        for _ in self._engine.forgetting(expected):
             await asyncio.sleep(0)
 
     # --- what people order and what time ends

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from sentinel.detection import Engine, RuleSet, parse_rules
+from sentinel.detection.few import group_with, key_of
 from sentinel.model import EventType, Severity, Signal, StoredEvent, SubjectType, ThreatType
 
 from .samples import FAILED, SECOND, count, failure
@@ -25,9 +26,9 @@ def many(*texts: str) -> RuleSet:
     return rules
 
 
-def correlation(name: str, fields: str, n: int = 2, extra: str = "") -> str:
+def correlation(name: str, fields: str, n: int = 2, extra: str = "", t: str = "10s") -> str:
     return f"""name: {name}
-correlation: {{type: event_count, rules: [failed], group-by: {fields}, timespan: 10s, condition: {{gte: {n}}}}}
+correlation: {{type: event_count, rules: [failed], group-by: {fields}, timespan: {t}, condition: {{gte: {n}}}}}
 {extra}"""
 
 
@@ -261,7 +262,7 @@ def test_what_was_forgotten_comes_back_from_history() -> None:
     judge.add(events)
     witness.add(events)
     judge.forget(35 * SECOND)
-    assert (judge.warm_from, judge.retained) == (35 * SECOND, 3)
+    assert judge.warm_from == 30 * SECOND  # where the bucket begins
     straggler = failure(4)
     judge.warm(events, judge.needs([straggler]))
     assert judge.add([straggler]) == witness.add([straggler]) != []
@@ -271,15 +272,15 @@ def test_what_was_forgotten_comes_back_from_history() -> None:
 def test_much_is_forgotten_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever drives the engine can let others have the processor in between; the end is the same."""
     monkeypatch.setattr("sentinel.detection.engine._FORGOTTEN_AT_ONCE", 2)
-    events = [failure(at, ip_address=f"203.0.113.{at}") for at in range(1, 40)]
+    events = [failure(at + n / 10, ip_address=f"203.0.113.{at}") for at in range(1, 40) for n in range(9)]
     judge, witness = engine(), engine()
     judge.add(events)
     witness.add(events)
-    steps = [judge.retained for _ in judge.forgetting(25 * SECOND)]
-    witness.forget(25 * SECOND)
-    assert len(steps) > 10
+    steps = [judge.retained for _ in judge.forgetting(45 * SECOND)]
+    witness.forget(30 * SECOND)
+    assert len(steps) > 10, steps
     assert steps == sorted(steps, reverse=True)
-    assert (judge.retained, judge.warm_from) == (witness.retained, witness.warm_from) == (steps[-1], 25 * SECOND)
+    assert (judge.retained, judge.memory) == (witness.retained, witness.memory)
     assert judge.add([failure(41)]) == witness.add([failure(41)])
 
 
@@ -292,14 +293,59 @@ def test_forgetting_less_than_was_forgotten_changes_nothing() -> None:
 
 
 def test_retained_counts_both_windows() -> None:
-    """Once events that may not act come in, those that may are kept a second time; both count."""
-    judge = engine()
-    judge.add([failure(1, may_act=True), failure(2, may_act=True)])
-    assert judge.retained == 2
+    """In windows, once events that may not act come in, those that may are kept a second time; both count."""
+    judge = engine(many(correlation("c", "[ip_address]", n=9)))
+    judge.add([failure(at / 10, may_act=True) for at in range(12)])
+    assert judge.retained == 12
     judge.add([failure(3)])
-    assert judge.retained == 5
+    assert judge.retained == 25
     judge.forget(100 * SECOND)
-    assert judge.retained == 0
+    assert (judge.retained, judge.memory) == (0, 0)
+
+
+def test_few_events_of_a_group_are_kept_once_for_all_rules() -> None:
+    """Rules that count the same share what they keep of a group with few events; with more each has windows."""
+    judge = engine(many(correlation("c", "[ip_address]", n=3), correlation("d", "[ip_address]", n=9)))
+    judge.add([failure(at / 10) for at in range(8)])
+    assert judge.retained == 8
+    few = judge.memory
+    assert [(signal.rule, signal.count) for signal in judge.add([failure(1)])] == [("c", 9), ("d", 9)]
+    assert judge.retained > 2 * 6
+    assert judge.memory > 2 * few
+
+
+def test_each_rule_forgets_what_it_does_not_need() -> None:
+    """A rule over a minute does not keep what one over an hour must."""
+    texts = [correlation("c", "[ip_address]", n=3, t="1m"), correlation("d", "[user_id]", n=3, t="1h")]
+    judge = engine(many(*texts))
+    events = [failure(10, user_id="erin"), failure(3000, user_id="erin")]
+    judge.add(events)
+    for _ in judge.forgetting(3100 * SECOND):
+        pass
+    assert judge.retained == 3
+    assert judge.needs([failure(3200)]) == NOTHING_YET
+    needed = judge.needs([failure(20)])
+    assert needed < 0
+    judge.warm(events, needed)
+    assert judge.retained == 4
+
+
+@pytest.mark.parametrize("values", [["9"], ["a", "b"], ["1:a", ""], ["", "1:a"], ["3:a|b", "12"]])
+def test_a_key_tells_its_group(values: list[str]) -> None:
+    """Whatever the values hold, the key of a group leads back to it."""
+    names = ["ip_address", "user_id"][: len(values)]
+    group = tuple(zip(names, values, strict=True))
+    assert group_with(key_of(group, plain=False), names) == group
+
+
+def test_plain_detections_tell_users_from_addresses() -> None:
+    """A user may be called like an address; they are two subjects."""
+    judge = engine(parse_rules([("rules.yml", FAILED)]))
+    found = judge.add([failure(1, ip_address=None, user_id="192.0.2.1"), failure(2)])
+    assert [(signal.subject, signal.subject_type) for signal in found] == [
+        ("192.0.2.1", SubjectType.USER),
+        ("192.0.2.1", SubjectType.IP),
+    ]
 
 
 def test_memory_is_bounded_under_attack() -> None:
