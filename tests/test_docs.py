@@ -29,6 +29,7 @@ RUN = [
     DOCS / "tutorial" / "first-block.md",
     DOCS / "tutorial" / "labs.md",
     DOCS / "how-to" / "run-the-service.md",
+    DOCS / "how-to" / "use-tls.md",
     DOCS / "how-to" / "decide-what-is-done.md",
     DOCS / "how-to" / "enforce-elsewhere.md",
     DOCS / "how-to" / "receive-alerts.md",
@@ -123,7 +124,8 @@ def script(blocks: list[Snippet], ports: dict[str, int]) -> str:
     lines = [
         "set -euo pipefail",
         f"make() {{ exec sentinel serve --port {ports['8000']} --data-dir data; }}",
-        "answers() { for _ in $(seq 300); do curl -s -o /dev/null $1 && return; sleep 0.1; done; return 1; }",
+        "asked() { curl -s -o /dev/null $1 || curl -sk -o /dev/null https:${1#http:}; }",
+        "answers() { for _ in $(seq 300); do asked $1 && return; sleep 0.1; done; return 1; }",
     ]
     for number, block in enumerate(blocks):
         lines.append(f"printf '\\n@{number}@\\n'")

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,7 @@ __all__ = [
     "own_secret",
     "publish_address",
     "service_address",
+    "service_tls",
     "withdraw_address",
     "write_secret",
 ]
@@ -52,10 +54,22 @@ def lock(folder: Path) -> IO[str]:
     return file
 
 
-def publish_address(folder: Path, url: str, metrics_url: str | None = None) -> None:
-    """Say where the service of this folder listens; a half-written file is never seen."""
+def publish_address(
+    folder: Path, url: str, *, metrics_url: str | None = None, tls: Mapping[str, str | None] | None = None
+) -> None:
+    """
+    Say where the service of this folder listens; a half-written file is never seen.
+
+    Args:
+        folder: The data folder.
+        url: Where.
+        metrics_url: Where the metrics alone are, if anywhere.
+        tls: For https the service's own `certificate`, by which commands on this machine know it, and, where clients
+            must have one, the `key`, by which they make themselves known.
+    """
     part = folder / "service.json.part"
-    told = {"url": url, "pid": os.getpid()} | ({"metrics_url": metrics_url} if metrics_url else {})
+    told: dict[str, object] = {"url": url, "pid": os.getpid()}
+    told |= ({"metrics_url": metrics_url} if metrics_url else {}) | ({} if tls is None else {"tls": tls})
     part.write_text(json.dumps(told), encoding="utf-8")
     part.replace(folder / "service.json")
 
@@ -71,6 +85,15 @@ def service_address(folder: Path) -> str | None:
         return str(json.loads((folder / "service.json").read_text(encoding="utf-8"))["url"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def service_tls(folder: Path) -> Mapping[str, str | None] | None:
+    """Return what `publish_address` was told of TLS."""
+    try:
+        found: Mapping[str, str | None] | None = json.loads((folder / "service.json").read_text("utf-8")).get("tls")
+    except (OSError, ValueError):
+        return None
+    return found
 
 
 def own_secret(path: Path) -> bytes:

@@ -69,6 +69,16 @@ class Settings:
     """Entries of the audit log likewise; a signed checkpoint stands for them."""
     audit_anchor: Path | None = None
     """File of signed checkpoints of the audit log; None = `anchors/checkpoints.jsonl` in the data folder."""
+    tls_certificate: Path | None = None
+    """Serve HTTPS with it; PEM, with those between it and its authority. A renewed file is taken without a restart."""
+    tls_key: Path | None = None
+    """None = in the same file."""
+    tls_client_ca: Path | None = None
+    """Authorities (PEM) whose clients' certificates are believed; None = clients are not asked for one."""
+    tls_clients: str = "optional"
+    """Whether a client must have one: `optional` or `required`."""
+    tls_scrapers: tuple[str, ...] = ()
+    """DNS names in clients' certificates that may read the metrics without a token."""
     webhook_secret_file: Path | None = None
     """Secret of the signatures of POST /alerts/webhook; None = only tokens."""
     audit_key_file: Path | None = None
@@ -135,6 +145,12 @@ def _positive(value: object) -> int:
     return number
 
 
+def _tls_clients(value: object) -> str:
+    if value not in {"optional", "required"}:
+        raise ValueError("write optional or required")
+    return str(value)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "host": str,
     "port": _port,
@@ -160,6 +176,11 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "audit_retention_days": _positive,
     "audit_anchor": Path,
     "audit_key_file": Path,
+    "tls_certificate": Path,
+    "tls_key": Path,
+    "tls_client_ca": Path,
+    "tls_clients": _tls_clients,
+    "tls_scrapers": _names,
     "webhook_secret_file": Path,
 }
 
@@ -189,7 +210,19 @@ def load_settings(
     for key, value in (flags or {}).items():
         if value not in (None, [], ()):
             values[key] = _read(_READERS[key], value, f"--{key.replace('_', '-')}")
-    return Settings(**values)  # type: ignore[arg-type]  # _READERS gives each field its type
+    settings = Settings(**values)  # type: ignore[arg-type]  # _READERS gives each field its type
+    _agree(settings)
+    return settings
+
+
+def _agree(settings: Settings) -> None:
+    """Refuse what would look like TLS, or like clients that are asked for a certificate, and be neither."""
+    without = "needs tls_certificate as well"
+    if settings.tls_certificate is None and (settings.tls_key or settings.tls_client_ca):
+        raise ConfigError(without, where="tls_key" if settings.tls_key else "tls_client_ca")
+    if settings.tls_client_ca is None and (settings.tls_scrapers or settings.tls_clients == "required"):
+        where = "tls_scrapers" if settings.tls_scrapers else "tls_clients"
+        raise ConfigError("needs tls_client_ca as well: without it nobody is asked for a certificate", where=where)
 
 
 def _from_toml(path: Path) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -38,6 +39,10 @@ class Service:
         self.home = home
         self.folder = home / "data"
         self.url = ""
+        self.settings: dict[str, str] = {}
+        """Further ones, as environment variables."""
+        self.verify: ssl.SSLContext | bool = True
+        """How to know it, and to make oneself known, when it speaks TLS."""
         self._stderr = home / "stderr.txt"
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[httpx.Client] = []
@@ -62,7 +67,7 @@ class Service:
         """What a process needs to run without the settings, proxies and files of whoever runs the tests."""
         settings = {"SENTINEL_BLAST_RADIUS": "1000000"}  # it depends on the clock, and has tests of its own
         own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8"}
-        return {"cwd": self.home, "env": own | settings}
+        return {"cwd": self.home, "env": own | settings | self.settings}
 
     def launch(self, stderr: Any = None) -> None:
         """Start the process and don't wait for it."""
@@ -91,7 +96,7 @@ class Service:
         if published["pid"] != self.pid:  # left behind by one that was killed
             return False
         self.url = published["url"]
-        return httpx.get(f"{self.url}/readyz", trust_env=False).status_code == 200
+        return httpx.get(f"{self.url}/readyz", trust_env=False, verify=self.verify).status_code == 200
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -128,7 +133,9 @@ class Service:
 
     def client(self, token: str) -> httpx.Client:
         """Return a client with this token. It outlives restarts: give it whole URLs, from `self.url`."""
-        client = httpx.Client(headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)
+        client = httpx.Client(
+            headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False, verify=self.verify
+        )
         self._clients.append(client)
         return client
 

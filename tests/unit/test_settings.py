@@ -66,3 +66,20 @@ def test_what_is_no_duration(text: str) -> None:
     """Negative, endless and unknown ones are refused."""
     with pytest.raises(ValueError, match=r".+"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"SENTINEL_TLS_KEY": "k"}, "tls_key: needs tls_certificate"),
+        ({"SENTINEL_TLS_CLIENT_CA": "c"}, "tls_client_ca: needs tls_certificate"),
+        ({"SENTINEL_TLS_CERTIFICATE": "x", "SENTINEL_TLS_CLIENTS": "required"}, "tls_clients: needs tls_client_ca"),
+        ({"SENTINEL_TLS_CERTIFICATE": "x", "SENTINEL_TLS_SCRAPERS": "p"}, "tls_scrapers: needs tls_client_ca"),
+        ({"SENTINEL_TLS_CLIENTS": "perhaps"}, "write optional or required"),
+    ],
+)
+def test_half_of_tls_is_refused(given: dict[str, str], reason: str) -> None:
+    """Who sets a part of it believes to be protected, and must not find out otherwise later."""
+    with pytest.raises(ConfigError) as caught:
+        load_settings({}, given)
+    assert reason in str(caught.value)

@@ -8,6 +8,7 @@ from sentinel.cli import (
     audit,
     blocks,
     calibrate,
+    certs,
     db,
     demo,
     engine,
@@ -46,6 +47,7 @@ app.add_typer(blocks.app, name="blocks")
 app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.add_typer(db.app, name="db")
+app.add_typer(certs.app, name="certs")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(violations.app, name="violations")
 app.add_typer(thresholds.app, name="thresholds")

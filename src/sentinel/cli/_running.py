@@ -6,20 +6,25 @@ import asyncio
 import gc
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentinel.app import Monitor
 from sentinel.datafolder import publish_address, withdraw_address
 from sentinel.detection import RuleSet
+from sentinel.errors import ConfigError
 from sentinel.server.application import create_app, only_metrics
 from sentinel.settings import Settings
+from sentinel.tls import TlsFiles, peer_of
 
 __all__ = ["run_service"]
 
 _DRAIN_SECONDS = 5
+_LOOK_SECONDS = 2.0
 _YOUNG = 10_000  # objects made, and not freed, before the collector looks at them
 
 
@@ -40,6 +45,19 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class _Protocol(HttpToolsProtocol):
+    """Uvicorn's protocol, which says who the other side has proved to be by a certificate."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._peer = peer_of(transport.get_extra_info("ssl_object"))
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        scope: Any = self.scope
+        scope["sentinel.peer"] = self._peer
+
+
 async def run_service(
     settings: Settings,
     listener: socket.socket,
@@ -58,9 +76,11 @@ async def run_service(
     # Uvicorn raises the signal again after its shutdown; ours must outlive that to close the store.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
+    tls = _tls(settings)
     monitor = await Monitor.open(settings)
     monitor.log.info("scanner ready", version=monitor.scanner.version)  # before the first request waits for it
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, monitor.rule_files.look)
+    following = asyncio.create_task(_follow(tls, monitor)) if tls is not None else None
     try:
         app: Any = create_app(monitor)
         listeners = [listener]
@@ -73,24 +93,67 @@ async def run_service(
             access_log=False,
             server_header=False,
             lifespan="off",
-            http="httptools",
+            http=_Protocol,
             proxy_headers=False,  # whom to believe is a setting of ours, and uvicorn would believe every local peer
             ws="none",
             timeout_graceful_shutdown=_DRAIN_SECONDS,
             backlog=2048,
         )
+        config.load()
+        config.ssl = None if tls is None else tls.context
         server = _Server(config, monitor)
         serving = asyncio.create_task(server.serve(sockets=listeners))
         await asyncio.wait({serving, asyncio.create_task(server.answering.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
-            url = _url(listener)
+            scheme = "http" if tls is None else "https"
+            url = _url(listener, scheme)
             _spare_the_collector()
-            publish_address(settings.data_dir, url, _url(metrics_listener) if metrics_listener else None)
+            publish_address(
+                settings.data_dir,
+                url,
+                metrics_url=_url(metrics_listener, scheme) if metrics_listener else None,
+                tls=None if tls is None else _told(settings),
+            )
             greet(settings, monitor.rules, url)
         await serving
     finally:
         withdraw_address(settings.data_dir)
+        if following is not None:
+            following.cancel()
         await monitor.close()
+
+
+def _tls(settings: Settings) -> TlsFiles | None:
+    if settings.tls_certificate is None:
+        return None
+    return TlsFiles(
+        ssl.PROTOCOL_TLS_SERVER,
+        settings.tls_client_ca,
+        settings.tls_certificate,
+        settings.tls_key,
+        required=settings.tls_clients == "required",
+    )
+
+
+def _told(settings: Settings) -> dict[str, str | None]:
+    """Return what commands on this machine need to know of our certificate."""
+    assert settings.tls_certificate is not None
+    key = settings.tls_key or settings.tls_certificate
+    told: dict[str, str | None] = {"certificate": str(settings.tls_certificate.absolute())}
+    told["key"] = str(key.absolute())
+    return told | ({"client": "required"} if settings.tls_clients == "required" else {})
+
+
+async def _follow(tls: TlsFiles, monitor: Monitor) -> None:
+    """Take a renewed certificate; one that can't be used leaves the present one in force, and is told once."""
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        try:
+            if tls.look():
+                monitor.log.info("certificate taken")
+        except ConfigError as err:
+            told = "the certificate on disk can't be used; the earlier one stays"
+            monitor.log.error(told, reason=str(err))  # noqa: TRY400 - the reason says it all
 
 
 def _spare_the_collector() -> None:
@@ -105,7 +168,7 @@ def _spare_the_collector() -> None:
     gc.set_threshold(_YOUNG)
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
     local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - what to dial, not what to bind
-    return f"http://[{local}]:{port}" if ":" in local else f"http://{local}:{port}"
+    return f"{scheme}://[{local}]:{port}" if ":" in local else f"{scheme}://{local}:{port}"

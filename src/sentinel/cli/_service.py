@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from sentinel.datafolder import DataFolderBusy, lock, service_address
+from sentinel.datafolder import DataFolderBusy, lock, service_address, service_tls
 from sentinel.errors import ConfigError
 from sentinel.settings import Settings, load_settings
 
@@ -70,7 +71,8 @@ async def _connect(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient,
     try:
         lock(settings.data_dir).close()
     except DataFolderBusy as busy:
-        async with _client(settings, base_url=await _address(settings, busy)) as client:
+        url = await _address(settings, busy)
+        async with _client(settings, base_url=url, verify=_known(settings)) as client:
             yield client, None
         return
     try:
@@ -108,6 +110,29 @@ def _client(settings: Settings, **options: Any) -> httpx.AsyncClient:
     token = settings.token_file.read_text(encoding="ascii").strip()
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(10, read=600), trust_env=False, **options)
+
+
+def _known(settings: Settings) -> ssl.SSLContext | bool:
+    """
+    Return what knows the service of this data folder by its own certificate, whatever names it holds for.
+
+    Who may write into the data folder could have handed us a token as well, so what it says of the certificate is as
+    good as an authority's word. Where clients must have a certificate, we are the service's owner and use its.
+    """
+    tls = service_tls(settings.data_dir)
+    if tls is None:
+        return True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is what we trust
+    certificate = str(tls["certificate"])
+    try:
+        context.load_verify_locations(certificate)
+        if tls.get("client") is not None:
+            context.load_cert_chain(certificate, tls["key"], password="")
+    except (OSError, ssl.SSLError):
+        raise ConfigError("the service's certificate and key can't be read by this user", where=certificate) from None
+    return context
 
 
 async def _address(settings: Settings, busy: Exception) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ from sentinel.settings import Settings, load_settings
 __all__ = ["serve"]
 
 
-def serve(
+def serve(  # noqa: PLR0917 - typer makes an option of each
     host: Annotated[str | None, typer.Option(help="Address to listen on.", show_default="127.0.0.1")] = None,
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0 takes a free one.", show_default="8000")
@@ -26,6 +27,11 @@ def serve(
     data_dir: DataDir = None,
     rules: Annotated[
         list[str] | None, typer.Option("--rules", help="Folder with Sigma rules, or `default`; may be repeated.")
+    ] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="Serve HTTPS with this certificate (PEM).")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, if it is not in the same file.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Authorities whose clients' certificates are believed (PEM).")
     ] = None,
 ) -> None:
     """
@@ -36,7 +42,17 @@ def serve(
 
     Example: sentinel serve --port 8000 --data-dir /var/lib/sentinel
     """
-    settings = load_settings({"host": host, "port": port, "data_dir": data_dir, "rules_dir": rules})
+    settings = load_settings(
+        {
+            "host": host,
+            "port": port,
+            "data_dir": data_dir,
+            "rules_dir": rules,
+            "tls_certificate": tls_certificate,
+            "tls_key": tls_key,
+            "tls_client_ca": tls_client_ca,
+        }
+    )
     try:
         import uvloop  # noqa: PLC0415 - the server extra
 
@@ -67,14 +83,15 @@ def _greet(settings: Settings, rules: RuleSet, url: str) -> None:
     for refusal in rules.refused:
         sys.stderr.write(f"sentinel: rule refused: {refusal.file}:{refusal.line}: {refusal.reason}\n")
     token = settings.token_file
+    curl = "curl" if url.startswith("http:") else "curl --cacert ca.pem"  # whichever authority that is
     command = "sentinel" if shutil.which("sentinel") else sys.argv[0]
     sys.stderr.write(
         f"""Sentinel listens on {url}
 The admin token lies in {token}
 
 Try:
-  curl {url}/api/v1/security/health
-  curl -H "Authorization: Bearer $(cat {token})" {url}/api/v1/security/active-blocks
+  {curl} {url}/api/v1/security/health
+  {curl} -H "Authorization: Bearer $(cat {token})" {url}/api/v1/security/active-blocks
 
 Next: {command} token create --role ingest    makes a token that may send events and texts to scan
       {command} ingest /var/log/auth.log --format sshd --act

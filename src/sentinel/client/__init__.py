@@ -31,6 +31,7 @@ from sentinel.client.words import (
     tool_execution,
     websocket_connection,
 )
+from sentinel.tls import Tls
 
 __all__ = [
     "About",
@@ -38,6 +39,7 @@ __all__ = [
     "BufferFull",
     "Client",
     "Refused",
+    "Tls",
     "audit_log",
     "auth_event",
     "authorization",

@@ -21,9 +21,12 @@ from sentinel.client.outbox import (
     failed,
     pause,
     read_answer,
+    renew,
     report,
+    verified,
 )
 from sentinel.errors import OutsideError
+from sentinel.tls import Tls
 
 __all__ = ["AsyncClient"]
 
@@ -48,12 +51,14 @@ class AsyncClient:
         room: int = 10_000,
         when_full: Literal["block", "raise"] = "block",
         on_refused: Callable[[Sequence[Refused]], None] = report,
+        tls: Tls | None = None,
     ) -> None:
         """Prepare; the task starts with the first event. The arguments are those of `Client`."""
         self._url = checked(url)
         self._token = token
         self._when_full = when_full
         self._on_refused = on_refused
+        self._tls = None if tls is None else tls.files()
         self._outbox = Outbox(batch_events=batch_events, linger_seconds=linger_seconds, room=room)
         self._changed = asyncio.Condition()
         self._closed = False
@@ -137,7 +142,7 @@ class AsyncClient:
 
     async def _run(self) -> None:
         failures = 0
-        async with httpx.AsyncClient(timeout=_REQUEST_SECONDS) as http:
+        async with httpx.AsyncClient(timeout=_REQUEST_SECONDS, verify=verified(self._tls)) as http:
             while True:
                 batch = await self._next()
                 taken = await self._deliver(http, batch)
@@ -164,6 +169,7 @@ class AsyncClient:
 
     async def _deliver(self, http: httpx.AsyncClient, batch: list[bytes]) -> Taken:
         try:
+            renew(self._tls)
             answer = await http.post(self._url, content=b"\n".join(batch), headers=bearer(self._token))
         except (httpx.HTTPError, OSError) as err:
             return failed(err)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import ssl
 import time
 import uuid
 from collections import deque
@@ -17,6 +18,7 @@ import msgspec
 
 from sentinel.errors import ConfigError, RejectedEvent, SentinelError
 from sentinel.model import iso
+from sentinel.tls import TlsFiles
 
 __all__ = [
     "BufferFull",
@@ -29,7 +31,9 @@ __all__ = [
     "failed",
     "pause",
     "read_answer",
+    "renew",
     "report",
+    "verified",
 ]
 
 _EVENTS_PATH: Final = "/api/v1/security/events"
@@ -234,3 +238,18 @@ def report(refused: Sequence[Refused]) -> None:
     """Log that events were refused, without what they say: what a client does unless it is given something else."""
     for one in refused:
         _log.error("an event was refused by the service: %s", one.reason)
+
+
+def verified(files: TlsFiles | None) -> ssl.SSLContext | bool:
+    """Return what httpx takes as `verify`."""
+    return True if files is None else files.context
+
+
+def renew(files: TlsFiles | None) -> None:
+    """Take certificates that have changed; those that can't be used are told, and the earlier ones stay."""
+    if files is None:
+        return
+    try:
+        files.look()
+    except ConfigError as err:
+        _log.error("%s; the earlier ones stay", err)

@@ -23,9 +23,12 @@ from sentinel.client.outbox import (
     failed,
     pause,
     read_answer,
+    renew,
     report,
+    verified,
 )
 from sentinel.errors import OutsideError
+from sentinel.tls import Tls
 
 __all__ = ["Client"]
 
@@ -53,6 +56,7 @@ class Client:
         room: int = 10_000,
         when_full: Literal["block", "raise"] = "block",
         on_refused: Callable[[Sequence[Refused]], None] = report,
+        tls: Tls | None = None,
     ) -> None:
         """
         Prepare; the thread starts with the first event.
@@ -65,6 +69,7 @@ class Client:
             room: Events that may wait, those under way included.
             when_full: What `send` does then.
             on_refused: Called, from the thread, with events that the service will never take; the default logs.
+            tls: How the service is known, and the client to it; None = the authorities of the system, no certificate.
 
         Raises:
             ConfigError: Names the argument.
@@ -74,6 +79,7 @@ class Client:
         self._shape = {"batch_events": batch_events, "linger_seconds": linger_seconds, "room": room}
         self._when_full = when_full
         self._on_refused = on_refused
+        self._tls = None if tls is None else tls.files()
         self._closed = False
         self._begin()
         atexit.register(self.close)
@@ -167,7 +173,7 @@ class Client:
 
     def _run(self) -> None:
         failures = 0
-        with httpx.Client(timeout=_REQUEST_SECONDS) as http:
+        with httpx.Client(timeout=_REQUEST_SECONDS, verify=verified(self._tls)) as http:
             while batch := self._next():
                 taken = self._deliver(http, batch)
                 failures = 0 if taken.events else failures + 1
@@ -190,6 +196,7 @@ class Client:
 
     def _deliver(self, http: httpx.Client, batch: list[bytes]) -> Taken:
         try:
+            renew(self._tls)
             answer = http.post(self._url, content=b"\n".join(batch), headers=bearer(self._token))
         except (httpx.HTTPError, OSError) as err:
             return failed(err)

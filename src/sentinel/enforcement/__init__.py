@@ -2,5 +2,6 @@
 
 from sentinel.enforcement.asgi import Caller, SentinelMiddleware
 from sentinel.enforcement.snapshot import Block, Snapshot
+from sentinel.tls import Tls
 
-__all__ = ["Block", "Caller", "SentinelMiddleware", "Snapshot"]
+__all__ = ["Block", "Caller", "SentinelMiddleware", "Snapshot", "Tls"]

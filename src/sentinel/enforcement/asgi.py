@@ -22,6 +22,7 @@ from sentinel.enforcement.snapshot import Block, Snapshot
 from sentinel.errors import ConfigError, OutsideError
 from sentinel.model import Scope as Kind
 from sentinel.model import iso
+from sentinel.tls import Tls
 
 __all__ = ["Caller", "SentinelMiddleware"]
 
@@ -76,6 +77,7 @@ class SentinelMiddleware:
         node: Name that the service shows; default host name and process id.
         events_token: An ingest token, or the path of a file that holds one: then requests are reported as events, see
             `Reporter`. Without it nothing is. Refused requests are not reported: the service knows whom it blocks.
+        tls: How the service is known, and this application to it; without it the authorities of the system decide.
 
     Raises:
         ConfigError: An argument does not make sense.
@@ -95,6 +97,7 @@ class SentinelMiddleware:
         snapshot_path: str | Path | None = None,
         node: str | None = None,
         events_token: str | Path | None = None,
+        tls: Tls | None = None,
     ) -> None:
         if on_unknown not in {"allow", "deny"}:
             raise ConfigError("write allow or deny", where="on_unknown")
@@ -107,9 +110,9 @@ class SentinelMiddleware:
         self._buckets = TokenBuckets()
         self.reporter: Reporter | None = None
         if events_token is not None:
-            self.reporter = Reporter(url, events_token, proxies=self._proxies, service=service)
+            self.reporter = Reporter(url, events_token, proxies=self._proxies, service=service, tls=tls)
         self.snapshot = _loaded(path)
-        self.feed = Feed(self.snapshot, url, _secret(token, token_file), node=node, snapshot_path=path)
+        self.feed = Feed(self.snapshot, url, _secret(token, token_file), node=node, snapshot_path=path, tls=tls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""

@@ -8,6 +8,7 @@ show. Enforcement goes on from the snapshot meanwhile.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -26,6 +27,7 @@ from sentinel.enforcement.snapshot import Block, Snapshot
 from sentinel.errors import ConfigError
 from sentinel.model import ActionStatus, Micros, Severity, micros_of_iso
 from sentinel.response import DEFAULT_LIMIT
+from sentinel.tls import Tls
 
 __all__ = ["Feed", "now_micros"]
 
@@ -59,6 +61,7 @@ class Feed:
         *,
         node: str | None = None,
         snapshot_path: Path | None = None,
+        tls: Tls | None = None,
     ) -> None:
         """`token` is the token, or the path of a file that holds it and is read anew each time."""
         self._snapshot = snapshot
@@ -66,6 +69,7 @@ class Feed:
         self._token = token
         self._node = node
         self._path = snapshot_path
+        self._tls = None if tls is None else tls.files()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._heard = threading.Event()
@@ -102,7 +106,8 @@ class Feed:
     def _run(self, stop: threading.Event) -> None:
         failures = 0
         chores = _Chores(self._snapshot, self._path)
-        with httpx.Client(timeout=httpx.Timeout(WAIT_SECONDS, read=_READ_TIMEOUT_SECONDS)) as client:
+        time_out = httpx.Timeout(WAIT_SECONDS, read=_READ_TIMEOUT_SECONDS)
+        with httpx.Client(timeout=time_out, verify=True if self._tls is None else self._tls.context) as client:
             while not stop.is_set():
                 news = self._tried(partial(self._once, client, chores))
                 failures = failures + 1 if news is None else 0
@@ -138,6 +143,9 @@ class Feed:
         return reply.seq != since
 
     def _ask(self, client: httpx.Client, since: int) -> _Reply:
+        if self._tls is not None:
+            with contextlib.suppress(ConfigError):  # should the earlier certificate end meanwhile, that is told
+                self._tls.look()
         answer = client.get(
             self._url,
             params={"since": since, "wait": WAIT_SECONDS, "node": self._node or _this_node()},

@@ -13,6 +13,7 @@ from typing import Any
 from sentinel.client import Client, auth_event, authorization, network_request
 from sentinel.enforcement.client import Proxies, client_address
 from sentinel.errors import OutsideError, SentinelError
+from sentinel.tls import Tls
 
 __all__ = ["Reporter"]
 
@@ -43,7 +44,9 @@ class Reporter:
     counted in `dropped` and logged: the application goes on as if nobody listened.
     """
 
-    def __init__(self, url: str, token: str | Path, *, proxies: Proxies, service: str | None) -> None:
+    def __init__(
+        self, url: str, token: str | Path, *, proxies: Proxies, service: str | None, tls: Tls | None = None
+    ) -> None:
         self._client = Client(
             url,
             token,
@@ -51,6 +54,7 @@ class Reporter:
             room=_ROOM,
             when_full="raise",
             on_refused=lambda few: self._drop(len(few)),
+            tls=tls,
         )
         self._proxies = proxies
         self._service = service

@@ -16,6 +16,7 @@ from sentinel.app import Monitor
 from sentinel.enforcement.client import Proxies, client_address
 from sentinel.model import Role
 from sentinel.server.problems import Problem, Receive, Scope, Send
+from sentinel.tls import Peer
 
 __all__ = ["ACCESS", "Authorize", "token_of"]
 
@@ -83,6 +84,7 @@ _EXACT = {key: roles for key, roles in ACCESS.items() if "{" not in key[1]}
 _TEMPLATES = [(method, _pattern(path), roles) for (method, path), roles in ACCESS.items() if "{" in path]
 _PLACEHOLDER = re.compile(r"/(?:\{[^/]*\}|:[A-Za-z_]\w*)(?=/|$)")
 """A template's own words as a value (`{ip}`, `:ip`) come from a client that forgot to fill it in: never a match."""
+_STRICT = ((b"strict-transport-security", b"max-age=31536000"),)
 _HARDENING = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 
 
@@ -119,7 +121,8 @@ class Authorize:
 
         async def hardened(message: Scope) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HARDENING]
+                strict = _STRICT if scope.get("scheme") == "https" else ()
+                message["headers"] = [*message.get("headers", ()), *_HARDENING, *strict]
             await send(message)
 
         if scope["method"] == "HEAD":  # the server leaves the body out of the answer, as it knows the true method
@@ -141,7 +144,7 @@ class Authorize:
             )
         roles = _roles(scope["method"], scope["path"])
         text = _bearer(scope)
-        if text is None and (roles == _ANYONE or _signed(scope)):
+        if text is None and (roles == _ANYONE or _signed(scope) or (roles == _SCRAPER and self._scrapes(scope))):
             return None
         token = self._token(text or "", scope)
         if token is None:
@@ -161,6 +164,13 @@ class Authorize:
             return None
         client = None if token.source_cidr is None else client_address(scope, self._proxies)
         return token if token.valid(self._monitor.clock(), client) else None
+
+    def _scrapes(self, scope: Scope) -> bool:
+        """Whether the other side has proved by a certificate to be one that may read the metrics."""
+        peer = scope.get("sentinel.peer")
+        if not isinstance(peer, Peer) or self._monitor.clock() >= peer.not_after * 1_000_000:
+            return False
+        return not peer.names.isdisjoint(self._monitor.settings.tls_scrapers)
 
 
 def _signed(scope: Scope) -> bool:
