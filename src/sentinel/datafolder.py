@@ -55,7 +55,7 @@ def lock(folder: Path) -> IO[str]:
 
 
 def publish_address(
-    folder: Path, url: str, *, metrics_url: str | None = None, tls: Mapping[str, str | None] | None = None
+    folder: Path, url: str, *, metrics_url: str | None = None, tls: Mapping[str, str] | None = None
 ) -> None:
     """
     Say where the service of this folder listens; a half-written file is never seen.
@@ -64,8 +64,8 @@ def publish_address(
         folder: The data folder.
         url: Where.
         metrics_url: Where the metrics alone are, if anywhere.
-        tls: For https the service's own `certificate`, by which commands on this machine know it, and, where clients
-            must have one, the `key`, by which they make themselves known.
+        tls: For https the `certificate` in force (PEM), by which commands on this machine know the service, and, where
+            clients must have one, `own_certificate` and `own_key`: files by which they make themselves known.
     """
     part = folder / "service.json.part"
     told: dict[str, object] = {"url": url, "pid": os.getpid()}
@@ -87,10 +87,10 @@ def service_address(folder: Path) -> str | None:
         return None
 
 
-def service_tls(folder: Path) -> Mapping[str, str | None] | None:
+def service_tls(folder: Path) -> Mapping[str, str] | None:
     """Return what `publish_address` was told of TLS."""
     try:
-        found: Mapping[str, str | None] | None = json.loads((folder / "service.json").read_text("utf-8")).get("tls")
+        found: Mapping[str, str] | None = json.loads((folder / "service.json").read_text("utf-8")).get("tls")
     except (OSError, ValueError):
         return None
     return found

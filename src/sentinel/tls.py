@@ -19,6 +19,9 @@ from sentinel.errors import ConfigError
 __all__ = ["Peer", "Tls", "TlsFiles", "peer_of"]
 
 
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """How a client of ours knows the service, and makes itself known to it."""
 
@@ -69,6 +72,8 @@ class TlsFiles:
         paths = (None if part is None else Path(part) for part in (ca, certificate, key))
         self._ca, self._certificate, self._key = paths
         self._seen = self._signs()
+        self.certificate = self._first()
+        """Our own certificate in force (PEM), without those behind it; empty without one."""
         self.context = self._made()
 
     def look(self) -> bool:
@@ -82,9 +87,22 @@ class TlsFiles:
         if signs == self._seen:
             return False
         self._seen = signs
+        certificate = self._first()
         self._made()  # tried on a context that nobody uses: a failed load leaves one half changed
         self._load(self.context)
+        self.certificate = certificate
         return True
+
+    def _first(self) -> str:
+        if self._certificate is None:
+            return ""
+        try:
+            text = self._certificate.read_text("ascii")
+        except (OSError, UnicodeDecodeError) as err:
+            told = getattr(err, "strerror", None) or "it is not PEM"
+            raise ConfigError(f"can't be used as certificate: {told}", where=str(self._certificate)) from None
+        begin, end = text.find(_BEGIN), text.find(_END)
+        return text[begin : end + len(_END)] + "\n" if 0 <= begin < end else ""
 
     def _signs(self) -> Sequence[tuple[int, int, int] | None]:
         return [_sign(path) for path in (self._ca, self._certificate, self._key)]

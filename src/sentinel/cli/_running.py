@@ -80,7 +80,7 @@ async def run_service(
     monitor = await Monitor.open(settings)
     monitor.log.info("scanner ready", version=monitor.scanner.version)  # before the first request waits for it
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, monitor.rule_files.look)
-    following = asyncio.create_task(_follow(tls, monitor)) if tls is not None else None
+    following: asyncio.Task[None] | None = None
     try:
         app: Any = create_app(monitor)
         listeners = [listener]
@@ -108,12 +108,15 @@ async def run_service(
             scheme = "http" if tls is None else "https"
             url = _url(listener, scheme)
             _spare_the_collector()
-            publish_address(
-                settings.data_dir,
-                url,
-                metrics_url=_url(metrics_listener, scheme) if metrics_listener else None,
-                tls=None if tls is None else _told(settings),
-            )
+            metrics_url = _url(metrics_listener, scheme) if metrics_listener else None
+
+            def publish() -> None:
+                told = None if tls is None else _told(settings, tls)
+                publish_address(settings.data_dir, url, metrics_url=metrics_url, tls=told)
+
+            publish()
+            if tls is not None:
+                following = asyncio.create_task(_follow(tls, monitor, publish))
             greet(settings, monitor.rules, url)
         await serving
     finally:
@@ -135,25 +138,29 @@ def _tls(settings: Settings) -> TlsFiles | None:
     )
 
 
-def _told(settings: Settings) -> dict[str, str | None]:
-    """Return what commands on this machine need to know of our certificate."""
+def _told(settings: Settings, tls: TlsFiles) -> dict[str, str]:
+    """Return what commands on this machine need: the certificate in force and, where they need one too, its files."""
     assert settings.tls_certificate is not None
-    key = settings.tls_key or settings.tls_certificate
-    told: dict[str, str | None] = {"certificate": str(settings.tls_certificate.absolute())}
-    told["key"] = str(key.absolute())
-    return told | ({"client": "required"} if settings.tls_clients == "required" else {})
+    told = {"certificate": tls.certificate}
+    if settings.tls_clients == "required":
+        key = settings.tls_key or settings.tls_certificate
+        told |= {"own_certificate": str(settings.tls_certificate.absolute()), "own_key": str(key.absolute())}
+    return told
 
 
-async def _follow(tls: TlsFiles, monitor: Monitor) -> None:
+async def _follow(tls: TlsFiles, monitor: Monitor, publish: Callable[[], None]) -> None:
     """Take a renewed certificate; one that can't be used leaves the present one in force, and is told once."""
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
         try:
             if tls.look():
+                publish()
                 monitor.log.info("certificate taken")
         except ConfigError as err:
             told = "the certificate on disk can't be used; the earlier one stays"
             monitor.log.error(told, reason=str(err))  # noqa: TRY400 - the reason says it all
+        except OSError as err:  # a full disk: commands can't connect until the next time
+            monitor.log.error("the new certificate could not be published", error=type(err).__name__)  # noqa: TRY400
 
 
 def _spare_the_collector() -> None:

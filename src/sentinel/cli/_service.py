@@ -125,13 +125,12 @@ def _known(settings: Settings) -> ssl.SSLContext | bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is what we trust
-    certificate = str(tls["certificate"])
-    try:
-        context.load_verify_locations(certificate)
-        if tls.get("client") is not None:
-            context.load_cert_chain(certificate, tls["key"], password="")
-    except (OSError, ssl.SSLError):
-        raise ConfigError("the service's certificate and key can't be read by this user", where=certificate) from None
+    context.load_verify_locations(cadata=tls["certificate"])
+    if own := tls.get("own_certificate"):
+        try:
+            context.load_cert_chain(own, tls["own_key"], password="")
+        except (OSError, ssl.SSLError):
+            raise ConfigError("the service's certificate and key can't be read by this user", where=own) from None
     return context
 
 
