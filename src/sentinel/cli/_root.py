@@ -11,6 +11,7 @@ from sentinel.cli import (
     certs,
     db,
     demo,
+    doctor,
     engine,
     evaluate,
     incidents,
@@ -22,6 +23,7 @@ from sentinel.cli import (
     thresholds,
     token,
     violations,
+    validate,
 )
 from sentinel.cli.explain import explain
 
@@ -40,6 +42,8 @@ app.command()(calibrate.calibrate)
 app.command("eval")(evaluate.evaluate)
 app.command()(serve.serve)
 app.command()(demo.demo)
+app.command()(validate.validate)
+app.command()(doctor.doctor)
 app.command()(ingest.ingest)
 app.add_typer(engine.app, name="engine")
 app.add_typer(rules.app, name="rules")

@@ -22,7 +22,7 @@ from sentinel.settings import Settings, load_settings
 if TYPE_CHECKING:  # the server extra, and slow to import
     from sentinel.app import Monitor
 
-__all__ = ["DataDir", "ask", "console", "fail", "on_service"]
+__all__ = ["DataDir", "ask", "connect_running", "console", "fail", "on_service"]
 
 _S = "/api/v1/security"
 _STARTING_SECONDS = 5.0
@@ -64,6 +64,21 @@ def on_service(work: Callable[[httpx.AsyncClient, Monitor | None], Awaitable[T]]
         return asyncio.run(session())
     except httpx.TransportError as err:
         fail(f"the service can't be reached ({type(err).__name__}); is it running? Start it with `sentinel serve`", 4)
+
+
+@asynccontextmanager
+async def connect_running(settings: Settings) -> AsyncIterator[httpx.AsyncClient | None]:
+    """Yield a client of the service that runs on the data folder, as its admin; None when none runs."""
+    if not settings.data_dir.is_dir():
+        yield None
+        return
+    try:
+        lock(settings.data_dir).close()
+    except DataFolderBusy as busy:
+        async with _client(settings, base_url=await _address(settings, busy), verify=_known(settings)) as client:
+            yield client
+    else:
+        yield None
 
 
 @asynccontextmanager

@@ -1,0 +1,186 @@
+"""`sentinel doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import re
+import sys
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from sentinel.cli._checks import Check, State, bad, good, skipped
+from sentinel.cli._checks.machine import machine_checks
+from sentinel.cli._service import DataDir, connect_running
+from sentinel.cli.validate import counted, print_checks
+from sentinel.errors import ConfigError, SentinelError
+from sentinel.settings import Settings, load_settings
+
+__all__ = ["doctor"]
+
+_CANARY = "192.0.2.254"
+_LINES = 2_000
+_LISTED = {"allow_list", "protected_users", "trusted_proxies", "tls_scrapers"}
+"""Settings of which a bundle says only how many they are: they name people and networks."""
+
+
+def doctor(
+    data_dir: DataDir = None,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Block an address that nobody has and let it go, as a proof.")
+    ] = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Only ask whether events are taken, for health checks.")
+    ] = False,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Also write a .tar.gz for others: no address, name, token or text is in it.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """
+    Find out why it does not work: settings, folder, disk, clock, port, TLS, rules, service. Exit code 1: a problem.
+
+    Nothing is changed, unless --probe is given.
+
+    Example: sentinel doctor
+    """
+    try:
+        settings = load_settings({"data_dir": data_dir})
+    except SentinelError as err:
+        _end([bad("settings", str(err), "docs/reference/settings.md has them all")], as_json=as_json)
+        return
+    if ready:
+        raise typer.Exit(0 if asyncio.run(_ready(settings)) else 1)
+    checks = [good("settings", "they can be read"), *machine_checks(settings), *_service(settings, probe=probe)]
+    if bundle is not None:
+        _write(bundle, settings, checks)
+        sys.stderr.write(f"{bundle} is written; look into it before you give it away\n")
+    _end(checks, as_json=as_json)
+
+
+def _end(checks: list[Check], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(counted(checks)))
+    else:
+        print_checks(checks)
+    if any(check.state is State.PROBLEM for check in checks):
+        raise typer.Exit(1)
+
+
+async def _ready(settings: Settings) -> bool:
+    with suppress(httpx.HTTPError, SentinelError):
+        async with connect_running(settings) as client:
+            return client is not None and (await client.get("/readyz")).is_success
+    return False
+
+
+def _service(settings: Settings, *, probe: bool) -> list[Check]:
+    from sentinel.cli._checks.live import prove_a_block, service_checks  # noqa: PLC0415 - only when it is asked
+
+    async def ask() -> list[Check]:
+        async with connect_running(settings) as client:
+            if client is None:
+                return [skipped("service", f"none runs on {settings.data_dir}: `sentinel serve`")]
+            checks = await service_checks(client)
+            return [*checks, await prove_a_block(client, _CANARY)] if probe else checks
+
+    try:
+        return asyncio.run(ask())
+    except (httpx.HTTPError, SentinelError, KeyError, ValueError) as err:
+        says = f"a process holds the data folder, and its API can't be asked ({type(err).__name__})"
+        return [bad("service", says, "is it starting, or stopped by a debugger? logs/api.log says more")]
+
+
+# --- the bundle
+
+
+def _write(path: Path, settings: Settings, checks: Iterable[Check]) -> None:
+    parts = {
+        "checks.json": json.dumps(_redacted(counted(list(checks))), indent=1),
+        "settings.json": json.dumps(_settings(settings), indent=1),
+        "versions.json": json.dumps(_versions(), indent=1),
+        "log.json": json.dumps(_log(settings.data_dir / "logs" / "api.log"), indent=1),
+        "folder.json": json.dumps(_folder(settings.data_dir), indent=1),
+    }
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as err:
+        raise ConfigError(f"can't be written: {err.strerror}", where=str(path)) from None
+    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+        for name, text in parts.items():
+            content = text.encode()
+            info = tarfile.TarInfo(f"sentinel-doctor/{name}")
+            info.size, info.mode = len(content), 0o600
+            archive.addfile(info, BytesIO(content))
+
+
+_HIDDEN = (
+    (re.compile(r"sntl_\w+"), "<token>"),
+    (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?"), "<address>"),
+    (re.compile(r"(?i)(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?:/\d+)?"), "<address>"),
+    (re.compile(r"(?i)[\w.+-]+@[\w-]+\.[\w.]+"), "<mail>"),
+    (re.compile(r"(?<= on )(?!the |disk)[^;,]+"), "<target>"),
+)
+
+
+def _redacted(value: Any) -> Any:
+    """Return the same without what names people, machines or secrets."""
+    if isinstance(value, dict):
+        return {key: _redacted(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_redacted(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    for pattern, word in _HIDDEN:
+        value = pattern.sub(word, value)
+    return value.replace(str(Path.home()), "~")
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in Settings.__dataclass_fields__:
+        value = getattr(settings, name)
+        found[name] = f"{len(value)} of them" if name in _LISTED else _redacted(value if value is None else str(value))
+    return found
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for name in ("sentinel-ai", "fastapi", "uvicorn", "sqlalchemy", "cryptography", "google-re2", "msgspec"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _log(path: Path) -> list[dict[str, object]]:
+    """Return how often which line was written lately: level and words, nothing that stands behind them."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-_LINES:]
+    except OSError:
+        return []
+    seen: Counter[tuple[str, str]] = Counter()
+    for line in lines:
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            found = json.loads(line)
+            words = re.split(r" - | on |: (?=\S*\d)", str(found["event"]))[0]
+            seen[str(found["level"]), _redacted(words)] += 1
+    return [{"level": level, "event": event, "times": times} for (level, event), times in seen.most_common()]
+
+
+def _folder(folder: Path) -> dict[str, int]:
+    return {
+        str(path.relative_to(folder)): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
