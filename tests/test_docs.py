@@ -30,6 +30,9 @@ RUN = [
     DOCS / "tutorial" / "labs.md",
     DOCS / "how-to" / "run-the-service.md",
     DOCS / "how-to" / "use-tls.md",
+    DOCS / "how-to" / "deploy.md",
+    DOCS / "how-to" / "rotate-tokens.md",
+    DOCS / "how-to" / "troubleshoot.md",
     DOCS / "how-to" / "decide-what-is-done.md",
     DOCS / "how-to" / "enforce-elsewhere.md",
     DOCS / "how-to" / "receive-alerts.md",
@@ -144,7 +147,8 @@ def run(text: str, folder: Path) -> str:
     """Return what a script prints; whatever it started ends with it."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "activate").write_text(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n")
-    (folder / "examples").symlink_to(REPOSITORY / "examples")
+    for name in ("examples", "config", "scripts", "Dockerfile", "docker-compose.yml", "docker-compose-mtls.yml"):
+        (folder / name).symlink_to(REPOSITORY / name)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SENTINEL_")}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}:{environment['PATH']}",
