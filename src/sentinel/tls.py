@@ -102,7 +102,9 @@ class TlsFiles:
             told = getattr(err, "strerror", None) or "it is not PEM"
             raise ConfigError(f"can't be used as certificate: {told}", where=str(self._certificate)) from None
         begin, end = text.find(_BEGIN), text.find(_END)
-        return text[begin : end + len(_END)] + "\n" if 0 <= begin < end else ""
+        if not 0 <= begin < end:
+            raise ConfigError("can't be used as certificate: it holds none", where=str(self._certificate))
+        return text[begin : end + len(_END)] + "\n"
 
     def _signs(self) -> Sequence[tuple[int, int, int] | None]:
         return [_sign(path) for path in (self._ca, self._certificate, self._key)]

@@ -101,6 +101,8 @@ def test_a_good_certificate_gets_in_and_opens_what_its_name_may(service: Service
     scraped = ask(service, folder.context("prometheus"), "/metrics")
     assert (scraped.status_code, "sentinel_scan_total" in scraped.text) == (200, True)
     assert "max-age" in scraped.headers["strict-transport-security"]
+    state = 'security_ssl_certificate_status{security_ssl_certificate_status="valid",service="sentinel"} 1.0'
+    assert state in scraped.text, "an alert can tell of the end of our own certificate"
     assert ask(service, folder.context("shop"), "/metrics").status_code == 401
     for path in ("/events", "/decisions", "/active-blocks"):
         assert ask(service, folder.context("prometheus"), S + path).status_code == 401

@@ -8,12 +8,14 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentinel.app import Monitor
+from sentinel.certificates import examine
 from sentinel.datafolder import publish_address, withdraw_address
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
@@ -113,6 +115,9 @@ async def run_service(
             def publish() -> None:
                 told = None if tls is None else _told(settings, tls)
                 publish_address(settings.data_dir, url, metrics_url=metrics_url, tls=told)
+                if tls is not None:  # so that an alert tells of its end, as it does of other services' certificates
+                    ends = examine(tls.certificate.encode(), datetime.now(UTC)).not_after
+                    monitor.metrics.told.certificates.tell("sentinel", ends.timestamp())
 
             publish()
             if tls is not None:

@@ -74,7 +74,9 @@ def measure(
         _false(people, incidents),
         _acted(attacks),
         _delivered(mailbox, attacks, incidents, show),
-        Criterion("dashboards load", "within 3 s", told="not measured here: it needs a Grafana"),
+        Criterion(
+            "dashboards load", "within 3 s", told="not measured here: it needs a Grafana (docs/how-to/deploy.md)"
+        ),
         Criterion("available", "99.9 %", told="not measured here: the canary counts it, LowAvailability watches it"),
     )
     actions = [action for incident in incidents for action in incident["actions"]]
