@@ -408,6 +408,14 @@ ILLS: dict[str, tuple[str, str, Callable[[Path], dict[str, str] | object]]] = {
         "No such file",
         lambda d: {"TLS_CERTIFICATE": str(d / "none.pem")},
     ),
+    "the certificate is over": ("tls: certificate", "expired", lambda d: tls(d, -1)),
+    "the certificate ends soon": ("tls: certificate", "19 days", lambda d: tls(d, 20)),
+    "others may read the key": ("tls: key", "chmod", lambda d: tls(d, 300, mode=0o644)),
+    "the authority is missing": (
+        "tls: authorities",
+        "ca.pem",
+        lambda d: tls(d, 300) | {"TLS_CLIENT_CA": str(d / "ca.pem")},
+    ),
     "the policy does not load": ("policy", "", lambda d: {"POLICY_FILE": write(d / "p.yml", "rules: 7")}),
     "a rule is refused": ("rules", "refused", lambda d: {"RULES_DIR": str(rule(d))}),
     "the plan does not load": ("escalation", "levels", lambda d: {"ESCALATION_FILE": write(d / "e.yml", "levels: []")}),
@@ -417,6 +425,15 @@ ILLS: dict[str, tuple[str, str, Callable[[Path], dict[str, str] | object]]] = {
         lambda d: {"WEBHOOK_SECRET_FILE": str(d / "none")},
     ),
 }
+
+
+def tls(folder: Path, days: int, mode: int = 0o600) -> dict[str, str]:
+    """Return the settings for a certificate that ends in so many days."""
+    now = datetime.now(UTC)
+    pair = issue(make_ca("x", now - timedelta(days=400)), "x", ["x"], now - timedelta(days=300), 300 + days)
+    put(folder, "x", pair)
+    (folder / "x.key").chmod(mode)
+    return {"TLS_CERTIFICATE": str(folder / "x.pem"), "TLS_KEY": str(folder / "x.key")}
 
 
 def rule(folder: Path) -> Path:
@@ -441,7 +458,7 @@ def test_each_ill_is_named_with_its_cure(data: Path, ill: str) -> None:
     planted = plant(data)
     checks = doctor(data, **(planted if isinstance(planted, dict) else {}))
     assert checks[name].state in {State.PROBLEM, State.WARNING}
-    assert word in checks[name].says
+    assert word in f"{checks[name].says} {checks[name].fix}"
     assert checks[name].fix
     others = {one for one, check in checks.items() if check.state is State.PROBLEM and one not in {name, "disk"}}
     assert others == set()
