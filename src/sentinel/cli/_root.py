@@ -22,8 +22,8 @@ from sentinel.cli import (
     serve,
     thresholds,
     token,
-    violations,
     validate,
+    violations,
 )
 from sentinel.cli.explain import explain
 
