@@ -23,8 +23,8 @@ _OUTPUT_BYTES = 2**18
 _MOST_FILES = 500
 _MOST_BYTES = 10 * 2**20
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "venv", "node_modules")
-PATIENCE_SECONDS = 30.0
-"""For one question; starting Python and compiling the scanner's rules take one to three seconds of it."""
+PATIENCE_SECONDS = 60.0
+"""For one question. To start Python and compile the scanner's rules takes one or two, on a busy machine ten."""
 
 
 class Miss(Exception):

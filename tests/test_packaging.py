@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -61,6 +62,20 @@ def test_the_base_install_scans_and_says_what_the_rest_needs(installed: Path, tm
         assert done.returncode == 2, done.stderr
         assert "sentinel-ai[server]" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_labs_are_found_beside_an_installation(installed: Path, tmp_path: Path) -> None:
+    """Without a checkout the command says what it needs; with one, the base install is enough to do and grade a lab."""
+    refused = run(installed / "sentinel", "lab", "list", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--labs or SENTINEL_LABS" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    environment = {"SENTINEL_LABS": str(ROOT / "labs"), "COLUMNS": "100"}
+    started = run(installed / "sentinel", "lab", "start", "001", cwd=tmp_path, env=environment)
+    assert started.returncode == 0, started.stderr
+    shutil.copytree(ROOT / "labs" / "lab_001" / "solution", tmp_path / "lab-001", dirs_exist_ok=True)
+    checked = run(installed / "sentinel", "lab", "check", "001", cwd=tmp_path, env=environment)
+    assert "100 of 100 points" in checked.stdout, checked.stdout + checked.stderr
 
 
 def test_a_foreign_package_of_the_same_name_is_told(installed: Path, tmp_path: Path) -> None:
