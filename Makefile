@@ -40,9 +40,9 @@ fmt: .venv/.ready ## Format the code and mend what can be mended
 bench: .venv/.ready ## Measure: scanner, engine, ingestion, event to refusal
 	$(RUN) python benchmarks/run_all.py
 
-prove: .venv/.ready ## The long forms of the fault and API tests: more kills, streams, requests (some twelve minutes)
-	@scripts/install_test_programs strace:strace
-	SENTINEL_PROVE=1 $(RUN) pytest tests/faults tests/functional/test_openapi.py
+prove: .venv/.ready ## The long forms of the fault, API and alert tests: more kills, streams, requests (some twenty minutes)
+	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager
+	SENTINEL_PROVE=1 $(RUN) pytest tests/faults tests/functional/test_openapi.py tests/deploy/test_delivery.py
 
 docs: .venv/.ready ## Run every example in the documents
 	$(RUN) pytest tests/test_docs.py

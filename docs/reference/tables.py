@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+import yaml
 
 from sentinel.cli import app
 from sentinel.detection import parse_rules, shipped_rules
@@ -29,6 +30,7 @@ __all__ = ["PAGES", "pages", "rendered"]
 
 PAGES = Path(__file__).parent
 Row = tuple[str, ...]
+_ALERT_RULES = PAGES.parents[1] / "config" / "prometheus" / "security_rules.yml"
 _TABLE = re.compile(r"(<!-- table: (\w+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -83,6 +85,14 @@ def _metrics() -> Iterator[Row]:
         yield f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), family.documentation
 
 
+def _alerts() -> Iterator[Row]:
+    rules = yaml.safe_load(_ALERT_RULES.read_text(encoding="utf-8"))
+    for rule in (rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule):
+        name, severity = rule["alert"], rule["labels"]["severity"]
+        shown = "the signal's" if severity.startswith("{{") else severity
+        yield f"[{name}](../runbooks/{name}.md)", shown, rule.get("for", ""), rule["annotations"]["summary"]
+
+
 def _patterns() -> Iterator[Row]:
     for rule in load_rules().rules:
         facts = (rule.engine, rule.threat.value, rule.severity.value, f"{rule.weight:g}", ", ".join(rule.tags))
@@ -105,6 +115,7 @@ _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "problems": (("Code", "Status", "When"), _problems),
     "database": (("Table", "Columns", "A row is"), _database),
     "metrics": (("Metric", "Type", "Labels", "Meaning"), _metrics),
+    "alerts": (("Alert", "Severity", "For", "Says"), _alerts),
     "patterns": (("Rule", "Engine", "Threat", "Severity", "Weight", "OWASP, ATLAS", "What it says"), _patterns),
     "detections": (("Rule", "Title", "Fires at", "Grouped by", "Level", "Threat"), _detections),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import ssl
 import sys
 import time
 import uuid
@@ -27,7 +28,7 @@ from sentinel.detection import RuleSet
 from sentinel.detection.baseline import Tuning
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
-from sentinel.notify import Plan, default_plan, parse_plan
+from sentinel.notify import Alertmanager, Plan, default_plan, parse_plan
 from sentinel.observability import Metrics, Names, health_scores, open_log, open_scan_log
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
@@ -35,7 +36,7 @@ from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Store, StoreUnable
-from sentinel.stream import Board, Canary, Escalation, Intake, People, Responder, Rules, Worker
+from sentinel.stream import AlertmanagerPush, Board, Canary, Escalation, Intake, People, Responder, Rules, Worker
 
 __all__ = ["Monitor", "guard_rails"]
 
@@ -111,6 +112,12 @@ class Monitor:
         self.metrics.watch_queue(lambda: self.intake.depth)
         self.metrics.watch_windows(*self.worker.held)
         self.escalation = Escalation(store, self.worker, plan, clock=clock, metrics=self.metrics, log=self.log)
+        self.push = None
+        if settings.alertmanager_urls:
+            alertmanager = _alertmanager(settings)
+            self.push = AlertmanagerPush(
+                store, alertmanager.send, plan.backup, clock=clock, metrics=self.metrics, log=self.log
+            )
         self.canary = Canary(self.intake, self.worker, ready=self.ready, clock=clock, metrics=self.metrics)
         self.people = People(store, self.worker, self.metrics, clock)
         self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)
@@ -160,6 +167,7 @@ class Monitor:
                 ("pruning", self._prune_forever()),
                 ("escalation", self.escalation.run_forever()),
                 ("canary", self.canary.run_forever()),
+                *([("push", self.push.run_forever())] if self.push else []),
             )
         ]
         self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
@@ -167,7 +175,9 @@ class Monitor:
     @cached_property
     def scanner(self) -> Scanner:
         """What judges texts; made when first asked for, because an import needs none, and it takes 40 MB."""
-        return Scanner()
+        scanner = Scanner()
+        self.metrics.scans.start_engines(["views", *scanner.engines])
+        return scanner
 
     @property
     def rules(self) -> RuleSet:
@@ -383,6 +393,18 @@ def guard_rails(settings: Settings) -> GuardRails:
         own_addresses=own,
         protected_users=frozenset(settings.protected_users),
     )
+
+
+def _alertmanager(settings: Settings) -> Alertmanager:
+    tls = None
+    if settings.alertmanager_ca_file or settings.alertmanager_cert_file:
+        try:
+            tls = ssl.create_default_context(cafile=settings.alertmanager_ca_file)
+            if settings.alertmanager_cert_file:
+                tls.load_cert_chain(settings.alertmanager_cert_file)
+        except OSError as err:  # ssl.SSLError is one
+            raise ConfigError("can't be used for TLS", where="alertmanager_ca_file, alertmanager_cert_file") from err
+    return Alertmanager(settings.alertmanager_urls, settings.alertmanager_token_file, tls)
 
 
 def _known_names(settings: Settings) -> Names:

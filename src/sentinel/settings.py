@@ -43,6 +43,12 @@ class Settings:
     """None = the shipped policy."""
     escalation_file: Path | None = None
     """Who is told about an incident, and when; None = everybody on standard error."""
+    alertmanager_urls: tuple[str, ...] = ()
+    """Where incidents that people are called about are pushed to; without it Prometheus alone tells Alertmanager."""
+    alertmanager_token_file: Path | None = None
+    alertmanager_ca_file: Path | None = None
+    alertmanager_cert_file: Path | None = None
+    """Our certificate with its key after it, where Alertmanager wants one."""
     allow_list: tuple[str, ...] = ()
     """Addresses and networks that are never blocked."""
     protected_users: tuple[str, ...] = ()
@@ -131,6 +137,13 @@ def _networks(value: object) -> tuple[str, ...]:
     return tuple(str(ip_network(part, strict=False)) for part in _names(value))
 
 
+def _urls(value: object) -> tuple[str, ...]:
+    urls = _names(value)
+    if not all(re.fullmatch(r"https?://[^\s@?#]+", url) for url in urls):
+        raise ValueError("expected http:// or https:// and a host, without a password: a token has a file of its own")
+    return urls
+
+
 def _port(value: object) -> int:
     port = int(str(value))
     if not 0 <= port <= 65_535:  # noqa: PLR2004 - the range of TCP ports
@@ -160,6 +173,10 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "rules_dir": _names,
     "policy_file": Path,
     "escalation_file": Path,
+    "alertmanager_urls": _urls,
+    "alertmanager_token_file": Path,
+    "alertmanager_ca_file": Path,
+    "alertmanager_cert_file": Path,
     "allow_list": _networks,
     "protected_users": lambda value: tuple(unicodedata.normalize("NFC", name) for name in _names(value)),
     "trusted_proxies": _networks,

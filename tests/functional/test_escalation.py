@@ -108,3 +108,12 @@ def test_a_restart_goes_on_where_it_was(make_api: Any, tmp_path: Any) -> None:
     second.run(second.monitor.escalation.step())
     assert [len(phone.calls) for phone in (office.team, office.bosses, office.board)] == [1, 1, 0]
     second.close()
+
+
+def test_telling_people_is_no_new_action(office: Office) -> None:
+    """The call is counted once, when it came to be in force, however many levels are told of it."""
+    office.wait(20)
+    office.wait(60)
+    labels = {"action_type": "alert_escalation", "status": "active", "auto": "false"}
+    registry = office.api.monitor.metrics.registry
+    assert registry.get_sample_value("security_response_actions_total", labels) == 1

@@ -86,12 +86,20 @@ class _EngineSeconds:
         """By engine: how often it took at most so long, by the bounds in `_FINEST`, then longer than all of them."""
         self._sums: dict[str, float] = {}
 
+    def start(self, engines: Iterable[str]) -> None:
+        with self._mutex:
+            for engine in engines:
+                self._begin(engine)
+
+    def _begin(self, engine: str) -> None:
+        if engine not in self._counts:
+            self._counts[engine] = [0] * (len(_FINEST) + 1)
+            self._sums[engine] = 0.0
+
     def observe(self, engine_seconds: Iterable[tuple[str, float]]) -> None:
         with self._mutex:
             for engine, seconds in engine_seconds:
-                if engine not in self._counts:
-                    self._counts[engine] = [0] * (len(_FINEST) + 1)
-                    self._sums[engine] = 0.0
+                self._begin(engine)
                 self._counts[engine][bisect_left(_FINEST, seconds)] += 1
                 self._sums[engine] += seconds
 
@@ -154,6 +162,10 @@ class ScanMetrics:
         self._engine_seconds.observe(result.engine_seconds)
         if session_id is not None:
             self._sessions.see(session_id)
+
+    def start_engines(self, engines: Iterable[str]) -> None:
+        """Show the times of these engines, at 0 until a scan has asked them."""
+        self._engine_seconds.start(engines)
 
     def count_error(self) -> None:
         """Count a scan that raised an error instead of giving a verdict."""
@@ -266,6 +278,14 @@ class Metrics:
             ["level", "result"],
             registry=registry,
         )
+        self.pushes = Counter(
+            "sentinel_alertmanager_pushes",
+            "Alerts about incidents handed to Alertmanager, by what came of it; `backup` for each that went elsewhere.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("sent", "failed", "backup"):
+            self.pushes.labels(result=result)
         self.precision = Gauge(
             "security_detection_precision",
             "Share of the actions and incidents that people have judged in 30 days which they called right.",

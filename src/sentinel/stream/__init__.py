@@ -5,11 +5,13 @@ from sentinel.stream.canary import Canary
 from sentinel.stream.escalation import Escalation
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source
 from sentinel.stream.people import People
+from sentinel.stream.push import AlertmanagerPush
 from sentinel.stream.reload import Rules
 from sentinel.stream.respond import Responder
 from sentinel.stream.worker import Worker
 
 __all__ = [
+    "AlertmanagerPush",
     "Board",
     "Canary",
     "Escalation",

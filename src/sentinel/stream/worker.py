@@ -41,6 +41,7 @@ _GROWN = 1.1  # by how much windows must have grown since the last eviction befo
 _LOOKED_AT = 10  # events of a batch that `coverage` is told of; all of them would cost more than some rules do
 _RETRY_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
+_TOLD = "escalate"  # a level of people was told: the action's state is what it was
 _CLOSE_SECONDS = 5.0
 _IN_HAND: Micros = 30 * 1_000_000  # how long an event may take from its reception to the worker while that is idle
 
@@ -434,7 +435,7 @@ class Worker:
 
         Args:
             actions: As they are to be.
-            operation: What was done, for the audit log.
+            operation: What was done, for the audit log; `escalate` changes no state, so it is not counted.
             by: Who did it.
             details: For the audit log; by default the action's id.
             said: What else is to be written with them.
@@ -456,7 +457,8 @@ class Worker:
         ]
         stored = await self._store.apply(outcome)
         await self._board.publish(stored)
-        self._tell((), stored)
+        if operation != _TOLD:
+            self._tell((), stored)
         return stored
 
     async def _expire_forever(self) -> None:
