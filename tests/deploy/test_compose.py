@@ -33,6 +33,8 @@ from sentinel.tls import Tls
 REPOSITORY = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose-mtls.yml")
 OURS = {"api"}
+PROVED = (("ca", "ca.pem"), ("certificate", "prometheus.pem"), ("key", "prometheus.key"))
+ASKED = (("prometheus", 9090), ("alertmanager", 9093))
 
 # --- the part of the compose specification that we use: a key that is not in it does not parse
 
@@ -380,6 +382,25 @@ def test_an_alert_goes_from_alertmanager_into_the_service(running: Stack) -> Non
         return any("DrillOfTheComposeFile" in json.dumps(item) for item in items)
 
     eventually(arrived, seconds=60, what="the alert is an event")
+
+
+def test_validate_finds_what_runs_as_it_should_be(running: Stack) -> None:
+    """Service, Prometheus, its targets and rules, and Alertmanager, over TLS where they speak it: no problem."""
+    known = [f"--{kind}={running.home}/certs/{name}" for kind, name in PROVED] if running.secure else []
+    urls = [f"--{name}={running.scheme}://127.0.0.1:{running.ports[port]}" for name, port in ASKED]
+
+    def states() -> dict[str, str]:
+        done = running.service.run("validate", str(REPOSITORY), *urls, *known, "--json")
+        return {check["name"]: check["state"] for check in json.loads(done.stdout)["checks"]}
+
+    live = ("service: ", "prometheus: ", "alertmanager: ")
+    wanted = {"prometheus: answers", "prometheus: scrapes the service", "prometheus: rules", "alertmanager: answers"}
+
+    def well() -> bool:
+        found = {name: state for name, state in states().items() if name.startswith(live)}
+        return wanted <= found.keys() and set(found.values()) == {"ok"}
+
+    eventually(well, seconds=120, what="everything that runs is found well")
 
 
 def test_the_health_checks_of_the_file_say_yes(running: Stack) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.service import SENTINEL
+from tests.support.service import SENTINEL, eventually
 
 from sentinel.cli._demo.measure import Criterion, Measured
 from sentinel.cli._demo.visitors import PEOPLE
@@ -80,6 +80,22 @@ def test_it_talks_in_plain_text_where_nobody_looks_and_leaves_nothing_behind(run
     assert "\x1b" not in run.talk
     assert "Traceback" not in run.talk
     assert list(run.temporary.iterdir()) == []
+
+
+def test_a_demo_that_is_ended_takes_its_service_along(tmp_path: Path) -> None:
+    """Whoever closes the terminal finds neither a process nor a folder later."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([SENTINEL, "demo"], env=environment, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
+
+        def served() -> int | None:
+            found = list(tmp_path.glob("sentinel-demo-*/data/service.json"))
+            return int(json.loads(found[0].read_text())["pid"]) if found else None
+
+        service = eventually(served, seconds=120, what="the demo's service runs")
+        process.terminate()
+        assert process.wait(60) == 143
+    eventually(lambda: not Path(f"/proc/{service}").exists(), seconds=30, what="the service has ended")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("measured", "met"), [(4.9, True), (5.0, False), (None, False)])

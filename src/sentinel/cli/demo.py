@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,6 +28,8 @@ if TYPE_CHECKING:  # the server extra, and slow to import
     from sentinel.cli._demo.visitors import Attack, People
 
 __all__ = ["demo"]
+
+_ENDED = 143  # as a shell says of a process that SIGTERM ended
 
 
 def demo(
@@ -55,6 +59,8 @@ def demo(
     from sentinel.cli._demo.service import Service  # noqa: PLC0415
     from sentinel.cli._demo.visitors import People, passwords, play  # noqa: PLC0415
 
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed must not leave the service behind
+        signal.signal(number, lambda *_: sys.exit(_ENDED))
     show, people = _shower(talk), People()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="sentinel-demo-") as name, Mailbox() as mailbox:
