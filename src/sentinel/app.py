@@ -29,7 +29,7 @@ from sentinel.detection.baseline import Tuning
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.notify import Alertmanager, Plan, default_plan, parse_plan
-from sentinel.observability import Metrics, Names, health_scores, open_log, open_scan_log
+from sentinel.observability import Metrics, Names, Refusals, health_scores, open_log, open_scan_log
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
@@ -75,6 +75,7 @@ class Monitor:
         names_key = own_secret(settings.data_dir / "pseudonym.key")
         self.scan_log, close_scan_log = open_scan_log(logs / "scan.log", retention_days=days, key=names_key)
         self._close_logs = (close_log, close_scan_log)
+        self.refusals = Refusals(self.metrics, self.log)
         self.rails = guard_rails(settings)
         self.tokens = TokenBook()
         self.board = Board(store, clock, self.metrics)
@@ -195,6 +196,7 @@ class Monitor:
         await asyncio.gather(*self._chores, return_exceptions=True)
         await self.notary.seal()
         await self.store.close()
+        self.refusals.close()
         self.log.info("Security monitoring services stopped.")
         for close in self._close_logs:
             close()

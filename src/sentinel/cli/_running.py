@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentinel.app import Monitor
 from sentinel.certificates import examine
@@ -20,8 +19,9 @@ from sentinel.datafolder import publish_address, withdraw_address
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
 from sentinel.server.application import create_app, only_metrics
+from sentinel.server.door import door_of
 from sentinel.settings import Settings
-from sentinel.tls import TlsFiles, peer_of
+from sentinel.tls import TlsFiles
 
 __all__ = ["run_service"]
 
@@ -45,19 +45,6 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self.monitor.board.close()
         await super().shutdown(sockets)
-
-
-class _Protocol(HttpToolsProtocol):
-    """Uvicorn's protocol, which says who the other side has proved to be by a certificate."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(transport)
-        self._peer = peer_of(transport.get_extra_info("ssl_object"))
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        scope: Any = self.scope
-        scope["sentinel.peer"] = self._peer
 
 
 async def run_service(
@@ -84,10 +71,11 @@ async def run_service(
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, monitor.rule_files.look)
     following: asyncio.Task[None] | None = None
     try:
-        app: Any = create_app(monitor)
+        authorized = create_app(monitor)
+        app: Any = authorized
         listeners = [listener]
         if metrics_listener is not None:
-            app = only_metrics(app, metrics_listener.getsockname()[1])
+            app = only_metrics(authorized, metrics_listener.getsockname()[1])
             listeners.append(metrics_listener)
         config = uvicorn.Config(
             app,
@@ -95,7 +83,7 @@ async def run_service(
             access_log=False,
             server_header=False,
             lifespan="off",
-            http=_Protocol,
+            http=door_of(authorized),
             proxy_headers=False,  # whom to believe is a setting of ours, and uvicorn would believe every local peer
             ws="none",
             timeout_graceful_shutdown=_DRAIN_SECONDS,

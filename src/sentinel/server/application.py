@@ -62,7 +62,7 @@ def create_app(monitor: Monitor) -> Authorize:
             await (route or api)(scope, receive, noted)
         except Problem as problem:
             if problem.status == HTTPStatus.UNAUTHORIZED:  # a signature in place of a token
-                monitor.metrics.bad_tokens.labels(status="401").inc()
+                app.count(problem.status, scope)
             await problem.send(send)
         except StoreUnable as err:
             await _later(err).send(send)
@@ -72,7 +72,8 @@ def create_app(monitor: Monitor) -> Authorize:
             if not begun:
                 await _INTERNAL.send(send)
 
-    return Authorize(dispatch, monitor)
+    app = Authorize(dispatch, monitor)
+    return app
 
 
 def only_metrics(app: Authorize, port: int) -> Callable[[Scope, Receive, Send], Awaitable[None]]:

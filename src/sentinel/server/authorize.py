@@ -8,7 +8,7 @@ the body is read. A route that is not in the table can't be called; a test walks
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import unquote
 
 from sentinel.access import PREFIX, Token, includes
@@ -18,7 +18,7 @@ from sentinel.model import Role
 from sentinel.server.problems import Problem, Receive, Scope, Send
 from sentinel.tls import Peer
 
-__all__ = ["ACCESS", "Authorize", "token_of"]
+__all__ = ["ACCESS", "Authorize", "bad_token", "hardening", "token_of"]
 
 _S = "/api/v1/security"
 _ANYONE: frozenset[Role] = frozenset()
@@ -84,8 +84,8 @@ _EXACT = {key: roles for key, roles in ACCESS.items() if "{" not in key[1]}
 _TEMPLATES = [(method, _pattern(path), roles) for (method, path), roles in ACCESS.items() if "{" in path]
 _PLACEHOLDER = re.compile(r"/(?:\{[^/]*\}|:[A-Za-z_]\w*)(?=/|$)")
 """A template's own words as a value (`{ip}`, `:ip`) come from a client that forgot to fill it in: never a match."""
-_STRICT = ((b"strict-transport-security", b"max-age=31536000"),)
 _HARDENING = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+_STRICT = (b"strict-transport-security", b"max-age=31536000")
 
 
 def _roles(method: str, path: str) -> frozenset[Role] | None:
@@ -121,8 +121,7 @@ class Authorize:
 
         async def hardened(message: Scope) -> None:
             if message["type"] == "http.response.start":
-                strict = _STRICT if scope.get("scheme") == "https" else ()
-                message["headers"] = [*message.get("headers", ()), *_HARDENING, *strict]
+                message["headers"] = [*message.get("headers", ()), *hardening(scope.get("scheme"))]
             await send(message)
 
         if scope["method"] == "HEAD":  # the server leaves the body out of the answer, as it knows the true method
@@ -131,25 +130,37 @@ class Authorize:
             scope["sentinel.token"] = self._check(scope)
         except Problem as problem:
             if problem.status in _COUNTED:
-                self._monitor.metrics.bad_tokens.labels(status=str(problem.status)).inc()
+                self.count(problem.status, scope)
             await problem.send(hardened)
             return
         await self._app(scope, receive, hardened)
 
+    def count(self, status: int, scope: Scope) -> None:
+        """Count a refusal: 401 or 403."""
+        self._monitor.refusals.count(status, lambda: client_address(scope, self._proxies))
+
+    def junk(self, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Whether a request is to be refused with `bad_token` for its headers alone; a quick look misses some."""
+        if b"=" in query:  # a token may hide in it, which is worse
+            return False
+        values = [value for name, value in headers if name == b"authorization"]
+        return len(values) == 1 and self._monitor.tokens.of(_credentials(values[0])) is None
+
     def _check(self, scope: Scope) -> Token | None:
         query = scope["query_string"]
-        if query and f"={PREFIX}" in unquote(query.decode("latin-1")):
+        if b"=" in query and f"={PREFIX}" in unquote(query.decode("latin-1")):
             raise Problem(
                 "token_in_url", "a token belongs in the Authorization header, never in the URL: revoke it now"
             )
-        roles = _roles(scope["method"], scope["path"])
         text = _bearer(scope)
-        if text is None and (roles == _ANYONE or _signed(scope) or (roles == _SCRAPER and self._scrapes(scope))):
-            return None
-        token = self._token(text or "", scope)
+        token = None if text is None else self._token(text, scope)
+        if text is not None and token is None:  # whatever it is for
+            raise bad_token()
+        roles = _roles(scope["method"], scope["path"])
         if token is None:
-            detail = "send a valid token as `Authorization: Bearer sntl_...`; `sentinel token create` makes one"
-            raise Problem("no_token", detail, headers={"WWW-Authenticate": 'Bearer realm="sentinel"'})
+            if roles == _ANYONE or _signed(scope) or (roles == _SCRAPER and self._scrapes(scope)):
+                return None
+            raise bad_token()
         if roles is None or _PLACEHOLDER.search(scope["path"]):
             raise _nothing_here(scope["path"])
         if roles and not includes(token.role, roles):
@@ -173,6 +184,17 @@ class Authorize:
         return not peer.names.isdisjoint(self._monitor.settings.tls_scrapers)
 
 
+def hardening(scheme: str | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every answer has over `http` or `https`."""
+    return [*_HARDENING, _STRICT] if scheme == "https" else _HARDENING
+
+
+def bad_token() -> Problem:
+    """Return the answer to a token that is none, or is missing."""
+    detail = "send a valid token as `Authorization: Bearer sntl_...`; `sentinel token create` makes one"
+    return Problem("no_token", detail, headers={"WWW-Authenticate": 'Bearer realm="sentinel"'})
+
+
 def _signed(scope: Scope) -> bool:
     """Whether a signature stands in for a token: where it may, the route itself checks it once it has the body."""
     return (scope["method"], scope["path"]) == _SIGNED and any(
@@ -194,8 +216,12 @@ def _bearer(scope: Scope) -> str | None:
         return keys[0].decode("latin-1").strip() if len(keys) == 1 else ""
     if not values:
         return None
-    kind, _, text = values[0].decode("latin-1").partition(" ")
-    return text.strip() if len(values) == 1 and kind.lower() == "bearer" else ""
+    return _credentials(values[0]) if len(values) == 1 else ""
+
+
+def _credentials(value: bytes) -> str:
+    kind, _, text = value.decode("latin-1").partition(" ")
+    return text.strip() if kind.lower() == "bearer" else ""
 
 
 def token_of(scope: Scope) -> Token:

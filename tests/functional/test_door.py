@@ -1,0 +1,155 @@
+"""Junk for a token at the door of a real server: turned away, counted, told, and as if by the application itself."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from tests.support.service import S, Service, eventually
+
+JUNK = f"Authorization: Bearer sntl_admin_{'0' * 38}"
+
+
+class Answer(NamedTuple):
+    """One answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wire:
+    """A connection on which requests are written as bytes and answers are read in order."""
+
+    def __init__(self, service: Service) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", int(service.url.rpartition(":")[2])), timeout=60)
+        self._file = self._socket.makefile("rb")
+
+    def write(self, data: str) -> None:
+        self._socket.sendall(data.encode("latin-1"))
+
+    def read(self, *, body: bool = True) -> Answer:
+        status = int(self._file.readline().split()[1])
+        headers: dict[str, str] = {}
+        while line := self._file.readline().strip().decode():
+            name, _, value = line.partition(": ")
+            headers[name] = value
+        return Answer(status, headers, self._file.read(int(headers["content-length"])) if body else b"")
+
+    def ask(self, *lines: str, method: str = "GET", path: str = "/signals", body: str = "") -> Answer:
+        self.write("\r\n".join([f"{method} {S}{path} HTTP/1.1", "Host: x", *lines, "", body]))
+        return self.read()
+
+    def at_its_end(self) -> bool:
+        """Whether the other side has closed."""
+        return self._file.read() == b""
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("door")) as service:
+        yield service.start()
+
+
+@pytest.fixture
+def wire(service: Service) -> Iterator[Wire]:
+    wire = Wire(service)
+    yield wire
+    wire.close()
+
+
+@pytest.fixture
+def good(service: Service) -> str:
+    return f"Authorization: Bearer {(service.folder / 'token').read_text().strip()}"
+
+
+@pytest.fixture(scope="module")
+def refused(service: Service) -> Callable[[], float]:
+    """How many bad tokens the metrics know of."""
+    client = service.client(service.run("token", "create", "--role", "scraper").stdout.strip())
+
+    def read() -> float:
+        lines = client.get(f"{service.url}/metrics").text.splitlines()
+        [line] = [line for line in lines if line.startswith('security_api_refused_total{status="401"}')]
+        return float(line.split()[1])
+
+    return read
+
+
+def told(service: Service) -> list[dict[str, Any]]:
+    """Return the lines of the log about refusals."""
+    lines = (service.folder / "logs" / "api.log").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if "refused" in line["event"] and "status" in line]
+
+
+def test_the_door_answers_as_the_application_does(wire: Wire) -> None:
+    """Two credentials at once are left to the application: its answer to bad ones is the same, header for header."""
+    at_the_door = wire.ask(JUNK)
+    inside = wire.ask(JUNK, JUNK)
+    assert at_the_door.status == inside.status == 401
+    assert at_the_door.body == inside.body
+    date = ("date", at_the_door.headers["date"])  # a second may pass between the two
+    assert list((at_the_door.headers | dict([date])).items()) == list((inside.headers | dict([date])).items())
+
+
+@pytest.mark.parametrize("junk", [JUNK, "Authorization: Bearer ", "Authorization: Basic YTpi", "Authorization: x"])
+def test_a_connection_goes_on_after_junk(wire: Wire, good: str, junk: str) -> None:
+    """Also after a body, whole or in chunks, that nobody wanted to read."""
+    length, chunked = "Content-Length: 11", "Transfer-Encoding: chunked"
+    assert wire.ask(junk).status == 401
+    assert wire.ask(junk, length, method="POST", path="/events", body='{"a": "bc"}').status == 401
+    assert wire.ask(good).status == 200
+    assert wire.ask(junk, chunked, method="POST", path="/events", body="3\r\nabc\r\n0\r\n\r\n").status == 401
+    assert wire.ask(good).status == 200
+
+
+def test_answers_come_in_the_order_of_the_requests(wire: Wire, good: str) -> None:
+    """Requests that are sent without waiting don't overtake each other, whoever answers them."""
+    order = [good, JUNK, JUNK, good, JUNK, good, good, JUNK]
+    wire.write("".join(f"GET {S}/signals HTTP/1.1\r\nHost: x\r\n{who}\r\n\r\n" for who in order))
+    assert [wire.read().status for _ in order] == [200 if who is good else 401 for who in order]
+
+
+def test_what_is_unusual_is_left_to_the_application(wire: Wire, good: str) -> None:
+    """HEAD has no body; a token in the URL is worse than a bad one in the header; a bad one opens no open route."""
+    wire.write(f"HEAD {S}/health HTTP/1.1\r\nHost: x\r\n{JUNK}\r\n\r\n")
+    assert wire.read(body=False).status == 401
+    assert wire.ask(JUNK, path=f"/signals?token={good.rpartition(' ')[2]}").status == 400
+    assert wire.ask(JUNK, path="/health").status == 401
+    assert wire.ask(JUNK, path="/nowhere").status == 401
+    assert wire.ask(JUNK, "Expect: 100-continue", "Content-Length: 2", method="POST", body="{}").status == 401
+
+
+@pytest.mark.parametrize("line", ["HTTP/1.0", "HTTP/1.1\r\nConnection: close"])
+def test_whoever_wants_the_connection_closed_gets_that(wire: Wire, line: str) -> None:
+    """As the protocol says, with the answer before it."""
+    wire.write(f"GET {S}/signals {line}\r\nHost: x\r\n{JUNK}\r\n\r\n")
+    answer = wire.read()
+    assert (answer.status, answer.headers["connection"]) == (401, "close")
+    assert wire.at_its_end()
+
+
+def test_each_refusal_is_counted_and_few_lines_tell_of_all(
+    service: Service, wire: Wire, refused: Callable[[], float]
+) -> None:
+    """Whoever fills the log with bad tokens fills nothing: one line at once, then one a second with the number."""
+    eventually(lambda: sum(line["count"] for line in told(service)) == refused(), seconds=30, what="told")
+    before, lines = refused(), len(told(service))
+    for _ in range(300):
+        assert wire.ask(JUNK).status == 401
+    assert refused() == before + 300
+    eventually(
+        lambda: sum(line["count"] for line in told(service)) == before + 300, seconds=30, what="the last second is told"
+    )
+    fresh = told(service)[lines:]
+    assert len(fresh) < 150
+    assert fresh[0]["address"] == "127.0.0.1"
+    assert {line["status"] for line in fresh} == {401}
+    assert "sntl_" not in json.dumps(told(service))
