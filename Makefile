@@ -52,5 +52,6 @@ $(UV):
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools "uv==$(UV_VERSION)"
 
 .venv/.ready: $(UV) pyproject.toml uv.lock
-	@$(UV) sync --frozen --quiet --all-extras --python $(PYTHON)
+	@$(UV) sync --frozen --quiet --all-extras --compile-bytecode --python $(PYTHON)
+	@.venv/bin/python -m compileall -q src
 	@touch $@

@@ -51,7 +51,8 @@ _MICROSECOND = timedelta(microseconds=1)
 
 def micros(moment: datetime) -> Micros:
     """Return an aware datetime as microseconds since the epoch."""
-    return (moment - _EPOCH) // _MICROSECOND
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds  # a division takes twice as long
 
 
 def micros_of_iso(text: str) -> Micros:

@@ -128,10 +128,11 @@ class _Track(msgspec.Struct, gc=False, eq=False):
 class _Counter:
     """One rule, with the groups that have events. `since`: all events from then on are in, and none before it."""
 
-    __slots__ = ("complete", "feeds", "few", "open", "rule", "since", "tracks", "warm_from", "window")
+    __slots__ = ("complete", "feeds", "few", "kinds", "open", "rule", "since", "tracks", "warm_from", "window")
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
+        self.kinds = {name: kind for name, kind in rule.group_by if kind is not SubjectType.GLOBAL}
         self.window = window_type(rule.shape)
         self.since = _NOTHING_YET
         self.warm_from = _NOTHING_YET
@@ -238,9 +239,10 @@ class _Counter:
 
     def _subject_type(self, group: Group) -> SubjectType:
         """Return what the first field of the group that says what it is says."""
-        kinds = dict(self.rule.group_by)
-        types = (kinds[name] for name, _ in group)
-        return next((found for found in types if found is not SubjectType.GLOBAL), SubjectType.GLOBAL)
+        for name, _ in group:
+            if name in self.kinds:
+                return self.kinds[name]
+        return SubjectType.GLOBAL
 
 
 class _Family:
@@ -377,9 +379,11 @@ def _groupings(uses: Iterable[_Use]) -> list[_Grouping]:
 
 
 def _group_of(part: Part) -> Callable[[Event], Group | None]:
-    """Return `part.group`, made quicker for the most common case of one field."""
-    if part.plain or len(part.fields) != 1:
+    """Return `part.group`, made quicker for the most common cases of one field and of two."""
+    if part.plain or len(part.fields) not in {1, 2}:
         return part.group
+    if len(part.fields) == 2:  # noqa: PLR2004
+        return _group_of_two(part)
     [(name, _)], [get] = part.fields, part.getters
 
     def group(event: Event) -> Group | None:
@@ -388,6 +392,16 @@ def _group_of(part: Part) -> Callable[[Event], Group | None]:
             return None
         found = text(value)
         return None if found is None else ((name, found),)
+
+    return group
+
+
+def _group_of_two(part: Part) -> Callable[[Event], Group | None]:
+    ((first, _), (second, _)), (get_first, get_second) = part.fields, part.getters
+
+    def group(event: Event) -> Group | None:
+        one, two = text(get_first(event)), text(get_second(event))
+        return None if one is None or two is None else ((first, one), (second, two))
 
     return group
 

@@ -126,12 +126,12 @@ class _Plan(Generic[_User]):
     def __init__(self, entries: Iterable[_Entry[_User]]) -> None:
         self._always: list[_Entry[_User]] = []
         self._needing: dict[Question, list[_Entry[_User]]] = {}
-        by_field: dict[str, dict[Question, None]] = {}
+        by_field: dict[tuple[str, bool], dict[Question, None]] = {}
         for entry in entries:
             asks = entry.base.asks
             for question in asks.questions:
                 if not question.dear:
-                    by_field.setdefault(question.field, {})[question] = None
+                    by_field.setdefault((question.field, question.presence), {})[question] = None
             for question in asks.need or ():
                 self._needing.setdefault(question, []).append(entry)
             if asks.need is None:
@@ -194,14 +194,23 @@ class Index(Generic[_User]):
             for service in services | {None}
         }
         self._foreign: dict[frozenset[LogSource], _Plan[_User]] = {}
+        self._known: dict[tuple[str, str | None], _Plan[_User]] = {}
+        """For events that come from no other log, by type and by service as they spell it."""
 
     def find(self, event: Event) -> tuple[_User, ...]:
         """Return each user once, also when the event matches two of its detections."""
-        own, *foreign = sources_of(event)
-        plan = self._own.get(own[1:]) or self._own[event.event_type, None]
-        if not foreign:
+        if "logsource" not in event.details:
+            plan = self._known.get((event.event_type, event.service_name))
+            if plan is None:
+                plan = self._own_plan(*sources_of(event))
+                _remember(self._known, (event.event_type, event.service_name), plan)
             return plan.find(event)
-        return _together([plan.find(event), *(self._plan(source).find(event) for source in foreign)])
+        own, *foreign = sources_of(event)
+        return _together([self._own_plan(own).find(event), *(self._plan(source).find(event) for source in foreign)])
+
+    def _own_plan(self, source: LogSource) -> _Plan[_User]:
+        _, kind, service = source
+        return self._own.get((kind, service)) or self._own[kind, None]
 
     def _wanted(self, source: LogSource) -> frozenset[LogSource]:
         product, category, service = source

@@ -344,6 +344,8 @@ def _normalised(wire: _Wire, new_id: Callable[[], str]) -> Event:
 
 
 def _utc(moment: datetime) -> datetime:
+    if moment.tzinfo is UTC:  # as nearly everybody writes it
+        return moment
     try:
         return moment.astimezone(UTC)
     except OverflowError:  # the last hours of year 9999, or the first of year 1, in another zone

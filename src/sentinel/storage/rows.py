@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -36,12 +37,16 @@ __all__ = [
     "to_token",
     "to_violation",
     "token_row",
+    "with_text",
 ]
 
 _encode = msgspec.json.Encoder().encode
 decode_event = msgspec.json.Decoder(Event).decode
 """From an event's body to the event."""
+_decode = msgspec.json.decode
 _severity = {severity.value: severity for severity in Severity}
+_subject_type = {kind.value: kind for kind in SubjectType}
+_threat_type: dict[str | None, ThreatType | None] = {None: None, **{threat.value: threat for threat in ThreatType}}
 
 
 def event_row(seq: int, item: Pending) -> tuple[Any, ...]:
@@ -82,25 +87,33 @@ def to_event(row: Row[Any]) -> StoredEvent:
     )
 
 
-def to_signal(row: Row[Any]) -> Signal:
-    """Return the signal that a row holds."""
+def to_signal(row: Sequence[Any]) -> Signal:
+    """Return the signal that a row of the whole table holds; its group may still be text."""
+    id_, rule, rule_hash, title, subject, subject_type, group, severity, *rest = row
+    threat_type, confidence, bucket, first, last, count, may_act, _ = rest
     return Signal(
-        id=row.id,
-        rule=row.rule,
-        rule_hash=row.rule_hash,
-        title=row.title,
-        subject=row.subject,
-        subject_type=SubjectType(row.subject_type),
-        group=row.group,
-        severity=_severity[row.severity],
-        threat_type=ThreatType(row.threat_type) if row.threat_type else None,
-        confidence=row.confidence,
-        bucket=row.bucket,
-        first=row.first,
-        last=row.last,
-        count=row._mapping["count"],  # `count` is a method of rows  # noqa: SLF001
-        may_act=row.may_act,
+        id=id_,
+        rule=rule,
+        rule_hash=rule_hash,
+        title=title,
+        subject=subject,
+        subject_type=_subject_type[subject_type],
+        group=group if isinstance(group, dict) else _decode(group),
+        severity=_severity[severity],
+        threat_type=_threat_type[threat_type],
+        confidence=confidence,
+        bucket=bucket,
+        first=first,
+        last=last,
+        count=count,
+        may_act=bool(may_act),
     )
+
+
+def with_text(value: msgspec.Struct, *columns: str) -> dict[str, Any]:
+    """Return what a row holds for a `statements.Bulk`: these columns as JSON text."""
+    row: dict[str, Any] = msgspec.to_builtins(value)
+    return row | {column: _encode(row[column]).decode() for column in columns}
 
 
 def to_incident(row: Row[Any]) -> Incident:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Select, and_, func, insert, or_, select, text, tuple_
+from sqlalchemy import Connection, Engine, Select, and_, func, insert, or_, select, text
 
 from sentinel.access import Token
 from sentinel.audit import GENESIS, link
@@ -44,6 +44,7 @@ from sentinel.storage.rows import (
     to_token,
     to_violation,
     token_row,
+    with_text,
 )
 from sentinel.storage.summary import stood, summed_up
 from sentinel.storage.values import (
@@ -235,24 +236,24 @@ class Store(BaselineTables):
 
     async def signals_by_id(self, ids: Iterable[str]) -> list[Signal]:
         """Return the signals with these ids, earliest first."""
-        found: list[Signal] = []
-        for chunk in _chunks(list(ids)):
-            query = select(tables.signals).where(tables.signals.c.id.in_(chunk))
-            found += [to_signal(row) for row in await self._all(query)]
-        return sorted(found, key=lambda signal: (signal.first, signal.id))
+        return [to_signal(row) for row in await self._listed(statements.SIGNALS_BY_ID, list(ids))]
 
     async def signals_of(
         self, subjects: Iterable[tuple[str, SubjectType]]
     ) -> dict[tuple[str, SubjectType], list[tuple[Signal, str | None]]]:
         """Return by subject its signals, earliest first, each with the id of the incident that it is in."""
-        s = tables.signals.c
         found: dict[tuple[str, SubjectType], list[tuple[Signal, str | None]]] = {}
-        for chunk in _chunks([(subject, kind.value) for subject, kind in subjects]):
-            query = select(tables.signals).where(tuple_(s.subject, s.subject_type).in_(chunk)).order_by(s.first, s.id)
-            for row in await self._all(query):
-                key = (row.subject, SubjectType(row.subject_type))
-                found.setdefault(key, []).append((to_signal(row), row.incident_id))
+        for row in await self._listed(statements.SIGNALS_OF, list(subjects)):
+            signal = to_signal(row)
+            found.setdefault((signal.subject, signal.subject_type), []).append((signal, row[-1]))
         return found
+
+    async def _listed(self, query: str, asked: Sequence[object]) -> Sequence[Sequence[Any]]:
+        """Return the rows of a query about a list of things, as SQLite has them; one that is empty asks nobody."""
+        if not asked:
+            return []
+        values = (_encode(asked).decode(),)
+        return await self._read(lambda connection: connection.exec_driver_sql(query, values).all())
 
     async def list_signals(self, limit: int, before: tuple[Micros, str] | None = None) -> list[Signal]:
         """Return up to `limit` signals, the latest first, below the (last, id) of `before`."""
@@ -521,13 +522,15 @@ def _told_apart(
 
 def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[Action]) -> None:
     if outcome.signals:
-        connection.execute(statements.UPSERT_SIGNAL, list(map(msgspec.to_builtins, outcome.signals)))
+        rows = [with_text(signal, "group") for signal in outcome.signals]
+        _execute(connection, statements.UPSERT_SIGNAL, rows)
     if outcome.incidents:
-        connection.execute(statements.UPSERT_INCIDENT, list(map(msgspec.to_builtins, outcome.incidents)))
+        rows = [with_text(incident, "signals", "threat_types") for incident in outcome.incidents]
+        _execute(connection, statements.UPSERT_INCIDENT, rows)
     if outcome.incident_of:
         moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
-        connection.execute(statements.MOVE_SIGNAL, moved)
-        connection.execute(statements.MOVE_ACTION, moved)
+        _execute(connection, statements.MOVE_SIGNAL, moved)
+        _execute(connection, statements.MOVE_ACTION, moved)
     if outcome.incidents_gone:
         connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
     if actions:
@@ -547,6 +550,10 @@ def _write_what_people_say(connection: Connection, outcome: Outcome) -> None:
         connection.execute(statements.UPSERT_SUPPRESSION, list(map(msgspec.to_builtins, outcome.suppressions)))
     if outcome.resolutions:
         connection.execute(statements.RESOLVE, list(map(msgspec.to_builtins, outcome.resolutions)))
+
+
+def _execute(connection: Connection, statement: statements.Bulk, rows: Iterable[Mapping[str, Any]]) -> None:
+    connection.exec_driver_sql(statement.text, statement.bound(rows))
 
 
 def _chain(connection: Connection, audited: tuple[int, bytes], entries: Sequence[AuditEntry]) -> tuple[int, bytes]:

@@ -34,6 +34,7 @@ from sentinel.stream.respond import Responder, Run
 __all__ = ["Touched", "Worker"]
 
 _BATCH = 500  # events judged between two turns of the event loop: about 10 ms
+_BATCH_BEHIND = 1_000  # the same while more than that wait: they are judged at less cost, and nobody waits for the last
 _RECENT = 50_000  # events kept at hand: some 60 MB
 _POSITION_EVERY = 5_000  # events without an outcome after which the position is written all the same
 _FORGET_EVERY: Micros = 60 * 1_000_000
@@ -205,7 +206,8 @@ class Worker:
         while self._recent and self._recent[0].seq < wanted:
             self._recent.popleft()
         if self._recent and self._recent[0].seq == wanted:
-            return [self._recent.popleft() for _ in range(min(_BATCH, len(self._recent)))]
+            size = _BATCH_BEHIND if len(self._recent) > _BATCH_BEHIND else _BATCH
+            return [self._recent.popleft() for _ in range(min(size, len(self._recent)))]
         return await self._store.events_after(self.position, _BATCH)
 
     # --- judging

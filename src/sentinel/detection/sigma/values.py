@@ -52,6 +52,8 @@ class Question(msgspec.Struct, frozen=True, eq=False):
     exact: bool = False
     dear: bool = False
     """Not to be asked before all else is known to hold."""
+    presence: bool = False
+    """Whether only presence is asked for: then `get` returns the same for every value."""
 
 
 class Predicate(msgspec.Struct, frozen=True, eq=False):
@@ -250,7 +252,12 @@ def _asking(question: Question, fields: Sequence[str] = ()) -> Predicate:
 def _exists(name: str, wanted: Any) -> Predicate:
     if not isinstance(wanted, bool):
         raise RuleError("'exists' takes true or false")
-    question = Question(name, getter(name), lambda value: (value is not ABSENT) is wanted)
+    get = getter(name)
+
+    def present(event: Event) -> object:
+        return ABSENT if get(event) is ABSENT else True
+
+    question = Question(name, present, lambda value: (value is not ABSENT) is wanted, presence=True)
     return _asking(question, [name] if wanted else ())
 
 
