@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from tests.functional.conftest import Api, S
+from tests.support.service import Service, eventually
 
 from sentinel.model import Role, Severity
 
 QUEUE = 200
 BATCH = 20
+FLOOD_BATCH = 200
 
 
 @contextmanager
@@ -68,6 +73,70 @@ def test_a_flood_is_refused_to_its_sender_alone(busy: Api, severity: str) -> Non
     for _ in range(QUEUE // BATCH):
         assert flood(busy, "loud", 1) == {202: 1}, "once its events are judged, it may send again, for ever"
         busy.drain()
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A real service with a queue that a flood fills at once."""
+    with Service(tmp_path_factory.mktemp("flood")) as service:
+        service.settings["SENTINEL_QUEUE_LIMIT"] = "500"
+        yield service.start()
+
+
+@pytest.mark.parametrize("severity", ["low", "critical"])
+def test_others_are_served_beside_a_real_flood(small: Service, severity: str) -> None:
+    """Four connections send all they can for a while; each event of somebody else is taken, and judged within 30 s."""
+    loud, quiet = small.client(small.ingest_token()), small.client(small.ingest_token())
+    path, headers = f"{small.url}{S}/events", {"Content-Type": "application/x-ndjson"}
+    before = results(small)
+    event = {"event_type": "network_request", "severity": severity, "details": {"status_code": 200}}
+    statuses: Counter[int] = Counter()
+    stop = threading.Event()
+
+    body = (json.dumps(event | {"timestamp": now()}) + "\n") * FLOOD_BATCH
+
+    def send() -> None:
+        while not stop.is_set():
+            statuses[loud.post(path, content=body, headers=headers).status_code] += 1
+
+    senders = [threading.Thread(target=send) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    try:
+        eventually(lambda: statuses[429] >= 20, seconds=60, what="the flood is refused")
+        waits = [judged_after(small, quiet, event | {"severity": "low", "timestamp": now()}) for _ in range(5)]
+    finally:
+        stop.set()
+        for sender in senders:
+            sender.join()
+    assert max(waits) < 30
+    small.drain()
+    after = results(small)
+    assert after["accepted"] - before["accepted"] == statuses[202] * FLOOD_BATCH + len(waits)
+    assert after["refused"] - before["refused"] == statuses[429] * FLOOD_BATCH
+    assert set(statuses) == {202, 429}
+
+
+def judged_after(service: Service, sender: httpx.Client, event: dict[str, Any]) -> float:
+    """Return how long it took from before an event was sent until it was judged."""
+    start = time.monotonic()
+    assert sender.post(f"{service.url}{S}/events", json=event).status_code == 202
+    wanted = service.ask(f"{S}/health")["queue"]["accepted_seq"]
+    eventually(lambda: service.ask(f"{S}/health")["queue"]["processed_seq"] >= wanted, seconds=60, what="it is judged")
+    return time.monotonic() - start
+
+
+def results(service: Service) -> dict[str, float]:
+    """Return what became of events, as the metrics say."""
+    order = {"role": "scraper"}
+    token = service.admin().post(f"{service.url}{S}/tokens", json=order).json()["token"]
+    lines = service.client(token).get(f"{service.url}/metrics").text.splitlines()
+    counts = [line for line in lines if line.startswith("security_events_total{")]
+    return {line.split('"')[1]: float(line.rpartition(" ")[2]) for line in counts}
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat()
 
 
 def test_everything_refused_is_counted(busy: Api) -> None:

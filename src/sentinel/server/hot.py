@@ -133,10 +133,8 @@ async def sent_events(monitor: Monitor, parsed: Parsed, source: Source) -> Recei
     """
     try:
         receipt = await monitor.intake.accept(parsed.events, source)
-    except Overloaded as err:
-        monitor.metrics.events.labels(result="refused").inc(len(parsed.events))
-        monitor.metrics.bad_tokens.labels(status="429").inc()
-        raise Problem("overloaded", str(err), headers={"Retry-After": "1"}) from None
+    except Overloaded:
+        raise _refused(monitor, len(parsed.events)) from None
     counts = monitor.metrics.events
     counts.labels(result="accepted").inc(len(receipt.accepted))
     counts.labels(result="duplicate").inc(receipt.duplicates)
@@ -144,6 +142,13 @@ async def sent_events(monitor: Monitor, parsed: Parsed, source: Source) -> Recei
     counts.labels(result="late").inc(receipt.late)
     counts.labels(result="rejected").inc(len(receipt.rejected) + len(parsed.rejected))
     return receipt
+
+
+def _refused(monitor: Monitor, events: int) -> Problem:
+    """Count events that are refused, and return what their sender is told."""
+    monitor.metrics.events.labels(result="refused").inc(events)
+    monitor.metrics.bad_tokens.labels(status="429").inc()
+    return Problem("overloaded", str(Overloaded()), headers={"Retry-After": "1"})
 
 
 _Id = Annotated[str, msgspec.Meta(max_length=256)]
@@ -218,12 +223,18 @@ class Hot:
 
     async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take events: 202 once they are durable."""
-        parsed = parse_events(await read_body(scope, receive), _media_type(scope))
+        body = await read_body(scope, receive)
+        media_type = _media_type(scope)
+        if media_type in _NDJSON:  # one look tells how many there are at most: a flood is not worth reading
+            lines = body.count(b"\n") + 1
+            if lines <= MAX_EVENTS and not self._monitor.intake.has_room(token_of(scope).id, lines):
+                raise _refused(self._monitor, lines - body.endswith(b"\n"))
+        parsed = parse_events(body, media_type)
         receipt = await sent_events(self._monitor, parsed, self._source(scope))
-        body = receipt_body(receipt, parsed.rejected)
+        told = receipt_body(receipt, parsed.rejected)
         if not (receipt.accepted or receipt.duplicates):
-            raise Problem("invalid", "no event was acceptable; `rejected` says why for each", members=body)
-        await respond(send, 202, json_bytes(body))
+            raise Problem("invalid", "no event was acceptable; `rejected` says why for each", members=told)
+        await respond(send, 202, json_bytes(told))
 
     async def scan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge one text or many; each verdict is also an event."""

@@ -105,6 +105,10 @@ class Intake:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def has_room(self, origin: str, number: int) -> bool:
+        """Whether a source may add so many events now: `accept` asks it too, but whoever asks before need not read."""
+        return self._shares.allow(origin, number, waiting=self.depth, judged=self._worker.position)
+
     async def accept(self, events: Sequence[tuple[int, Event]], source: Source) -> Receipt:
         """
         Return once every acceptable event is durable.
@@ -117,7 +121,7 @@ class Intake:
             Overloaded: Too many of this source's wait; nothing was taken.
             StoreUnable, StoreLost: The store could not write; nothing was taken.
         """
-        if not self._shares.allow(source.origin, len(events), waiting=self.depth, judged=self._worker.position):
+        if not self.has_room(source.origin, len(events)):
             raise Overloaded
         now = self._clock()
         pending: list[Pending] = []
