@@ -20,6 +20,7 @@ from sentinel.errors import ConfigError
 __all__ = [
     "DataFolderBusy",
     "lock",
+    "others_may_read",
     "own_secret",
     "publish_address",
     "service_address",
@@ -27,6 +28,9 @@ __all__ = [
     "withdraw_address",
     "write_secret",
 ]
+
+
+_OTHERS = 0o077
 
 
 class DataFolderBusy(ConfigError):
@@ -94,6 +98,11 @@ def service_tls(folder: Path) -> Mapping[str, str] | None:
     except (OSError, ValueError):
         return None
     return found
+
+
+def others_may_read(path: Path) -> bool:
+    """Whether a file is open to others than its owner, and so is the folder that it lies in."""
+    return bool(path.stat().st_mode & _OTHERS and path.parent.stat().st_mode & _OTHERS)
 
 
 def own_secret(path: Path) -> bytes:

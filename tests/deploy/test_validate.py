@@ -151,6 +151,11 @@ def other_source(found: Any) -> None:
         thing["datasource"] = {"type": "prometheus", "uid": "elsewhere"}
 
 
+def opened(folder: Path) -> None:
+    (folder / "certs").chmod(0o755)
+    (folder / "certs" / "grafana.key").chmod(0o644)
+
+
 P, M, A = "config/prometheus/prometheus.yml", "docker-compose-mtls.yml", "config/alertmanager/alertmanager.yml"
 R = "config/prometheus/security_rules.yml"
 FAULTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
@@ -265,7 +270,7 @@ FAULTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "others may read a key": (
         "certificates: grafana",
         "others may read",
-        lambda f: (f / "certs/grafana.key").chmod(0o644),
+        opened,
     ),
 }
 
@@ -433,6 +438,10 @@ def tls(folder: Path, days: int, mode: int = 0o600) -> dict[str, str]:
     pair = issue(make_ca("x", now - timedelta(days=400)), "x", ["x"], now - timedelta(days=300), 300 + days)
     put(folder, "x", pair)
     (folder / "x.key").chmod(mode)
+    if mode != 0o600:  # in a folder that is closed nobody else gets to it
+        (folder / "keys").mkdir(mode=0o755)
+        (folder / "x.key").rename(folder / "keys" / "x.key")
+        return {"TLS_CERTIFICATE": str(folder / "x.pem"), "TLS_KEY": str(folder / "keys" / "x.key")}
     return {"TLS_CERTIFICATE": str(folder / "x.pem"), "TLS_KEY": str(folder / "x.key")}
 
 

@@ -83,6 +83,8 @@ def test_check_names_what_is_wrong(certs: Certs) -> None:
     shutil.copy(certs.folder / "other.key", certs.folder / "sentinel.key")
     (certs.folder / "other.key").chmod(0o644)
     (certs.folder / "junk.pem").write_text("nothing\n")
+    assert certs.check()[1]["other"]["state"] == "valid", "nobody else gets into the folder"
+    certs.folder.chmod(0o755)
     code, rows = certs.check()
     problems = {name: row["problem"] or "" for name, row in rows.items()}
     assert code == 1

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from sentinel.cli._service import console, fail
-from sentinel.datafolder import write_secret
+from sentinel.datafolder import others_may_read, write_secret
 from sentinel.errors import ConfigError
 from sentinel.settings import parse_duration
 
@@ -26,7 +26,6 @@ Folder = Annotated[Path, typer.Option("--dir", help="Folder with the authority a
 _CA = "ca"
 _DEFAULT = Path("certs")
 _WORSE_THAN_OLD = {"critical", "expired", "invalid"}
-_OWNER_ONLY = 0o077
 
 
 def _library() -> Any:
@@ -138,7 +137,7 @@ def _row(folder: Path, name: str, now: datetime) -> dict[str, Any]:
         problem = str(err.strerror) if isinstance(err, OSError) else str(err)
         return {"name": name, "state": "invalid", "days_left": None, "not_after": None, "names": [], "problem": problem}
     state, problem = facts.state.value, facts.problem or ""
-    if not problem and key is not None and key_file.stat().st_mode & _OWNER_ONLY:
+    if not problem and key is not None and others_may_read(key_file):
         state, problem = "invalid", f"others may read its key: chmod 600 {key_file}"
     return {
         "name": name,

@@ -17,7 +17,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 from sentinel.cli._checks.check import Check, bad, good, skipped, warned
-from sentinel.datafolder import DataFolderBusy, lock
+from sentinel.datafolder import DataFolderBusy, lock, others_may_read
 from sentinel.errors import ConfigError
 from sentinel.model import Micros
 from sentinel.notify import parse_plan
@@ -258,8 +258,8 @@ def _tls(settings: Settings) -> Iterator[Check]:
         yield bad("tls: certificate", facts.problem or f"{facts.state.value}: {facts.days_left} days left", fix)
     else:
         yield good("tls: certificate", f"{facts.days_left} days left")
-    if key_path.stat().st_mode & _OTHERS:
-        yield bad("tls: key", f"others may read {key_path}", f"chmod 600 {key_path}")
+    if others_may_read(key_path):
+        yield warned("tls: key", f"others may read {key_path}", f"chmod 600 {key_path}")
     if settings.tls_client_ca is not None and not settings.tls_client_ca.is_file():
         yield bad(
             "tls: authorities", f"{settings.tls_client_ca} is missing", "sentinel certs init, or correct the path"
