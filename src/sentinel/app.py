@@ -403,7 +403,7 @@ def _alertmanager(settings: Settings) -> Alertmanager:
         try:
             tls = ssl.create_default_context(cafile=settings.alertmanager_ca_file)
             if settings.alertmanager_cert_file:
-                tls.load_cert_chain(settings.alertmanager_cert_file)
+                tls.load_cert_chain(settings.alertmanager_cert_file, settings.alertmanager_key_file)
         except OSError as err:  # ssl.SSLError is one
             raise ConfigError("can't be used for TLS", where="alertmanager_ca_file, alertmanager_cert_file") from err
     return Alertmanager(settings.alertmanager_urls, settings.alertmanager_token_file, tls)

@@ -48,7 +48,9 @@ class Settings:
     alertmanager_token_file: Path | None = None
     alertmanager_ca_file: Path | None = None
     alertmanager_cert_file: Path | None = None
-    """Our certificate with its key after it, where Alertmanager wants one."""
+    """Our certificate, where Alertmanager wants one."""
+    alertmanager_key_file: Path | None = None
+    """Its key; None = in the same file."""
     allow_list: tuple[str, ...] = ()
     """Addresses and networks that are never blocked."""
     protected_users: tuple[str, ...] = ()
@@ -177,6 +179,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "alertmanager_token_file": Path,
     "alertmanager_ca_file": Path,
     "alertmanager_cert_file": Path,
+    "alertmanager_key_file": Path,
     "allow_list": _networks,
     "protected_users": lambda value: tuple(unicodedata.normalize("NFC", name) for name in _names(value)),
     "trusted_proxies": _networks,

@@ -268,7 +268,9 @@ class Stack:
         )
         self.service = stack.enter_context(Service(home / "sentinel"))
         self.service.settings = {
-            key: value.replace("/run/secrets/", f"{home}/certs/")
+            key: re.sub(r"127\.0\.0\.1:9093|alertmanager:9093", f"127.0.0.1:{self.ports[9093]}", value).replace(
+                "/run/secrets/", f"{home}/certs/"
+            )
             for key, value in self.compose.services["api"].environment.items()
         }
         self.service.verify = self.verify
@@ -382,6 +384,23 @@ def test_an_alert_goes_from_alertmanager_into_the_service(running: Stack) -> Non
         return any("DrillOfTheComposeFile" in json.dumps(item) for item in items)
 
     eventually(arrived, seconds=60, what="the alert is an event")
+
+
+def test_an_incident_goes_from_the_service_straight_to_alertmanager(running: Stack) -> None:
+    """A critical incident is pushed, and over TLS with the service's own certificate, not only by Prometheus."""
+    order = {
+        "action_type": "alert_escalation",
+        "target": "drill-of-the-push",
+        "reason": "A drill",
+        "severity": "critical",
+    }
+    answer = running.service.admin().post(f"{running.service.url}{S}/manual-action", json=order)
+    assert answer.status_code == 200, answer.text
+
+    def pushed() -> bool:
+        return "A drill" in json.dumps(running.tried(9093, "/api/v2/alerts"))
+
+    eventually(pushed, seconds=60, what="Alertmanager has the incident")
 
 
 def test_validate_finds_what_runs_as_it_should_be(running: Stack) -> None:
