@@ -101,6 +101,38 @@ def test_there_are_enough_wrong_solutions(number: str) -> None:
     assert len(lost) * 2 >= len(lab(number).criteria)
 
 
+OURS = {
+    "alerting.py": "from sentinel.monitoring import AlertManager\n",
+    "dashboard.py": "from sentinel.monitoring import SecurityDashboard\n",
+    "measured.py": """
+from prometheus_client import start_http_server
+from sentinel import scan
+from sentinel.monitoring import instrument
+metrics = instrument()
+def instrumented_scan(text, session_id=None):
+    try:
+        result = scan(text)
+    except Exception:
+        metrics.count_error()
+        raise
+    metrics.count(result, session_id=session_id)
+    return result
+def start_exporter(port):
+    start_http_server(port, addr="127.0.0.1", registry=metrics.registry)
+""",
+}
+
+
+def test_what_sentinel_ships_does_what_the_lab_asks(tmp_path: Path) -> None:
+    """Our own alert rules, alerter, metrics and figures are a solution, too."""
+    chosen = lab("004")
+    folder = solved(chosen, tmp_path / "lab")
+    for name, text in OURS.items():
+        (folder / name).write_text(text)
+    shutil.copy(Path(__file__).parents[2] / "config" / "prometheus" / "security_rules.yml", folder / "alerts.yml")
+    assert missed(chosen.grade(folder)) == {}
+
+
 # --- what a learner's code may not do to whoever grades it
 
 
