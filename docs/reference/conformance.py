@@ -30,6 +30,8 @@ CASES: list[tuple[str, Any, Any, Any]] = [
     ("f", "l?gin", "login", True),
     ("f", None, None, True),
     ("f|contains", "og", "login", True),
+    ("f|contains", "adm", {"role": ["Admin", 7]}, True),
+    ("f", "admin", {"role": "admin"}, False),
     ("f|startswith", "log", "login", True),
     ("f|endswith", "in", "login", True),
     ("f|all", ["lo*", "*in"], "login", True),

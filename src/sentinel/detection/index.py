@@ -19,7 +19,7 @@ import msgspec
 import re2
 
 from sentinel.detection.rule import Base, LogSource, sources_of
-from sentinel.detection.sigma.fields import text
+from sentinel.detection.sigma.fields import scalars, text
 from sentinel.detection.sigma.values import Answer, Question
 from sentinel.model import Event, EventType
 
@@ -105,8 +105,8 @@ def _texts(value: Any) -> Iterable[str]:
     """Return the lower-case texts that tests would see in a field, each once."""
     if type(value) is str:
         return (value.lower(),)
-    if isinstance(value, list):
-        return {found.lower() for each in value if (found := text(each)) is not None}
+    if isinstance(value, dict | list):
+        return {found.lower() for each in scalars(value) if (found := text(each)) is not None}
     found = text(value)
     return () if found is None else (found.lower(),)
 

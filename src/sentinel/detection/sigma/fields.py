@@ -120,6 +120,19 @@ def _nested(value: Any) -> Iterator[str]:
             waiting.extend(value)
 
 
+def scalars(value: Any) -> Iterator[Any]:
+    """Return what is in an array or an object, and in those within it; of a scalar only itself."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+        else:
+            yield value
+
+
 def text(value: object) -> str | None:
     """Return the text form of a scalar (500 -> `500`, True -> `true`), None for anything else."""
     if type(value) is str:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import re2
 
-from sentinel.detection.sigma.fields import ABSENT, Getter, getter, number, strings, text
+from sentinel.detection.sigma.fields import ABSENT, Getter, getter, number, scalars, strings, text
 from sentinel.errors import RuleError
 from sentinel.model import Event
 
@@ -87,6 +87,8 @@ _NUMERIC: dict[str, Callable[[float, float], bool]] = {
     "lte": lambda value, bound: value <= bound,
 }
 _TEXTUAL = ("equals", "contains", "startswith", "endswith")
+_WITHIN = {"contains", "re"}
+"""What these look for may stand anywhere within an object, as it does within the text that other systems keep of it."""
 _OPERATORS = {"contains", "startswith", "endswith", "re", "cidr", "exists", *_NUMERIC}
 _RE_FLAGS = {"i", "m", "s"}
 _COMBINING = {"all", "cased", "neq", "fieldref"}
@@ -151,9 +153,10 @@ def field_predicate(key: str, value: Any, placeholders: Placeholders | None = No
         return _over_other_field(name, asked, values)
     tests = _tests(asked, values, placeholders or {})
     dear = asked.time is not None or asked.operator in {"re", "cidr"}
+    within = asked.operator in _WITHIN
     if "all" in asked.flags:
-        return all_of([_over_field(name, [test], dear=dear) for test in tests])
-    found = _over_field(name, tests, dear=dear)
+        return all_of([_over_field(name, [test], dear=dear, within=within) for test in tests])
+    found = _over_field(name, tests, dear=dear, within=within)
     return negated(found) if "neq" in asked.flags else found
 
 
@@ -261,10 +264,12 @@ def _exists(name: str, wanted: Any) -> Predicate:
     return _asking(question, [name] if wanted else ())
 
 
-def _over_field(name: str, tests: Sequence[_Test], *, dear: bool) -> Predicate:
+def _over_field(name: str, tests: Sequence[_Test], *, dear: bool, within: bool) -> Predicate:
     test = _any(tests).holds
 
     def holds(value: Any) -> bool:
+        if within and isinstance(value, dict | list):
+            return any(map(test, scalars(value)))
         return any(map(test, value)) if isinstance(value, list) else test(value)
 
     question = Question(name, getter(name), holds, *_literals(tests), dear=dear)
