@@ -39,6 +39,7 @@ RUN = [
     DOCS / "how-to" / "work-on-an-incident.md",
     DOCS / "how-to" / "wake-people.md",
     DOCS / "how-to" / "watch-with-prometheus.md",
+    DOCS / "how-to" / "notice-the-unusual.md",
     DOCS / "how-to" / "back-up-and-restore.md",
 ]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -19,6 +19,7 @@ import yaml
 
 from sentinel.cli import app
 from sentinel.detection import parse_rules, shipped_rules
+from sentinel.detection.baseline.metrics import METRICS
 from sentinel.observability import Metrics
 from sentinel.scanning.rulebook import load_rules
 from sentinel.server import problems
@@ -93,6 +94,12 @@ def _alerts() -> Iterator[Row]:
         yield f"[{name}](../runbooks/{name}.md)", shown, rule.get("for", ""), rule["annotations"]["summary"]
 
 
+def _baselines() -> Iterator[Row]:
+    for metric in METRICS.values():
+        facts = (metric.entity, metric.tells, metric.kind.value, metric.type.value)
+        yield f"`{metric.name}`", *facts, metric.family
+
+
 def _patterns() -> Iterator[Row]:
     for rule in load_rules().rules:
         facts = (rule.engine, rule.threat.value, rule.severity.value, f"{rule.weight:g}", ", ".join(rule.tags))
@@ -116,6 +123,7 @@ _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "database": (("Table", "Columns", "A row is"), _database),
     "metrics": (("Metric", "Type", "Labels", "Meaning"), _metrics),
     "alerts": (("Alert", "Severity", "For", "Says"), _alerts),
+    "baselines": (("Metric", "Of a", "Measures", "Method", "Type", "Family"), _baselines),
     "patterns": (("Rule", "Engine", "Threat", "Severity", "Weight", "OWASP, ATLAS", "What it says"), _patterns),
     "detections": (("Rule", "Title", "Fires at", "Grouped by", "Level", "Threat"), _detections),
 }

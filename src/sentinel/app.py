@@ -23,6 +23,7 @@ from typing import IO, Literal
 import msgspec
 
 from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
+from sentinel.baselinefile import read_tuning
 from sentinel.datafolder import lock, own_secret, write_secret
 from sentinel.detection import RuleSet
 from sentinel.detection.baseline import Tuning
@@ -63,6 +64,7 @@ class Monitor:
         rules: RuleFiles,
         policy: Policy,
         plan: Plan,
+        tuning: Tuning,
         held: IO[str],
         clock: Callable[[], Micros],
     ) -> None:
@@ -72,7 +74,7 @@ class Monitor:
         self.metrics = Metrics(lambda: clock() / 1_000_000, _known_names(settings))
         logs, days = settings.data_dir / "logs", settings.log_retention_days
         self.log, close_log = open_log(logs / "api.log", retention_days=days)
-        names_key = own_secret(settings.data_dir / "pseudonym.key")
+        self.names_key = names_key = own_secret(settings.data_dir / "pseudonym.key")
         self.scan_log, close_scan_log = open_scan_log(logs / "scan.log", retention_days=days, key=names_key)
         self._close_logs = (close_log, close_scan_log)
         self.refusals = Refusals(self.metrics, self.log)
@@ -88,7 +90,7 @@ class Monitor:
             self.responder,
             clock=clock,
             lateness=round(settings.lateness * 1_000_000),
-            tuning=Tuning(),
+            tuning=tuning,
             window_memory=settings.window_memory_mb << 20,
             metrics=self.metrics,
             log=self.log,
@@ -140,11 +142,12 @@ class Monitor:
             rules = read_files(settings.rules_dir, settings.thresholds_path)
             policy = read_policy(settings.policy_file)
             plan = _read_plan(settings.escalation_file)
+            tuning = read_tuning(settings.baselines_file, settings.baselines_path)
             store = await Store.open(settings.database_path)
         except BaseException:
             held.close()
             raise
-        monitor = cls(settings, store, rules=rules, policy=policy, plan=plan, held=held, clock=clock)
+        monitor = cls(settings, store, rules=rules, policy=policy, plan=plan, tuning=tuning, held=held, clock=clock)
         await monitor._start()
         return monitor
 
@@ -157,7 +160,8 @@ class Monitor:
         await self.notary.begin()
         if self.notary.trouble is not None:
             self.log.critical(self.notary.trouble)
-        await self.worker.noticing.begin(Tuning(), self.store.processed_seq)
+        await self.responder.joiner.load()
+        await self.worker.noticing.begin(self.store.processed_seq)
         self.worker.start()
         self.intake.start()
         self.rule_files.watch()

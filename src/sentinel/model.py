@@ -333,7 +333,7 @@ class IncidentStatus(enum.StrEnum):
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """Signals about one subject with no gap longer than G between neighbours."""
+    """Signals about one subject, or several that events join, with no gap longer than G between neighbours."""
 
     id: str
     subject: str
@@ -345,6 +345,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     signals: tuple[str, ...]
     threat_types: tuple[ThreatType, ...]
     status: IncidentStatus = IncidentStatus.OPEN
+    assignee: str | None = None
+    """Who has taken it on."""
 
 
 # --- response

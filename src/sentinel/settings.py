@@ -41,6 +41,8 @@ class Settings:
     """Folders with Sigma rules; `default` names the shipped ones."""
     policy_file: Path | None = None
     """None = the shipped policy."""
+    baselines_file: Path | None = None
+    """How sensitive each metric of the baselines is; None = the defaults."""
     escalation_file: Path | None = None
     """Who is told about an incident, and when; None = everybody on standard error."""
     alertmanager_urls: tuple[str, ...] = ()
@@ -113,6 +115,11 @@ class Settings:
         return self.data_dir / "thresholds.json"
 
     @property
+    def baselines_path(self) -> Path:
+        """Where the limits of baselines lie that people have set over the API."""
+        return self.data_dir / "baselines.json"
+
+    @property
     def database_path(self) -> Path:
         """The SQLite file of the embedded store."""
         return self.data_dir / "sentinel.db"
@@ -174,6 +181,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "data_dir": Path,
     "rules_dir": _names,
     "policy_file": Path,
+    "baselines_file": Path,
     "escalation_file": Path,
     "alertmanager_urls": _urls,
     "alertmanager_token_file": Path,

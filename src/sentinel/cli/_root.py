@@ -5,7 +5,9 @@ from __future__ import annotations
 import typer
 
 from sentinel.cli import (
+    anomalies,
     audit,
+    baselines,
     blocks,
     calibrate,
     certs,
@@ -54,6 +56,8 @@ app.add_typer(db.app, name="db")
 app.add_typer(certs.app, name="certs")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(violations.app, name="violations")
+app.add_typer(anomalies.app, name="anomalies")
+app.add_typer(baselines.app, name="baselines")
 app.add_typer(thresholds.app, name="thresholds")
 app.add_typer(lab.app, name="lab")
 app.command()(incidents.feedback)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from typing import Annotated, Any
 
@@ -16,6 +17,15 @@ app = typer.Typer(help="See incidents, acknowledge and close them.", no_args_is_
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 IncidentId = Annotated[str, typer.Argument(help="As `incidents list` shows it.")]
+
+
+class Form(enum.StrEnum):
+    """How an incident is exported."""
+
+    JSON = "json"
+    OCSF = "ocsf"
+
+
 NoteText = Annotated[str, typer.Option(help="What you found; it goes into the audit log.")]
 
 
@@ -23,30 +33,36 @@ NoteText = Annotated[str, typer.Option(help="What you found; it goes into the au
 def list_incidents(
     data_dir: DataDir = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the latest first.")] = 50,
+    by_rank: Annotated[bool, typer.Option("--by-rank", help="Of these, the most urgent first.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """
     Show the latest incidents.
 
-    Example: sentinel incidents list --limit 10
+    Example: sentinel incidents list --limit 10 --by-rank
     """
     path = f"/incidents?limit={limit}"
-    items = on_service(lambda client, _: ask(client, "GET", path), {"data_dir": data_dir})["items"]
+    found = on_service(lambda client, _: ask(client, "GET", path), {"data_dir": data_dir})
+    items = found["items"]
+    if by_rank:
+        items.sort(key=lambda item: -item["rank"])
     if as_json:
-        typer.echo(json.dumps(items))
+        typer.echo(json.dumps(found))
         return
-    table = Table(Column("id", no_wrap=True), "status", "severity", "subject", "threats", "signals", "last")
+    table = Table(
+        Column("id", no_wrap=True), "status", "severity", "rank", "subject", "threats", "signals", "assignee", "last"
+    )
     for item in items:
         threats = ", ".join(item["threat_types"])
-        row = (item["id"], item["status"], item["severity"], item["subject"], threats, str(len(item["signals"])))
-        table.add_row(*row, item["last"])
+        row = (item["id"], item["status"], item["severity"], f"{item['rank']:.0f}", item["subject"], threats)
+        table.add_row(*row, str(len(item["signals"])), item["assignee"] or "", item["last"])
     console().print(table if items else "no incidents")
 
 
 @app.command()
 def show(incident_id: IncidentId, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """
-    Show one incident: what was seen, what was done, where it is enforced.
+    Show one incident: what was seen, what was unusual, what was done, where it is enforced, what to do first.
 
     Example: sentinel incidents show 0123456789abcdef
     """
@@ -60,6 +76,8 @@ def show(incident_id: IncidentId, data_dir: DataDir = None, as_json: AsJson = Fa
         typer.echo(f"  {row['at']}  {row['what']}  {row['says']}")
     for action in found["actions"]:
         typer.echo(f"  {_enforced(action)}")
+    assignee = f"; {found['assignee']} has it" if found["assignee"] else ""
+    typer.echo(f"Suggested: {found['suggestion']}{assignee}")
 
 
 def _enforced(action: dict[str, Any]) -> str:
@@ -73,13 +91,18 @@ def _enforced(action: dict[str, Any]) -> str:
 
 
 @app.command()
-def ack(incident_id: IncidentId, note: NoteText = "", data_dir: DataDir = None) -> None:
+def ack(
+    incident_id: IncidentId,
+    note: NoteText = "",
+    assignee: Annotated[str | None, typer.Option(help="Who takes it on, if not you.", show_default=False)] = None,
+    data_dir: DataDir = None,
+) -> None:
     """
     Say that somebody looks at it: nobody else is woken.
 
-    Example: sentinel incidents ack 0123456789abcdef --note "on it"
+    Example: sentinel incidents ack 0123456789abcdef --note "on it" --assignee erin
     """
-    _follow(incident_id, "ack", note, data_dir)
+    _follow(incident_id, "ack", {"note": note, "assignee": assignee}, data_dir)
 
 
 @app.command()
@@ -89,12 +112,42 @@ def close(incident_id: IncidentId, note: NoteText = "", data_dir: DataDir = None
 
     Example: sentinel incidents close 0123456789abcdef --note "was our own scan"
     """
-    _follow(incident_id, "close", note, data_dir)
+    _follow(incident_id, "close", {"note": note}, data_dir)
 
 
-def _follow(incident_id: str, word: str, note: str, data_dir: DataDir) -> None:
+@app.command("note")
+def take_note(
+    incident_id: IncidentId,
+    text: Annotated[str, typer.Argument(help="What you found; it stays with the incident.")],
+    data_dir: DataDir = None,
+) -> None:
+    """
+    Note something for whoever looks at it next.
+
+    Example: sentinel incidents note 0123456789abcdef "the laptop was reported stolen on Monday"
+    """
+    _follow(incident_id, "note", {"note": text}, data_dir)
+
+
+@app.command()
+def export(
+    incident_id: IncidentId,
+    form: Annotated[Form, typer.Option("--format", help="All that we know, or OCSF's Incident Finding.")] = Form.JSON,
+    names: Annotated[bool, typer.Option("--names", help="With names of users instead of pseudonyms.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """
+    Write an incident for other programs, as JSON.
+
+    Example: sentinel incidents export 0123456789abcdef --format ocsf
+    """
+    path = f"/exports/incidents/{incident_id}?format={form.value}&names={str(names).lower()}"
+    typer.echo(json.dumps(on_service(lambda client, _: ask(client, "GET", path), {"data_dir": data_dir})))
+
+
+def _follow(incident_id: str, word: str, order: dict[str, str | None], data_dir: DataDir) -> None:
     path = f"/incidents/{incident_id}/{word}"
-    answer = on_service(lambda client, _: ask(client, "POST", path, json={"note": note}), {"data_dir": data_dir})
+    answer = on_service(lambda client, _: ask(client, "POST", path, json=order), {"data_dir": data_dir})
     typer.echo(answer["message"])
 
 

@@ -1,48 +1,112 @@
-"""Incidents: the connected components of a subject's signals."""
+"""Incidents: the connected components of signals, of one subject or of several that events join."""
 
 from __future__ import annotations
 
 import hashlib
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from sentinel.model import Incident, Micros, Signal
+from sentinel.detection.links import HOUR, Link, Node
+from sentinel.model import Incident, Micros, Severity, Signal, SubjectType, ThreatType
 
-__all__ = ["INCIDENT_GAP", "incidents_of"]
+__all__ = ["INCIDENT_GAP", "incidents_of", "node_of", "rank_of", "suggestion"]
 
 INCIDENT_GAP: Micros = 3600 * 1_000_000
 """G of the decisions, part H: signals further apart than this belong to different incidents."""
 
+_WEIGHTS = {Severity.INFO: 0.05, Severity.LOW: 0.15, Severity.MEDIUM: 0.4, Severity.HIGH: 0.9, Severity.CRITICAL: 1.6}
+_PREFERRED = (
+    SubjectType.USER,
+    SubjectType.SESSION,
+    SubjectType.IP,
+    SubjectType.NETWORK,
+    SubjectType.SERVICE,
+    SubjectType.TOOL,
+    SubjectType.GLOBAL,
+)
 
-def incidents_of(signals: Iterable[Signal], gap: Micros = INCIDENT_GAP) -> list[Incident]:
+
+def node_of(signal: Signal) -> Node:
+    """Return what a signal is about."""
+    return signal.subject_type, signal.subject
+
+
+def incidents_of(signals: Iterable[Signal], links: Iterable[Link] = (), gap: Micros = INCIDENT_GAP) -> list[Incident]:
     """
-    Return the incidents that one subject's signals form, earliest first.
+    Return the incidents that signals form, earliest first.
 
-    Two signals are neighbours when the time between them is at most `gap`; an incident is a connected component. It is
-    a function of the set of signals alone, its id included, so the order in which they came can't matter.
+    Two signals are neighbours when the time between them is at most `gap`, and they are about one subject or about two
+    that an event carries, at most `gap` away from both. An incident is a connected component. It is a function of the
+    sets of signals and links alone, its id included, so the order in which they came can't matter.
 
     Args:
-        signals: All about one subject, any order.
+        signals: Any order.
+        links: Between their subjects; others do no harm.
         gap: Largest time between neighbours, in microseconds.
     """
-    components: list[list[Signal]] = []
-    end: Micros = 0
-    for signal in sorted(signals, key=lambda signal: (signal.first, signal.id)):
-        if components and signal.first - end <= gap:
-            components[-1].append(signal)
-            end = max(end, signal.last)
-        else:
-            components.append([signal])
-            end = signal.last
-    return [_incident(component) for component in components]
+    ordered = sorted(signals, key=lambda signal: (signal.first, signal.id))
+    joined = _Joined(len(ordered))
+    by_node: dict[Node, list[int]] = defaultdict(list)
+    for place, signal in enumerate(ordered):
+        by_node[node_of(signal)].append(place)
+    for places in by_node.values():
+        _join_runs(ordered, places, joined, gap)
+    for one, other, hour in links:
+        if one in by_node and other in by_node:
+            near = [_near(ordered, by_node[node], hour, gap) for node in (one, other)]
+            for here in near[0]:
+                for there in near[1]:
+                    if _apart(ordered[here], ordered[there]) <= gap:
+                        joined.join(here, there)
+    components: dict[int, list[Signal]] = defaultdict(list)
+    for place, signal in enumerate(ordered):
+        components[joined.root(place)].append(signal)
+    return [_incident(component) for component in components.values()]
+
+
+class _Joined:
+    """Disjoint sets; the root of each is its smallest member."""
+
+    def __init__(self, size: int) -> None:
+        self._parents = list(range(size))
+
+    def root(self, place: int) -> int:
+        while self._parents[place] != place:
+            self._parents[place] = place = self._parents[self._parents[place]]
+        return place
+
+    def join(self, one: int, other: int) -> None:
+        first, second = sorted((self.root(one), self.root(other)))
+        self._parents[second] = first
+
+
+def _join_runs(signals: Sequence[Signal], places: Sequence[int], joined: _Joined, gap: Micros) -> None:
+    """Join the signals of one subject that follow each other within the gap."""
+    end, before = -math.inf, -1
+    for place in places:
+        if signals[place].first - end <= gap:
+            joined.join(before, place)
+        end, before = max(end, signals[place].last), place
+
+
+def _near(signals: Sequence[Signal], places: Sequence[int], hour: int, gap: Micros) -> list[int]:
+    start, end = hour * HOUR - gap, (hour + 1) * HOUR + gap
+    return [place for place in places if signals[place].last >= start and signals[place].first < end]
+
+
+def _apart(one: Signal, other: Signal) -> Micros:
+    return max(one.first - other.last, other.first - one.last, 0)
 
 
 def _incident(signals: Sequence[Signal]) -> Incident:
     first = signals[0]
     name = f"incident\0{first.subject_type}\0{first.subject}\0{first.id}"
+    subject_type, subject = _subject(signals)
     return Incident(
         id=hashlib.blake2b(name.encode(), digest_size=16).hexdigest(),
-        subject=first.subject,
-        subject_type=first.subject_type,
+        subject=subject,
+        subject_type=subject_type,
         severity=max((signal.severity for signal in signals), key=lambda severity: severity.rank),
         confidence=max(signal.confidence for signal in signals),
         first=first.first,
@@ -50,3 +114,50 @@ def _incident(signals: Sequence[Signal]) -> Incident:
         signals=tuple(signal.id for signal in signals),
         threat_types=tuple(sorted({signal.threat_type for signal in signals if signal.threat_type})),
     )
+
+
+def _subject(signals: Sequence[Signal]) -> Node:
+    """Return the one user, if there is one; else whom the worst and most signals are about."""
+    by_node: dict[Node, list[Signal]] = defaultdict(list)
+    for signal in signals:
+        by_node[node_of(signal)].append(signal)
+    users = [node for node in by_node if node[0] is SubjectType.USER]
+    if len(users) == 1:
+        return users[0]
+
+    def weight(node: Node) -> tuple[int, int, int, str]:
+        worst = max(signal.severity.rank for signal in by_node[node])
+        return -worst, -len(by_node[node]), _PREFERRED.index(node[0]), node[1]
+
+    return min(by_node, key=weight)
+
+
+def rank_of(incident: Incident) -> float:
+    """
+    Return how urgent an incident is, from 0 to 100: its severity first, then how many kinds of threat it shows.
+
+    A single high signal makes some 55; several kinds by one subject rise above any single one of the same severity.
+    """
+    kinds = max(len(incident.threat_types), 1)
+    weight = _WEIGHTS[incident.severity] * incident.confidence * (1 + 0.4 * (kinds - 1))
+    return round(100 * (1 - math.exp(-weight - 0.05 * math.log(len(incident.signals)))), 1)
+
+
+_SUGGESTIONS = {
+    ThreatType.DATA_EXFILTRATION: "suspend {subject}, and find out where the data went",
+    ThreatType.SESSION_HIJACKING: "end the sessions of {subject}, and let the password be changed",
+    ThreatType.CREDENTIAL_STUFFING: "lock the accounts that were entered, and let their passwords be changed",
+    ThreatType.BRUTE_FORCE: "block {subject}, and look for a login that succeeded",
+    ThreatType.PRIVILEGE_ESCALATION: "take back the rights of {subject} until it is clear who asked",
+    ThreatType.INSIDER_THREAT: "look at the timeline with whoever leads {subject}, before you ask",
+    ThreatType.ANOMALOUS_ACCESS: "ask {subject} whether it was them",
+    ThreatType.AUTOMATED_ATTACK: "limit {subject}, and look for what runs there",
+    ThreatType.RATE_LIMIT_ABUSE: "limit {subject}",
+    ThreatType.SUSPICIOUS_PATTERNS: "look at the events of {subject}",
+}
+
+
+def suggestion(incident: Incident) -> str:
+    """Return what to do first, in words: for the most dangerous of its threats."""
+    threat = next((threat for threat in _SUGGESTIONS if threat in incident.threat_types), None)
+    return "look at the signals" if threat is None else _SUGGESTIONS[threat].format(subject=incident.subject)

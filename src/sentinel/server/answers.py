@@ -31,7 +31,10 @@ from sentinel.storage.values import TopSource
 __all__ = [
     "Actions",
     "ActiveBlocks",
+    "Anomalies",
     "AuditLog",
+    "Baseline",
+    "BaselineLimits",
     "CheckedIp",
     "CheckedUser",
     "Created",
@@ -48,6 +51,7 @@ __all__ = [
     "IncidentPage",
     "Incidents",
     "Judged",
+    "LimitsSet",
     "Ordered",
     "Pruned",
     "Ready",
@@ -234,6 +238,51 @@ class Signals(Strict):
     next_cursor: Cursor
 
 
+class AnomalyShown(Strict):
+    """Something unusual about a user or a service."""
+
+    id: str
+    entity: str
+    entity_type: Literal["user", "service"]
+    metric: str
+    type: str
+    method: str
+    n: Count
+    expected: Any
+    observed: Any
+    score: Share
+    severity: Severity
+    at: Time
+    reason: str
+
+
+class Anomalies(Strict):
+    """A page of anomalies, the latest noticed first."""
+
+    items: list[AnomalyShown]
+    next_cursor: Cursor
+
+
+class Evidence(Strict):
+    """An event that an incident rests on, without its details."""
+
+    event_id: str
+    at: Time
+    event_type: EventType
+    user_id: str | None
+    session_id: str | None
+    ip_address: str | None
+
+
+class NoteShown(Strict):
+    """What somebody did about an incident, and said of it."""
+
+    at: Time
+    by: str
+    what: str
+    note: str
+
+
 class IncidentShown(Strict):
     """Signals about one subject that belong together."""
 
@@ -247,6 +296,9 @@ class IncidentShown(Strict):
     signals: list[str]
     threat_types: list[ThreatType]
     status: IncidentStatus
+    assignee: str | None
+    actions: list[str]
+    rank: Annotated[float, msgspec.Meta(ge=0, le=100)]
 
 
 class Incidents(Strict):
@@ -300,6 +352,64 @@ class IncidentPage(Strict):
     signals: list[SignalShown]
     actions: list[ActionShown]
     timeline: list[Happened]
+    assignee: str | None
+    rank: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    suggestion: str
+    anomalies: list[AnomalyShown]
+    evidence: list[Evidence]
+    notes: list[NoteShown]
+
+
+class Limits(Strict):
+    """From which scores on a metric's anomalies are told, and how severe they are called."""
+
+    metric: str
+    method: str
+    type: str
+    entity_type: str
+    measures: str
+    enabled: bool
+    report: Share
+    medium: Share
+    high: Share
+    adjusted: bool
+
+
+class BaselineLimits(Strict):
+    """The limits of every metric."""
+
+    items: list[Limits]
+    next_cursor: Cursor
+
+
+class LimitsSet(Strict):
+    """The limits as they are now."""
+
+    success: Literal[True]
+    limits: Limits
+
+
+class Expected(Strict):
+    """What one metric of an entity is expected to be."""
+
+    metric: str
+    method: str
+    measures: str
+    state: Literal["learning", "ready"]
+    n: Count
+    expected: Any
+    ready_from: Time | None
+
+
+class Baseline(Strict):
+    """What is remembered of a user or a service."""
+
+    entity: str
+    entity_type: Literal["user", "service"]
+    first: Time
+    active_days: Count
+    learning: bool
+    metrics: list[Expected]
 
 
 class Done(Strict):
@@ -555,5 +665,5 @@ class ImportResult(Strict):
 
     signals: list[SignalShown]
     dead_letters: Count
-    anomalies: list[dict[str, Any]]
+    anomalies: list[AnomalyShown]
     decisions: list[DecisionShown]

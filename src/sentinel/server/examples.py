@@ -46,6 +46,36 @@ _INCIDENT: dict[str, Any] = {
     "signals": [_SIGNAL_ID],
     "threat_types": ["brute_force"],
     "status": "open",
+    "assignee": None,
+    "actions": ["act-0f1e2d3c4b5a69788796a5b4"],
+    "rank": 55.5,
+}
+_ANOMALY: dict[str, Any] = {
+    "id": "0f1e2d3c4b5a69788796a5b40f1e2d3c",
+    "entity": "grace.fox",
+    "entity_type": "user",
+    "metric": "rows",
+    "type": "volumetric",
+    "method": "median_mad",
+    "n": 9,
+    "expected": 120.0,
+    "observed": 9000,
+    "score": 0.93,
+    "severity": "medium",
+    "at": _AT,
+    "reason": "9,000 rows read or written in an hour, 120 are usual",
+}
+_LIMITS: dict[str, Any] = {
+    "metric": "rows",
+    "method": "median_mad",
+    "type": "volumetric",
+    "entity_type": "user",
+    "measures": "rows read or written",
+    "enabled": True,
+    "report": 0.7,
+    "medium": 0.85,
+    "high": 0.95,
+    "adjusted": True,
 }
 _ACTION: dict[str, Any] = {
     "id": "act-0f1e2d3c4b5a69788796a5b4",
@@ -137,7 +167,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/v1/scan"): {"prompt": "What's the weather?"},
     ("POST", f"{_S}/events"): _EVENT,
     ("POST", f"{_S}/alerts/webhook"): {"title": "Disk nearly full", "severity": "warning", "source": "node-3"},
-    ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): {"note": "on it"},
+    ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): {"note": "on it", "assignee": "erin"},
+    ("PUT", f"{_S}/baselines"): {"metric": "rows", "medium": 0.85},
     ("POST", f"{_S}/violations/{{violation_id}}/resolve"): {"notes": "the role is given back"},
     ("POST", f"{_S}/feedback"): {
         "action_id": _ACTION["id"],
@@ -158,6 +189,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
 """Of what is sent as JSON."""
 
 PARAMETERS: dict[str, Any] = {
+    "entity": "grace.fox",
     "incident_id": _INCIDENT_ID,
     "word": "ack",
     "violation_id": _VIOLATION_ID,
@@ -222,6 +254,41 @@ ANSWERS: dict[tuple[str, str], Any] = {
         "timeline": [
             {"at": _AT, "what": "signal", "id": _SIGNAL_ID, "says": "Many failed logins from an address"},
             {"at": _AT, "what": "ip_block", "id": _ACTION["id"], "says": "Many failed logins from an address"},
+        ],
+        "suggestion": "block 203.0.113.9, and look for a login that succeeded",
+        "anomalies": [_ANOMALY],
+        "evidence": [
+            {
+                "event_id": "evt-0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+                "at": _AT,
+                "event_type": "authentication",
+                "user_id": "grace.fox",
+                "session_id": None,
+                "ip_address": "203.0.113.9",
+            }
+        ],
+        "notes": [{"at": _AT, "by": _TOKEN["id"], "what": "acknowledged", "note": "on it"}],
+    },
+    ("GET", f"{_S}/exports/incidents/{{incident_id}}"): {"class_uid": 2005, "severity_id": 4, "status_id": 1},
+    ("GET", f"{_S}/anomalies"): _page(_ANOMALY),
+    ("GET", f"{_S}/baselines"): _page(_LIMITS),
+    ("PUT", f"{_S}/baselines"): {"success": True, "limits": _LIMITS},
+    ("GET", f"{_S}/baselines/{{entity}}"): {
+        "entity": "grace.fox",
+        "entity_type": "user",
+        "first": _AT,
+        "active_days": 9,
+        "learning": False,
+        "metrics": [
+            {
+                "metric": "rows",
+                "method": "median_mad",
+                "measures": "rows read or written",
+                "state": "ready",
+                "n": 9,
+                "expected": {"day": 310.0, "hour": 120.0},
+                "ready_from": None,
+            }
         ],
     },
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): {

@@ -78,7 +78,16 @@ ROUTES: dict[tuple[str, str], _Route] = {
     ("GET", f"{_S}/incidents/{{incident_id}}"): _Route(
         "One incident with all that belongs to it", answers.IncidentPage
     ),
-    ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): _Route("Acknowledge or close an incident", answers.Done),
+    ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): _Route(
+        "Acknowledge or close an incident, or note something", answers.Done
+    ),
+    ("GET", f"{_S}/exports/incidents/{{incident_id}}"): _Route(
+        "An incident for other programs: with all that belongs to it, or as OCSF's Incident Finding", dict[str, Any]
+    ),
+    ("GET", f"{_S}/anomalies"): _Route("List anomalies", answers.Anomalies),
+    ("GET", f"{_S}/baselines"): _Route("List how sensitive each metric is", answers.BaselineLimits),
+    ("PUT", f"{_S}/baselines"): _Route("Make a metric more or less sensitive", answers.LimitsSet),
+    ("GET", f"{_S}/baselines/{{entity}}"): _Route("What is usual for a user or a service", answers.Baseline),
     ("GET", f"{_S}/violations"): _Route("List what was violated", answers.Violations),
     ("POST", f"{_S}/violations/{{violation_id}}/resolve"): _Route("Say that a violation is dealt with", answers.Done),
     ("POST", f"{_S}/feedback"): _Route("Say whether Sentinel was right", answers.FeedbackTaken),
@@ -119,7 +128,7 @@ _EVENT = {
     "required": ["event_type", "severity", "timestamp"],
     "properties": {
         "event_id": {"type": ["string", "null"], "pattern": "^[ -~]{1,128}$"},
-        "event_type": {"enum": [kind.value for kind in EventType]},
+        "event_type": {"enum": [kind.value for kind in EventType if kind is not EventType.ANOMALY]},
         "severity": {"enum": ["low", "medium", "high", "critical"]},
         "timestamp": {
             "type": "string",

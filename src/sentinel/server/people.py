@@ -1,20 +1,18 @@
-"""The routes by which people follow incidents and say what they think of them."""
+"""The route by which people say whether Sentinel was right."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from sentinel.app import Monitor
-from sentinel.model import EventType, Incident, IncidentStatus, iso
+from sentinel.model import EventType
 from sentinel.server.authorize import token_of
-from sentinel.server.imports import signal_row
+from sentinel.server.incidents import found_incident
 from sentinel.server.problems import Problem, json_bytes
-from sentinel.storage import Action, Feedback, Verdict
-from sentinel.stream.board import shown
+from sentinel.storage import Feedback, Verdict
 
 __all__ = ["add_people"]
 
@@ -23,14 +21,6 @@ _LONGEST_HOURS = 8_760
 
 _Text = Annotated[str, Field(min_length=1, max_length=1000)]
 _Id = Annotated[str, Field(min_length=1, max_length=128)]
-
-
-class Note(BaseModel):
-    """What acknowledging and closing take."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    note: str = Field(default="", max_length=1000)
 
 
 _IDS = ("action_id", "incident_id", "scan_id")
@@ -64,49 +54,13 @@ def add_people(api: FastAPI, monitor: Monitor) -> None:
     """Add the routes to the application."""
     store = monitor.store
 
-    async def found(incident_id: str) -> Incident:
-        incident = await store.incident(incident_id)
-        if incident is None:
-            raise Problem("not_found", "no incident has this id; `sentinel incidents list` shows them")
-        return incident
-
-    @api.get(f"{_S}/incidents/{{incident_id}}")
-    async def incident(incident_id: str) -> Response:
-        one = await found(incident_id)
-        signals = await store.signals_by_id(one.signals)
-        actions = await store.actions_of(one.id)
-        happened: list[tuple[int, dict[str, object]]] = [
-            (s.first, {"at": iso(s.first), "what": "signal", "id": s.id, "says": s.title}) for s in signals
-        ]
-        happened += [(a.decided_at or a.created_at, _done(a)) for a in actions]
-        return _json(
-            msgspec.to_builtins(one)
-            | {
-                "first": iso(one.first),
-                "last": iso(one.last),
-                "signals": [signal_row(signal) for signal in signals],
-                "actions": [shown(action, monitor.board.enforced_by(action)) for action in actions],
-                "timeline": [row for _, row in sorted(happened, key=lambda pair: pair[0])],
-            }
-        )
-
-    @api.post(f"{_S}/incidents/{{incident_id}}/{{word}}")
-    async def follow(
-        incident_id: str, word: Literal["ack", "close"], request: Request, note: Note | None = None
-    ) -> Response:
-        one = await found(incident_id)
-        status = IncidentStatus.ACKNOWLEDGED if word == "ack" else IncidentStatus.CLOSED
-        by = token_of(request.scope).id
-        await monitor.people.set_status(one, status, by=by, note=note.note if note else "")
-        return _json({"success": True, "message": f"{incident_id} is {status.value}"})
-
     @api.post(f"{_S}/feedback")
     async def feedback(order: FeedbackOrder, request: Request) -> Response:
         kind, about = _about(order)
         hours = order.suppress_hours
         if hours is not None and (kind == "scan" or order.verdict is Verdict.TRUE_POSITIVE):
             raise Problem("invalid", "suppress_hours belongs to a false positive on an action or an incident")
-        incidents = [await found(about)] if kind == "incident" else []
+        incidents = [await found_incident(monitor, about)] if kind == "incident" else []
         actions = await store.actions_by_id([about]) if kind == "action" else []
         if kind == "action" and not actions:
             raise Problem("not_found", "no action has this id; `sentinel blocks list --all --json` shows them")
@@ -129,11 +83,6 @@ def _about(order: FeedbackOrder) -> tuple[Literal["action", "incident", "scan"],
     if len(named) != 1:
         raise Problem("invalid", "name exactly one of action_id, incident_id and scan_id")
     return named[0]  # type: ignore[return-value]  # the kinds stand above
-
-
-def _done(action: Action) -> dict[str, object]:
-    at = iso(action.decided_at or action.created_at)
-    return {"at": at, "what": action.action_type.value, "id": action.id, "says": action.reason}
 
 
 def _json(content: object) -> Response:

@@ -17,9 +17,12 @@ from sentinel.app import Monitor
 from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severity, iso
 from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
+from sentinel.server.baselines import add_baselines
 from sentinel.server.explain import add_explain
 from sentinel.server.hot import read_body
 from sentinel.server.imports import ImportOrder, Imports, signal_row
+from sentinel.server.incidents import add_incidents
+from sentinel.server.pages import Place, next_place, place
 from sentinel.server.people import add_people
 from sentinel.server.problems import Problem, json_bytes
 from sentinel.server.thresholds import add_thresholds
@@ -40,7 +43,6 @@ _LONGEST_EVIDENCE = 64 * 1024
 _EXPIRES = r"^([0-9]{1,9}|[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d|w))$"
 """A duration of at most 190 years: what comes out is a year with four digits."""
 
-Place = Annotated[str | None, Query(pattern="^[0-9]{1,18}\\.[0-9A-Za-z-]{1,64}$")]
 Address = Annotated[str, Path(json_schema_extra={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})]
 
 _LISTS = {
@@ -116,7 +118,9 @@ def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     _add_orders(api, monitor)
     _add_tokens(api, monitor)
     _add_imports(api, imports)
+    add_incidents(api, monitor)
     add_people(api, monitor)
+    add_baselines(api, monitor)
     add_violations(api, monitor)
     add_explain(api, monitor)
     add_thresholds(api, monitor)
@@ -207,15 +211,9 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/signals")
     async def signals(limit: Limit = 50, cursor: Place = None) -> Response:
-        found = await store.list_signals(limit, _place(cursor))
+        found = await store.list_signals(limit, place(cursor))
         items = [signal_row(signal) for signal in found]
-        return _json({"items": items, "next_cursor": _next(found, limit)})
-
-    @api.get(f"{_S}/incidents")
-    async def incidents(limit: Limit = 50, cursor: Place = None) -> Response:
-        found = await store.list_incidents(limit, _place(cursor))
-        items = [msgspec.to_builtins(i) | {"first": iso(i.first), "last": iso(i.last)} for i in found]
-        return _json({"items": items, "next_cursor": _next(found, limit)})
+        return _json({"items": items, "next_cursor": next_place(found, limit)})
 
     @api.get(f"{_S}/rules")
     async def rules() -> Response:
@@ -458,14 +456,3 @@ def _microseconds(duration: str) -> Micros:
         return round(parse_duration(duration) * 1_000_000)
     except ValueError:
         raise Problem("invalid", "expires is a duration such as 90d, 12h or 30m") from None
-
-
-def _place(cursor: str | None) -> tuple[Micros, str] | None:
-    if cursor is None:
-        return None
-    last, _, row_id = cursor.partition(".")
-    return int(last), row_id
-
-
-def _next(found: list[Any], limit: int) -> str | None:
-    return f"{found[-1].last}.{found[-1].id}" if len(found) == limit else None

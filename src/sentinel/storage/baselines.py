@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, Text, cast, func, select, tuple_
 from sqlalchemy.dialects.sqlite import insert
 
 from sentinel.model import EventType, Micros, StoredEvent
@@ -78,6 +78,7 @@ class BaselineTables(Database):
         until: Micros | None = None,
         upto: int | None = None,
         user_id: str | None = None,
+        entity: str | None = None,
         ids: Iterable[str] | None = None,
     ) -> list[StoredEvent]:
         """Return anomalies, the newest first, accepted before `before`, in [since, until), of one user, by event id."""
@@ -89,6 +90,7 @@ class BaselineTables(Database):
             None if until is None else e.at < until,
             None if upto is None else e.seq <= upto,
             None if user_id is None else e.user_id == user_id,
+            None if entity is None else func.json_extract(cast(e.body, Text), "$.details.entity") == entity,
         ):
             if condition is not None:
                 query = query.where(condition)

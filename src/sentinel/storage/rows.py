@@ -129,6 +129,7 @@ def to_incident(row: Row[Any]) -> Incident:
         last=row.last,
         signals=tuple(row.signals),
         threat_types=tuple(ThreatType(name) for name in row.threat_types),
+        assignee=row.assignee,
     )
 
 

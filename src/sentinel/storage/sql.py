@@ -32,6 +32,7 @@ from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
 from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
+from sentinel.storage.incidents import IncidentTables, write_incidents
 from sentinel.storage.rows import (
     action_row,
     decode_event,
@@ -74,7 +75,7 @@ _IN_CHUNK = 500  # SQLite's default limit of bound values is far above; short st
 _encode = msgspec.json.Encoder().encode
 
 
-class Store(BaselineTables):
+class Store(BaselineTables, IncidentTables):
     """One data folder's SQLite file. Made by `open`; `close` at the end."""
 
     def __init__(self, path: Path, engine: Engine, writer: Connection) -> None:
@@ -531,8 +532,7 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
         moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
         _execute(connection, statements.MOVE_SIGNAL, moved)
         _execute(connection, statements.MOVE_ACTION, moved)
-    if outcome.incidents_gone:
-        connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
+    write_incidents(connection, outcome)
     if actions:
         connection.execute(statements.UPSERT_ACTION, list(map(action_row, actions)))
     if outcome.dead:
@@ -541,9 +541,6 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
 
 
 def _write_what_people_say(connection: Connection, outcome: Outcome) -> None:
-    if outcome.status_of:
-        statuses = [{"of": incident_id, "to": status.value} for incident_id, status in outcome.status_of.items()]
-        connection.execute(statements.SET_STATUS, statuses)
     if outcome.feedback:
         connection.execute(statements.UPSERT_FEEDBACK, list(map(msgspec.to_builtins, outcome.feedback)))
     if outcome.suppressions:

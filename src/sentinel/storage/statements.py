@@ -24,7 +24,6 @@ __all__ = [
     "PRUNE",
     "PRUNED_AT_ONCE",
     "RESOLVE",
-    "SET_STATUS",
     "SIGNALS_BY_ID",
     "SIGNALS_OF",
     "STORED",
@@ -75,7 +74,7 @@ def _incident_upsert() -> Any:
     names = [column.name for column in tables.incidents.columns]
     statement = upsert_into(tables.incidents).values({name: bindparam(name) for name in names})
     new = statement.excluded
-    replaced = {name: new[name] for name in names if name not in {"id", "status"}}
+    replaced = {name: new[name] for name in names if name not in {"id", "status", "assignee"}}
     goes_on = and_(i.status == IncidentStatus.CLOSED.value, new.last > i.last)
     status = case((goes_on, IncidentStatus.OPEN.value), else_=i.status)
     return statement.on_conflict_do_update(index_elements=["id"], set_=replaced | {"status": status})
@@ -132,6 +131,8 @@ def _prune_statements() -> dict[str, str]:
         "events": "at < :before AND seq <= :judged",
         "signals": "last < :before",
         "incidents": "last < :before",
+        "incident_notes": "at < :before",
+        "links": "hour < :before / 3600000000",
         "security_actions": "created_at < :before AND (status != 'active' OR NOT effective)",
         "data_access_log": "created_at < :before AND seq <= :judged",
         "security_violations": "created_at < :before AND seq <= :judged",
@@ -151,7 +152,6 @@ AUTOMATIC_BLOCKS = _automatic_blocks()
 USERS_BEHIND = _users_behind()
 UPSERT_SIGNAL = _bulk(_signal_upsert())
 UPSERT_INCIDENT = _bulk(_incident_upsert())
-SET_STATUS = update(tables.incidents).where(tables.incidents.c.id == bindparam("of")).values(status=bindparam("to"))
 RESOLVE = (
     update(tables.security_violations)
     .where(tables.security_violations.c.id == bindparam("violation_id"))

@@ -34,7 +34,9 @@ __all__ = [
     "events",
     "feedback",
     "incidents",
+    "links",
     "metadata",
+    "notes",
     "positions",
     "security_violations",
     "signals",
@@ -105,8 +107,32 @@ incidents = Table(
     Column("last", BigInteger, nullable=False),
     Column("signals", JSON, nullable=False),
     Column("threat_types", JSON, nullable=False),
+    Column("assignee", String(256)),
     Index("incidents_last", "last"),
     Index("incidents_subject", "subject", "subject_type", "first"),
+)
+
+# Which subjects of signals events carry together. Both directions, to be found from either.
+links = Table(
+    "links",
+    metadata,
+    Column("of_type", String(16), primary_key=True),
+    Column("of", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True),
+    Column("to_type", String(16), primary_key=True),
+    Column("to", Text, primary_key=True),
+)
+
+notes = Table(
+    "incident_notes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident_id", String(32), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", String(256), nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("note", Text, nullable=False),
+    Index("notes_incident", "incident_id", "at"),
 )
 
 actions = Table(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from sentinel.detection.links import Link
 from sentinel.errors import OutsideError
 from sentinel.model import (
     ActionStatus,
@@ -28,6 +29,7 @@ __all__ = [
     "Action",
     "AuditEntry",
     "Feedback",
+    "Note",
     "Outcome",
     "Pending",
     "Resolution",
@@ -238,6 +240,17 @@ class Suppression(msgspec.Struct, frozen=True, kw_only=True):
     by: str
 
 
+class Note(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person did about an incident, and said of it."""
+
+    incident_id: str
+    at: Micros
+    by: str
+    what: str
+    """`acknowledged`, `closed`, or `noted`."""
+    note: str
+
+
 class Outcome(msgspec.Struct, kw_only=True):
     """What processing a batch changes, written in one transaction with the position that it brings processing to."""
 
@@ -249,8 +262,10 @@ class Outcome(msgspec.Struct, kw_only=True):
     incidents: list[Incident] = []
     incident_of: dict[str, str] = {}
     """Signal id -> incident id, where that is not what the store has."""
-    incidents_gone: list[str] = []
-    """Ids of incidents whose signals are all in others now."""
+    incidents_gone: dict[str, str] = {}
+    """Ids of incidents whose signals are all in others now, and the id of such a one."""
+    links: list[Link] = []
+    """Of subjects with signals."""
     actions: list[Action] = []
     """New or changed; `change_seq` is given by the store."""
     refused: list[ActionType] = []
@@ -260,6 +275,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     """(event seq, reason) of events that no rule could judge."""
     status_of: dict[str, IncidentStatus] = {}
     """Incident id -> where people are with it."""
+    assignee_of: dict[str, str] = {}
+    """Incident id -> who has taken it on."""
+    notes: list[Note] = []
     feedback: list[Feedback] = []
     suppressions: list[Suppression] = []
     resolutions: list[Resolution] = []

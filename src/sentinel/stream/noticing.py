@@ -58,6 +58,7 @@ class Noticing:
         self._clock = clock
         self._metrics = metrics
         self._log = log
+        self.tuning = tuning
         self._baselines = Baselines(offset, tuning)
         self._engine = Engine(rules)
         self._mixed = _is_mixed(rules)
@@ -65,17 +66,20 @@ class Noticing:
         self._task: asyncio.Task[None] | None = None
         self._unsaved: _Unsaved | None = None
         self._early: list[StoredEvent] = []
+        self.restored: Callable[[Sequence[StoredEvent]], None] = lambda _: None
+        """Is shown the events of open hours after a start, too."""
 
     # --- starting and stopping
 
-    async def begin(self, tuning: Tuning, upto: int) -> None:
+    async def begin(self, upto: int) -> None:
         """Take up what is remembered, and begin to add the events of open hours that were judged up to `upto`."""
-        self._baselines = Baselines(offset, tuning, await self._store.organisation_record())
+        self._baselines = Baselines(offset, self.tuning, await self._store.organisation_record())
         self._task = asyncio.create_task(self._restore(upto), name="baselines")
 
     async def _restore(self, upto: int) -> None:
         async for events in self._store.untaught_events(self._baselines.open_from, upto):
             self._baselines.add(events)
+            self.restored(events)
             await asyncio.sleep(0)
         self._ready.set()
 
@@ -88,6 +92,7 @@ class Noticing:
 
     def tune(self, tuning: Tuning) -> None:
         """Judge by other limits from the next hour on."""
+        self.tuning = tuning
         self._baselines.tune(tuning)
 
     def replace(self, rules: RuleSet) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sentinel.model import ActionStatus, ActionType, Incident, IncidentStatus, Micros, Signal
 from sentinel.observability import Metrics
-from sentinel.storage import Action, AuditEntry, Feedback, Outcome, Resolution, Store, Suppression, Verdict
+from sentinel.storage import Action, AuditEntry, Feedback, Note, Outcome, Resolution, Store, Suppression, Verdict
 from sentinel.stream.board import ended
 from sentinel.stream.worker import Worker
 
@@ -32,15 +32,31 @@ class People:
         if right + wrong:
             self._metrics.precision.set(right / (right + wrong))
 
-    async def set_status(self, incident: Incident, status: IncidentStatus, *, by: str, note: str) -> None:
-        """Acknowledge or close an incident: nobody is woken about it any more."""
+    async def follow(
+        self, incident: Incident, status: IncidentStatus, *, by: str, note: str, assignee: str | None, noted: bool
+    ) -> None:
+        """
+        Acknowledge or close an incident, so that nobody is woken about it any more, or only note something.
+
+        Args:
+            incident: As it is.
+            status: As it is to be.
+            by: Who says so.
+            note: What they say; it stays with the incident, and goes into the audit log.
+            assignee: Who has it from now on; None leaves that as it is.
+            noted: Whether it was only noted.
+        """
         async with self._worker.acting:
             now = self._clock()
-            calls = [a for a in await self._in_force([incident]) if a.action_type is ActionType.ALERT_ESCALATION]
-            entry = AuditEntry(
-                at=now, actor=by, operation=f"incident.{status.value}", target=incident.id, details={"note": note}
-            )
-            said = Outcome(position=0, status_of={incident.id: status}, audit=[entry])
+            what = "noted" if noted else status.value
+            calls = [] if noted else await self._in_force([incident])
+            calls = [action for action in calls if action.action_type is ActionType.ALERT_ESCALATION]
+            details = {"note": note} | ({} if assignee is None else {"assignee": assignee})
+            entry = AuditEntry(at=now, actor=by, operation=f"incident.{what}", target=incident.id, details=details)
+            said = Outcome(position=0, audit=[entry])
+            said.status_of = {} if noted else {incident.id: status}
+            said.assignee_of = {} if assignee is None else {incident.id: assignee}
+            said.notes = [Note(incident_id=incident.id, at=now, by=by, what=what, note=note)]
             await self._worker.carry_out(_ended(calls, now, by), "revoke", by, said=said)
 
     async def resolve(self, resolution: Resolution) -> None:

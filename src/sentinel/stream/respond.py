@@ -36,6 +36,7 @@ from sentinel.response import (
 )
 from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, Suppression
 from sentinel.stream.board import ended
+from sentinel.stream.joining import Joiner
 
 __all__ = ["IMPORT_ORIGIN", "Responder", "Run"]
 
@@ -75,6 +76,7 @@ class Responder:
         self._clock = clock
         self._blast_radius = blast_radius
         self._settled: dict[tuple[object, ...], None] = {}
+        self.joiner = Joiner(store)
 
     def take_policy(self, policy: Policy) -> None:
         """Decide by another policy from the next signal on; what was decided stays."""
@@ -85,14 +87,15 @@ class Responder:
         outcome = Outcome(position=position)
         latest = {signal.id: signal for run in runs for signal in run.signals}
         outcome.signals = list(latest.values())
-        incidents = await self._incidents(latest, outcome)
+        incidents = await self.joiner.join(latest, outcome)
         for run in runs:
             await self._decide(run, incidents, outcome)
         await self._release_shared([event for run in runs for event in run.events], outcome)
         return outcome
 
-    def written(self, runs: Sequence[Run]) -> None:
+    def written(self, runs: Sequence[Run], outcome: Outcome) -> None:
         """Remember that the outcome of these runs is durable, so that the policy is not asked the same again."""
+        self.joiner.written(outcome)
         for run in runs:
             self._settled.update((_question(signal, run.effects), None) for signal in run.signals)
         while len(self._settled) > _SETTLED_KEPT:
@@ -107,34 +110,6 @@ class Responder:
         earlier, incident = next((n, one) for n, one in enumerate(incidents) if signal.id in one.signals)
         crowd = _Crowd(self._store, self._blast_radius, now, imported=False)
         return await self._consult(signal, incident, earlier, await self._known(now), crowd)
-
-    # --- incidents
-
-    async def _incidents(self, fresh: Mapping[str, Signal], outcome: Outcome) -> dict[str, tuple[int, Incident]]:
-        """Return by signal id the incident that each fresh signal is in, and how many its subject had before it."""
-        subjects: dict[_Subject, list[Signal]] = {}
-        for signal in fresh.values():
-            subjects.setdefault((signal.subject, signal.subject_type), []).append(signal)
-        found: dict[str, tuple[int, Incident]] = {}
-        known = await self._store.signals_of(subjects)
-        for subject, mine in subjects.items():
-            stored = known.get(subject, [])
-            before = {signal.id: incident_id for signal, incident_id in stored}
-            outcome.new_signals += [signal for signal in mine if signal.id not in before]
-            now = incidents_of(({signal.id: signal for signal, _ in stored} | {s.id: s for s in mine}).values())
-            for nth, incident in enumerate(now):
-                if not any(signal_id in fresh for signal_id in incident.signals):
-                    continue
-                outcome.incidents.append(incident)
-                moved = {
-                    signal_id: incident.id for signal_id in incident.signals if before.get(signal_id) != incident.id
-                }
-                outcome.incident_of |= moved
-                found |= {signal_id: (nth, incident) for signal_id in incident.signals if signal_id in fresh}
-            outcome.incidents_gone += sorted(
-                {old for old in before.values() if old} - {incident.id for incident in now}
-            )
-        return found
 
     # --- decisions
 

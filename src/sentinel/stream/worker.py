@@ -83,6 +83,7 @@ class Worker:
         usual, odd = split_rules(rules)
         self._engine = Engine(usual)
         self.noticing = Noticing(store, odd, tuning, clock=clock, metrics=metrics, log=log)
+        self.noticing.restored = responder.joiner.see
         self.coverage = Coverage(rules)
         self._responder = responder
         self._clock = clock
@@ -218,6 +219,7 @@ class Worker:
         if usual:
             await self._warm(usual, batch[0].seq - 1)
         self.noticing.add(usual)
+        self._responder.joiner.see(usual)
         dead: list[tuple[int, str]] = []
         runs = []
         for origin, events in groupby(timely, key=attrgetter("origin")):
@@ -355,12 +357,12 @@ class Worker:
         async with self.acting:
             outcome = await self._responder.respond(runs, position)
             outcome.dead = dead
-            nothing = not (outcome.signals or outcome.actions or outcome.audit or dead)
+            nothing = not (outcome.signals or outcome.actions or outcome.audit or outcome.links or dead)
             if nothing and position - self._written < _POSITION_EVERY:
                 return
             actions = await self._store.apply(outcome)
             self._written = position
-            self._responder.written(runs)
+            self._responder.written(runs, outcome)
             await self._board.publish(actions)
         for action_type in outcome.refused:
             self._metrics.refused.labels(action_type=action_type).inc()

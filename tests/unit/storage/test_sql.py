@@ -211,7 +211,7 @@ def test_incidents_are_replaced_when_their_signals_join_another(on_store: Any) -
     )
     on_store(
         lambda store: store.apply(
-            Outcome(position=0, incidents=[new], incident_of={"s": "new", "t": "new"}, incidents_gone=["old"])
+            Outcome(position=0, incidents=[new], incident_of={"s": "new", "t": "new"}, incidents_gone={"old": "new"})
         )
     )
     assert on_store(lambda store: store.list_incidents(10)) == [new]

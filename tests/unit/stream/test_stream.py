@@ -17,6 +17,7 @@ from tests.oracle import oracle
 from sentinel.app import Monitor
 from sentinel.detection import Engine
 from sentinel.detection.incidents import incidents_of
+from sentinel.detection.links import Links, usable
 from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, Signal, StoredEvent, iso
 from sentinel.rulefolder import read_rules
 from sentinel.settings import Settings
@@ -101,8 +102,8 @@ def test_any_order_repetition_and_restart_gives_the_oracles_answer(tmp_path: Pat
     for rule in read_rules(["default"]).rules:
         expected |= oracle(rule, stored) if rule.emits else {}
     assert {s.id: (s.first, s.last, s.count) for s in signals} == expected != {}
-    by_subject = {signal.subject: [s for s in signals if s.subject == signal.subject] for signal in signals}
-    assert {i.id for mine in by_subject.values() for i in incidents_of(mine)} == {i.id for i in incidents}
+    joined = incidents_of(signals, usable(Links().add(stored)))
+    assert {i.id: (i.subject, i.signals) for i in joined} == {i.id: (i.subject, i.signals) for i in incidents}
 
 
 def test_events_beyond_the_memory_of_the_worker_are_read_from_the_store(tmp_path: Path) -> None:

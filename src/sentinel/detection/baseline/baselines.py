@@ -174,7 +174,7 @@ class Baselines:
                 self._slow |= {anomaly.entity for anomaly in odd}
                 found += odd
                 kept[key] = _encode(service)
-            else:
+            elif record or cell.ticks:  # names that only failed logins show are anybody's invention
                 person = _people.decode(record) if record else Person(first=cell.first)
                 found += self._judge.hour(key[1], cell, person, step.number, frozenset(self._slow))
                 kept[key] = _encode(person)

@@ -54,7 +54,7 @@ from sentinel.detection.baseline.tails import binomial_surprise, count_surprise,
 from sentinel.detection.baseline.tuning import Tuning
 from sentinel.model import Micros
 
-__all__ = ["ACTIVE_DAYS", "Judge"]
+__all__ = ["ACTIVE_DAYS", "Judge", "usual_hours"]
 
 ACTIVE_DAYS: Final = 5
 """Decisions, H1: on so many days an entity and metric must have been seen."""
@@ -251,7 +251,7 @@ class Judge:
         chances = self._chances(person, on_weekend=on_weekend)
         chance = min(1.0, sum(other for other in chances if other <= chances[clock]))
         days = "weekends" if on_weekend else "weekdays"
-        usual, zone = _usual_hours(person.hours[24:] if on_weekend else person.hours[:24]), cell.tz or "UTC"
+        usual, zone = usual_hours(person.hours[24:] if on_weekend else person.hours[:24]), cell.tz or "UTC"
         case.weigh(
             "active_hour",
             -math.log(chance),
@@ -568,7 +568,8 @@ def _slowness(cell: Cell | ServiceCell) -> int:
     return round(cell.slowness / cell.responses / 10)
 
 
-def _usual_hours(counts: Sequence[int]) -> str:
+def usual_hours(counts: Sequence[int]) -> str:
+    """Return from when to when most activity is, in words, from how many days had any at each hour."""
     most = max(counts, default=0)
     active = [clock for clock, count in enumerate(counts) if count and 3 * count >= most]
     return f"{active[0]:02}:00 to {active[-1] + 1:02}:00" if active else "no hour"

@@ -13,7 +13,7 @@ from sentinel.detection.baseline.metrics import METRICS
 from sentinel.errors import ConfigError
 from sentinel.model import Severity
 
-__all__ = ["Limits", "Tuning", "parse_tuning"]
+__all__ = ["Limits", "Tuning", "parse_tuning", "with_changes"]
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,26 +101,13 @@ def _limits(node: yaml.Node, place: str, default: Limits) -> Limits:
         elif isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
             raise _error(value, place, f"`{name}` is a score from 0 to 1")
         values[name] = given
-    limits = msgspec.structs.replace(default, **values)
-    if reason := disorder(limits):
-        raise _error(node, place, reason)
-    return limits
-
-
-def disorder(limits: Limits) -> str | None:
-    """Return what is wrong with the order of the limits, None when nothing is."""
-    if limits.report <= limits.medium <= limits.high:
-        return None
-    return "`report`, `medium` and `high` must not fall"
+    return msgspec.structs.replace(default, **values)
 
 
 def _error(node: yaml.Node, place: str, reason: str) -> ConfigError:
     return ConfigError(reason, where=f"{place}:{node.start_mark.line + 1}")
 
 
-def with_changes(tuning: Tuning, changes: Mapping[str, Mapping[str, Any]]) -> Tuning:
+def with_changes(tuning: Tuning, changes: Mapping[str, Limits]) -> Tuning:
     """Return the tuning with what people have set over the API on top."""
-    metrics = dict(tuning.metrics)
-    for name, fields in changes.items():
-        metrics[name] = msgspec.structs.replace(tuning.of(name), **fields)
-    return msgspec.structs.replace(tuning, metrics=metrics)
+    return msgspec.structs.replace(tuning, metrics=tuning.metrics | dict(changes))

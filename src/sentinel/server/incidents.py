@@ -1,0 +1,185 @@
+"""The routes of incidents: what happened, what it rests on, what people do about it, and its export."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import FastAPI, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from sentinel.app import Monitor
+from sentinel.detection.baseline.told import anomaly_row
+from sentinel.detection.incidents import INCIDENT_GAP, rank_of, suggestion
+from sentinel.model import Incident, IncidentStatus, Signal, StoredEvent, SubjectType, iso
+from sentinel.observability import pseudonym
+from sentinel.server.authorize import token_of
+from sentinel.server.imports import signal_row
+from sentinel.server.ocsf import incident_finding
+from sentinel.server.pages import Place, next_place, place
+from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.values import Limit
+from sentinel.storage import Action, Note
+from sentinel.stream.board import shown
+
+__all__ = ["add_incidents", "found_incident"]
+
+_S = "/api/v1/security"
+_EVIDENCE = 20
+_VERSION = "0.1.0"
+
+
+class NoteOrder(BaseModel):
+    """What acknowledging, closing and noting take."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    note: str = Field(default="", max_length=1000)
+    assignee: str | None = Field(default=None, min_length=1, max_length=256)
+
+
+async def found_incident(monitor: Monitor, incident_id: str) -> Incident:
+    """Return the incident with this id, or refuse."""
+    incident = await monitor.store.incident(incident_id)
+    if incident is None:
+        raise Problem("not_found", "no incident has this id; `sentinel incidents list` shows them")
+    return incident
+
+
+def add_incidents(api: FastAPI, monitor: Monitor) -> None:
+    """Add the routes to the application."""
+    store = monitor.store
+
+    @api.get(f"{_S}/incidents")
+    async def incidents(limit: Limit = 50, cursor: Place = None) -> Response:
+        found = await store.list_incidents(limit, place(cursor))
+        items = []
+        for one in found:
+            actions = [action.id for action in await store.actions_of(one.id)]
+            items.append(_head(one) | {"signals": one.signals, "actions": actions})
+        return _json({"items": items, "next_cursor": next_place(found, limit)})
+
+    @api.get(f"{_S}/incidents/{{incident_id}}")
+    async def incident(incident_id: str) -> Response:
+        return _json(await _page(monitor, await found_incident(monitor, incident_id)))
+
+    @api.get(f"{_S}/exports/incidents/{{incident_id}}")
+    async def export(
+        incident_id: str,
+        form: Annotated[Literal["json", "ocsf"], Query(alias="format")] = "json",
+        names: Annotated[bool, Query()] = False,
+    ) -> Response:
+        one = await found_incident(monitor, incident_id)
+        if form == "json":
+            content = await _page(monitor, one)
+        else:
+            notes, signals = await store.notes_on(one.id), await store.signals_by_id(one.signals)
+            content = incident_finding(one, signals, notes, monitor.clock(), _VERSION)
+        if not names:  # what leaves carries pseudonyms (decisions, B2)
+            users = {signal.subject for signal in await store.signals_by_id(one.signals) if _is_user(signal)}
+            content = _masked(content, {user: pseudonym(monitor.names_key, user) or user for user in users})
+        return _json(content)
+
+    @api.post(f"{_S}/incidents/{{incident_id}}/{{word}}")
+    async def follow(
+        incident_id: str, word: Literal["ack", "close", "note"], request: Request, order: NoteOrder | None = None
+    ) -> Response:
+        one, by = await found_incident(monitor, incident_id), token_of(request.scope)
+        said = order or NoteOrder()
+        status = {"ack": IncidentStatus.ACKNOWLEDGED, "close": IncidentStatus.CLOSED, "note": one.status}[word]
+        assignee = said.assignee or (by.name if word == "ack" and one.assignee is None else None)
+        await monitor.people.follow(one, status, by=by.id, note=said.note, assignee=assignee, noted=word == "note")
+        done = "has a note" if word == "note" else f"is {status.value}"
+        return _json({"success": True, "message": f"{incident_id} {done}"})
+
+
+def _head(one: Incident) -> dict[str, Any]:
+    """Return what the list and the page of an incident both say."""
+    told: dict[str, Any] = msgspec.to_builtins(one)
+    return told | {"first": iso(one.first), "last": iso(one.last), "rank": rank_of(one)}
+
+
+async def _page(monitor: Monitor, one: Incident) -> dict[str, Any]:
+    store = monitor.store
+    signals = await store.signals_by_id(one.signals)
+    actions, notes = await store.actions_of(one.id), await store.notes_on(one.id)
+    users = sorted({signal.subject for signal in signals if _is_user(signal)})
+    since, until = one.first - INCIDENT_GAP, one.last + INCIDENT_GAP
+    anomalies = [
+        each for user in users for each in await store.anomalies(user_id=user, since=since, until=until, limit=100)
+    ]
+    rows: list[tuple[int, dict[str, object]]] = [
+        (s.first, {"at": iso(s.first), "what": "signal", "id": s.id, "says": s.title}) for s in signals
+    ]
+    rows += [(a.at, _noticed(a)) for a in anomalies]
+    rows += [(a.decided_at or a.created_at, _done(a)) for a in actions]
+    rows += [(n.at, {"at": iso(n.at), "what": n.what, "id": n.by, "says": n.note}) for n in notes]
+    return _head(one) | {
+        "suggestion": suggestion(one),
+        "signals": [signal_row(signal) for signal in signals],
+        "anomalies": [anomaly_row(each) for each in sorted(anomalies, key=lambda each: each.at)],
+        "actions": [shown(action, monitor.board.enforced_by(action)) for action in actions],
+        "evidence": [_fact(event) for event in await _evidence(monitor, one, signals)],
+        "notes": [_note(note) for note in notes],
+        "timeline": [row for _, row in sorted(rows, key=lambda pair: pair[0])],
+    }
+
+
+async def _evidence(monitor: Monitor, one: Incident, signals: list[Signal]) -> list[StoredEvent]:
+    """Return the latest events of the incident's users and addresses, in order of time."""
+    fields = {SubjectType.USER: "user_id", SubjectType.IP: "ip_address"}
+    found: dict[int, StoredEvent] = {}
+    for kind, subject in sorted({(signal.subject_type, signal.subject) for signal in signals}):
+        if kind in fields:
+            events = await monitor.store.list_events(
+                _EVIDENCE, None, one.first - INCIDENT_GAP, one.last + 1, **{fields[kind]: subject}
+            )
+            found |= {event.seq: event for event in events}
+    latest = sorted(found.values(), key=lambda event: (event.at, event.seq))
+    return latest[-_EVIDENCE:]
+
+
+def _fact(stored: StoredEvent) -> dict[str, object]:
+    event = stored.event
+    return {
+        "event_id": event.event_id,
+        "at": iso(stored.at),
+        "event_type": event.event_type.value,
+        "user_id": event.user_id,
+        "session_id": event.session_id,
+        "ip_address": event.ip_address,
+    }
+
+
+def _noticed(stored: StoredEvent) -> dict[str, object]:
+    row = anomaly_row(stored)
+    return {"at": row["at"], "what": "anomaly", "id": row["id"], "says": row["reason"]}
+
+
+def _done(action: Action) -> dict[str, object]:
+    at = iso(action.decided_at or action.created_at)
+    return {"at": at, "what": action.action_type.value, "id": action.id, "says": action.reason}
+
+
+def _note(note: Note) -> dict[str, object]:
+    return {"at": iso(note.at), "by": note.by, "what": note.what, "note": note.note}
+
+
+def _is_user(signal: Signal) -> bool:
+    return signal.subject_type is SubjectType.USER
+
+
+def _masked(content: Any, names: dict[str, str]) -> Any:
+    """Return the content with every name replaced, inside of texts too."""
+    if isinstance(content, dict):
+        return {key: _masked(value, names) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_masked(value, names) for value in content]
+    if isinstance(content, str):
+        for name in sorted(names, key=len, reverse=True):
+            content = content.replace(name, names[name])
+    return content
+
+
+def _json(content: object) -> Response:
+    return Response(json_bytes(content), media_type="application/json")

@@ -1,0 +1,89 @@
+"""What incidents need of the store beside their signals: links between subjects, and what people say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from sqlalchemy import Connection, bindparam, func, insert, select, text, tuple_, update
+
+from sentinel.detection.links import Link, Node
+from sentinel.model import Micros, SubjectType
+from sentinel.storage import tables
+from sentinel.storage.database import Database
+from sentinel.storage.values import Note, Outcome
+
+__all__ = ["IncidentTables", "write_incidents"]
+
+_IN_CHUNK = 200
+
+
+class IncidentTables(Database):
+    """The part of the store that joins incidents, and keeps what people note about them."""
+
+    async def links_of(self, nodes: Iterable[Node], first: int, last: int) -> set[Link]:
+        """Return the stored links of these subjects in hours from `first` to `last`."""
+        c, listed = tables.links.c, [(kind.value, name) for kind, name in nodes]
+        found: set[Link] = set()
+        for start in range(0, len(listed), _IN_CHUNK):
+            some = listed[start : start + _IN_CHUNK]
+            query = select(tables.links).where(tuple_(c.of_type, c.of).in_(some), c.hour.between(first, last))
+            for row in await self._all(query):
+                here, there = (SubjectType(row.of_type), row.of), (SubjectType(row.to_type), row.to)
+                found.add((here, there, row.hour) if here < there else (there, here, row.hour))
+        return found
+
+    async def subjects_since(self, since: Micros, limit: int) -> list[Node]:
+        """Return what the latest signals are about."""
+        s = tables.signals.c
+        query = select(s.subject_type, s.subject).where(s.last >= since).order_by(s.last.desc()).limit(limit)
+        return [(SubjectType(row.subject_type), row.subject) for row in await self._all(query)]
+
+    async def latest_signal(self) -> Micros:
+        """Return the time of the latest signal; 0 without any."""
+        return await self._number(select(func.max(tables.signals.c.last)))
+
+    async def notes_on(self, incident_id: str) -> list[Note]:
+        """Return what people did about an incident and said of it, oldest first."""
+        n = tables.notes.c
+        rows = await self._all(select(tables.notes).where(n.incident_id == incident_id).order_by(n.at, n.id))
+        return [msgspec.convert(row, Note, from_attributes=True) for row in rows]
+
+
+def write_incidents(connection: Connection, outcome: Outcome) -> None:
+    """Write how incidents were joined, and what people say of them."""
+    if outcome.incidents_gone:
+        # What people said of one that is part of another now holds for that one.
+        renamed = [{"of": old, "to": new} for old, new in outcome.incidents_gone.items()]
+        connection.execute(_TAKE_OVER, renamed)
+        connection.execute(_MOVE_NOTES, renamed)
+        connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
+    if outcome.links:
+        rows = [_row(*pair, hour) for one, other, hour in outcome.links for pair in ((one, other), (other, one))]
+        connection.execute(insert(tables.links).prefix_with("OR IGNORE"), rows)
+    if outcome.status_of:
+        statuses = [{"of": incident_id, "to": status.value} for incident_id, status in outcome.status_of.items()]
+        connection.execute(_SET_STATUS, statuses)
+    if outcome.assignee_of:
+        connection.execute(_ASSIGN, [{"which": which, "who": who} for which, who in outcome.assignee_of.items()])
+    if outcome.notes:
+        connection.execute(insert(tables.notes), list(map(msgspec.to_builtins, outcome.notes)))
+
+
+def _row(here: Node, there: Node, hour: int) -> dict[str, object]:
+    return {"of_type": here[0].value, "of": here[1], "hour": hour, "to_type": there[0].value, "to": there[1]}
+
+
+_i = tables.incidents.c
+_SET_STATUS = update(tables.incidents).where(_i.id == bindparam("of")).values(status=bindparam("to"))
+_ASSIGN = update(tables.incidents).where(_i.id == bindparam("which")).values(assignee=bindparam("who"))
+_MOVE_NOTES = (
+    update(tables.notes).where(tables.notes.c.incident_id == bindparam("of")).values(incident_id=bindparam("to"))
+)
+_TAKE_OVER = text("""
+    UPDATE incidents SET
+        assignee = coalesce(assignee, (SELECT old.assignee FROM incidents AS old WHERE old.id = :of)),
+        status = CASE WHEN status = 'open' AND EXISTS (
+            SELECT 1 FROM incidents AS old WHERE old.id = :of AND old.status = 'acknowledged'
+        ) THEN 'acknowledged' ELSE status END
+    WHERE id = :to""")
