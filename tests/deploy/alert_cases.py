@@ -1,15 +1,21 @@
 """
 What each alert promises: series that make it fire, and series that leave it silent.
 
-`test_alerts.py` turns them into promtool's unit tests. A sample is 15 seconds; values are promtool's: `0+5x40` is 0 and
-then 40 times 5 more, `_x8` nothing for 8 samples.
+`python tests/deploy/alert_cases.py FOLDER` writes them there as promtool's unit tests. A sample is 15 seconds; values
+are promtool's: `0+5x40` is 0 and then 40 times 5 more, `_x8` nothing for 8 samples.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
 
-__all__ = ["CASES", "Case"]
+import yaml
+
+__all__ = ["CASES", "Case", "write_tests"]
+
+RULES = Path(__file__).parents[2] / "config" / "prometheus" / "security_rules.yml"
 
 _A, _B = 'instance="a",job="sentinel"', 'instance="b",job="sentinel"'
 UP = f"up{{{_A}}}"
@@ -743,3 +749,46 @@ CASES: dict[str, list[Case]] = {
         ),
     ],
 }
+
+
+def checks(alert: str, case: Case) -> list[dict[str, Any]]:
+    severity = f',severity="{case.severity}"' if case.severity else ""
+    firing = f'count(ALERTS{{alertname="{alert}",alertstate="firing"{severity}}})'
+    once = [{"labels": "{}", "value": case.times}]
+    return [
+        *({"expr": firing, "eval_time": at, "exp_samples": once} for at in case.fires),
+        *({"expr": firing, "eval_time": at, "exp_samples": []} for at in case.silent),
+    ]
+
+
+def write_tests(folder: Path, expression: str | None = None) -> list[Path]:
+    """Write promtool's files, one for each alert, with its expressions replaced if one is given; returns them."""
+    shipped = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    files = []
+    for alert, cases in CASES.items():
+        rules = [
+            rule if expression is None else rule | {"expr": expression}
+            for rule in shipped
+            if rule.get("alert") == alert
+        ]
+        needed = [rule for rule in shipped if any(rule.get("record", "?") in each["expr"] for each in rules)]
+        groups = [{"name": "tested", "rules": needed + rules}]
+        (folder / f"{alert}.rules").write_text(yaml.safe_dump({"groups": groups}))
+        tests = [
+            {
+                "name": case.name,
+                "interval": "15s",
+                "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+                "promql_expr_test": checks(alert, case),
+            }
+            for case in cases
+        ]
+        slowly = "1m" if alert == "ErrorBudgetBurnSlow" else "15s"  # its cases last six hours
+        body = {"rule_files": [f"{alert}.rules"], "evaluation_interval": slowly, "tests": tests}
+        files.append(folder / f"{alert}.yml")
+        files[-1].write_text(yaml.safe_dump(body, sort_keys=False))
+    return files
+
+
+if __name__ == "__main__":
+    write_tests(Path(sys.argv[1]))

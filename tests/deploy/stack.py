@@ -21,7 +21,7 @@ import httpx
 from tests.deploy.programs import CONFIG, program
 from tests.support.service import S, Service, eventually
 
-__all__ = ["Mail", "Stack", "free_port"]
+__all__ = ["PATIENCE_SECONDS", "Mail", "Stack", "free_port"]
 
 PATIENCE_SECONDS = 60
 PASSWORD = "the-mail-password"

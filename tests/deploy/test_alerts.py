@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.deploy.alert_cases import CASES, Case
+from tests.deploy.alert_cases import CASES, write_tests
 from tests.deploy.programs import CONFIG, REPOSITORY, program
 
 RULES = yaml.safe_load((CONFIG / "prometheus" / "security_rules.yml").read_text())
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
-RECORDED = [rule for group in RULES["groups"] for rule in group["rules"] if "record" in rule]
 NAMES = sorted({rule["alert"] for rule in ALERTS})
 
 CONTRACT = {
@@ -39,42 +38,6 @@ def test_the_alerts_are_those_of_the_contract_and_two_for_the_service_levels() -
     """None is missing, and each has its cases."""
     assert set(NAMES) == CONTRACT | {"ErrorBudgetBurnFast", "ErrorBudgetBurnSlow"}
     assert CASES.keys() == set(NAMES)
-
-
-def checks(alert: str, case: Case) -> list[dict[str, Any]]:
-    severity = f',severity="{case.severity}"' if case.severity else ""
-    firing = f'count(ALERTS{{alertname="{alert}",alertstate="firing"{severity}}})'
-    once = [{"labels": "{}", "value": case.times}]
-    return [
-        *({"expr": firing, "eval_time": at, "exp_samples": once} for at in case.fires),
-        *({"expr": firing, "eval_time": at, "exp_samples": []} for at in case.silent),
-    ]
-
-
-def write_tests(folder: Path, expression: str | None = None) -> list[Path]:
-    """Write promtool's files, one for each alert, with its expressions replaced if one is given; returns them."""
-    files = []
-    for alert in NAMES:
-        rules = [
-            rule if expression is None else rule | {"expr": expression} for rule in ALERTS if rule["alert"] == alert
-        ]
-        needed = [rule for rule in RECORDED if any(rule["record"] in each["expr"] for each in rules)]
-        groups = [{"name": "tested", "rules": needed + rules}]
-        (folder / f"{alert}.rules").write_text(yaml.safe_dump({"groups": groups}))
-        tests = [
-            {
-                "name": case.name,
-                "interval": "15s",
-                "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
-                "promql_expr_test": checks(alert, case),
-            }
-            for case in CASES[alert]
-        ]
-        slowly = "1m" if alert == "ErrorBudgetBurnSlow" else "15s"  # its cases last six hours
-        body = {"rule_files": [f"{alert}.rules"], "evaluation_interval": slowly, "tests": tests}
-        files.append(folder / f"{alert}.yml")
-        files[-1].write_text(yaml.safe_dump(body, sort_keys=False))
-    return files
 
 
 def judged(files: list[Path]) -> tuple[dict[str, bool], str]:
