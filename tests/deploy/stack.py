@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import email
+import email.policy
 import json
 import re
 import shutil
@@ -13,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
@@ -35,6 +38,14 @@ class Mail(NamedTuple):
     text: str
 
 
+def _readable(sent: bytes) -> str:
+    """Return the subject and the text of a message as people see them."""
+    message = email.message_from_bytes(sent, policy=email.policy.default)
+    body = message.get_body(("plain",))
+    assert isinstance(body, EmailMessage)
+    return f"Subject: {message['Subject']}\n\n{body.get_content()}"
+
+
 class _Smtp(socketserver.StreamRequestHandler):
     """As much of a mail server as Alertmanager needs: it wants a login, and keeps what it gets."""
 
@@ -52,8 +63,8 @@ class _Smtp(socketserver.StreamRequestHandler):
                 self._say("235 come in")
             elif word == "DATA":
                 self._say("354 go on")
-                text = b"".join(iter(self.rfile.readline, b".\r\n")).decode()
-                self.server.mails.append(Mail(time.monotonic(), tuple(recipients), text))
+                sent = b"".join(iter(self.rfile.readline, b".\r\n"))
+                self.server.mails.append(Mail(time.monotonic(), tuple(recipients), _readable(sent)))
                 self._say("250 kept")
             elif word == "QUIT":
                 self._say("221 bye")

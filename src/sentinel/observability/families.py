@@ -19,7 +19,7 @@ __all__ = ["OTHER", "Counts", "Learned", "Spreads", "closed"]
 OTHER = "other"
 """What stands for a value that is on no list, and for none at all."""
 
-_MOST_SETS = 5_000
+_MOST_SETS = 2_000
 """Label sets of one metric; beyond them, what is open in new ones is `other`. Caps of the single labels multiply."""
 _LONGEST = 100
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/{}<>*-")

@@ -105,10 +105,10 @@ def test_the_contracts_series_are_there_at_0_with_their_labels_before_anything_h
     there: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:
-            if not sample.name.endswith("_created"):
+            if family.name in LABELS and not sample.name.endswith("_created"):
                 there.setdefault(family.name, set()).update(sample.labels.keys() - {"le"})
-                assert sample.value == 0 or math.isnan(sample.value), sample
-    assert {name: labels for name, labels in there.items() if name in LABELS} == LABELS
+                assert sample.value == 0, sample
+    assert there == LABELS
 
 
 def test_a_certificates_state_is_a_series_for_each_word() -> None:
@@ -299,7 +299,7 @@ def test_a_flood_of_random_names_ends_at_the_cap() -> None:
 
 
 def test_labels_that_multiply_are_bounded_too() -> None:
-    """100 services that ask 100 services in turn are 10,000 pairs; a metric has some 5,000 label sets."""
+    """100 services that ask 100 services in turn are 10,000 pairs; a metric has some 2,000 label sets."""
     metrics = Metrics(Clock())
     names = [f"s{n}" for n in range(100)]
     pairs = [
@@ -310,7 +310,7 @@ def test_labels_that_multiply_are_bounded_too() -> None:
     ]
     metrics.told.count(pairs)
     counted = {k: v for k, v in samples(metrics).items() if k[0] == "security_cross_service_auth_total"}
-    assert len(counted) <= 5_003
+    assert len(counted) <= 2_003
     assert sum(counted.values()) == 20_000
 
 
