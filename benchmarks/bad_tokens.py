@@ -114,13 +114,20 @@ def pair(running: Service, client: Client, rate: int, burst: int) -> dict[str, f
     }
 
 
-def measure(rate: int, pairs: int, burst: int) -> dict[str, Any]:
+def measure(rate: int = 5_000, pairs: int = 5, burst: int = 5) -> dict[str, Any]:
     with service() as running:
         token = running.token("--role", "enforcer")
         with Client(running.port, token) as client:
             good_latencies(client, 1.0)
             found = [pair(running, client, rate, burst) for _ in range(pairs)]
-    return {"burst": burst, "median_ratio": statistics.median(one["ratio"] for one in found), "pairs": found}
+    return {
+        "rate": rate,
+        "good_rate": GOOD_RATE,
+        "burst": burst,
+        "median_ratio": statistics.median(one["ratio"] for one in found),
+        "us_cpu_per_refusal": statistics.median(one["us_cpu_per_refusal"] for one in found),
+        "pairs": found,
+    }
 
 
 def main() -> None:

@@ -47,12 +47,18 @@ def small_scan_service(scan_service: ModuleType) -> object:
     return scan_service.measure(1)
 
 
+def small_bad_tokens(bad_tokens: ModuleType) -> object:
+    bad_tokens.PART_SECONDS = 0.3
+    return bad_tokens.measure(rate=500, pairs=1)
+
+
 SMALL: dict[str, Callable[[ModuleType], object]] = {
     "scan.py": small_scan,
     "correlate.py": small_correlate,
     "middleware.py": small_middleware,
     "service.py": small_service,
     "scan_service.py": small_scan_service,
+    "bad_tokens.py": small_bad_tokens,
 }
 
 

@@ -34,6 +34,8 @@ class Stored:
             self.incidents = rows("SELECT id, subject, severity, first, last, signals FROM incidents")
             self.actions = rows("SELECT decision_key, action_type, target, status, effective FROM security_actions")
             self.changes = rows("SELECT change_seq FROM security_actions WHERE effective ORDER BY change_seq")
+            self.reads = rows("SELECT seq FROM events WHERE event_type = 'data_access' ORDER BY seq")
+            self.accesses = rows("SELECT seq FROM data_access_log ORDER BY seq")
             self.dead = rows("SELECT * FROM dead_letters")
 
     def check(self, *, offered: dict[str, dict[str, Any]], owed: dict[str, dict[str, Any]]) -> None:
@@ -46,6 +48,7 @@ class Stored:
         assert owed.keys() - bodies.keys() == set(), "acknowledged, and lost"
         assert bodies.keys() - offered.keys() == set(), "nobody sent these"
         assert {name: offered[name] for name in bodies} == bodies
+        assert self.accesses == self.reads, "an access has no row, or one too many"
         self.check_signals()
         keys = [row[0] for row in self.actions]
         assert len(keys) == len(set(keys)), "a decision was carried out twice"
