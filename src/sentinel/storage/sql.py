@@ -47,7 +47,7 @@ from sentinel.storage.rows import (
     token_row,
     with_text,
 )
-from sentinel.storage.summary import stood, summed_up
+from sentinel.storage.summary import COUNT_EVENTS, stood, summed_up
 from sentinel.storage.values import (
     SYSTEM,
     Accepted,
@@ -197,6 +197,11 @@ class Store(BaselineTables, IncidentTables):
     async def standing(self, hour_ago: Micros, minute_ago: Micros) -> Standing:
         """Return what health is judged by, since an hour and a minute ago."""
         return await self._read(partial(stood, hour_ago, minute_ago))
+
+    async def events_since(self, since: Micros, most: int) -> int:
+        """Return how many events there are since a time, counted up to `most`."""
+        places = {"since": since, "most": most}
+        return await self._read(lambda connection: int(connection.scalar(COUNT_EVENTS, places) or 0))
 
     async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
         """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""

@@ -7,9 +7,7 @@ from sqlalchemy import Connection, text
 from sentinel.model import Micros
 from sentinel.storage.values import Standing, Summary, TopSource
 
-__all__ = ["stood", "summed_up"]
-
-_MOST_EVENTS = 1_000_000
+__all__ = ["COUNT_EVENTS", "stood", "summed_up"]
 
 _SUMMARY = {
     "violations": "SELECT severity, count(*) FROM security_violations WHERE created_at >= :since GROUP BY severity",
@@ -32,7 +30,8 @@ _STANDING = {
     "last_minute": """
         SELECT severity, count(*) FROM security_violations WHERE created_at >= :minute_ago GROUP BY severity""",
 }
-_EVENTS = f"SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :hour_ago LIMIT {_MOST_EVENTS})"  # noqa: S608 - a number of ours
+COUNT_EVENTS = text("SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :since LIMIT :most)")
+"""How many events there are since a time, counted up to so many."""
 
 
 def stood(hour_ago: Micros, minute_ago: Micros, connection: Connection) -> Standing:
@@ -42,7 +41,7 @@ def stood(hour_ago: Micros, minute_ago: Micros, connection: Connection) -> Stand
         name: {str(severity): int(number) for severity, number in connection.execute(text(query), places)}
         for name, query in _STANDING.items()
     }
-    return Standing(**counts, events=int(connection.scalar(text(_EVENTS), places) or 0))
+    return Standing(**counts)
 
 
 def summed_up(since: Micros, connection: Connection) -> Summary:

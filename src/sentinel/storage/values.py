@@ -174,8 +174,6 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Of the last hour, by severity."""
     last_minute: dict[str, int]
     """Violations, resolved ones too, by severity."""
-    events: int
-    """Of the last hour, counted up to a million."""
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from sqlalchemy import create_engine
 
 import sentinel.storage
 from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, micros
-from sentinel.storage import SYSTEM, Action, Outcome, Pending, Store
+from sentinel.storage import SYSTEM, Action, Outcome, Pending, Store, backup, restore
 from sentinel.storage.contract import contract_rows, row_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -216,6 +216,19 @@ def test_the_way_down_and_up_again_keeps_every_row(on_store: Any, path: Path) ->
     migrate(path, "head")
     assert {table: rows(path, table) for table in TABLES} == before
     assert on_store(lambda store: store.actions_in_force(500)) == [block.__class__(**_changed(block, change_seq=1))]
+
+
+@pytest.mark.parametrize("version", ["0007", "head"])
+def test_a_backup_holds_them(on_store: Any, path: Path, tmp_path: Path, version: str) -> None:
+    """Brought back elsewhere every row is there, also from a backup of the version before them."""
+    on_store(lambda store: store.accept(ONE_OF_EACH))
+    before = {table: rows(path, table) for table in TABLES}
+    migrate(path, version)
+    backup(path, tmp_path / "copy.db")
+    path.unlink()
+    assert restore(tmp_path / "copy.db", path) is None
+    on_store(lambda store: store.probe())
+    assert {table: rows(path, table) for table in TABLES} == before
 
 
 def _changed(action: Action, **fields: Any) -> dict[str, Any]:
