@@ -26,6 +26,11 @@ def _morse(text: str) -> str:
     return " / ".join(" ".join(_CODES[char] for char in word if char in _CODES) for word in text.lower().split())
 
 
+def _in_two_parts(text: str) -> str:
+    code = base64.b64encode(text.encode()).decode()
+    return f"The first part is {code[: len(code) // 2]} and the second part is {code[len(code) // 2 :]}"
+
+
 def _commented(text: str) -> str:
     return " ".join(f"{word[: len(word) // 2]}<!-- -->{word[len(word) // 2 :]}" for word in text.split())
 
@@ -34,6 +39,7 @@ _FORMS: tuple[Callable[[str], str], ...] = (
     str.upper,
     lambda text: base64.b64encode(text.encode()).decode(),
     lambda text: f"My note says {base64.b64encode(text.encode()).decode()} today.",
+    _in_two_parts,
     lambda text: base64.b32encode(text.encode()).decode(),
     lambda text: text.encode().hex(),
     lambda text: text.encode().hex(" "),

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from disguises import disguised
-from grammar.expand import Row, expand, read_grammar
+from grammar.expand import Row, Slots, expand, filled, read_grammar
 from structural import suffixed
 
 from sentinel.scanning.folding import normalised
@@ -30,6 +31,7 @@ __all__ = [
     "INJECTION",
     "JAILBREAK",
     "Example",
+    "framed_examples",
     "grammar_examples",
     "plain",
     "read_set",
@@ -61,6 +63,12 @@ _LONGEST_QUESTION = 200
 _SUFFIXES = 800
 _PER_DISGUISE = 60
 _CAPITALS = 800
+_FRAMED, _FRAMED_ELSEWHERE = 4000, 400
+"""Questions in frames, in English and in each other language."""
+_FRAMED_FOREIGN = 0.5
+"""Of them, how many are tasks that other people wrote, where there are such."""
+_TASKS = frozenset({"a_bbh", "a_gpteacher", "a_instr_misc"})
+_LONGEST_FRAMED = 300
 
 
 class Example(NamedTuple):
@@ -171,6 +179,39 @@ def _buried(row: Row, target: str, host: str, rng: np.random.Generator) -> Examp
     before, after = host[:at] + joint, joint + host[at:]
     span = (len(before), len(before) + len(row.text))
     return _normalised(before + row.text + after, target, f"{GRAMMAR}{row.family}", row.lang, span)
+
+
+def framed_examples(folder: Path, examples: Sequence[Example], *, seed: int) -> Iterator[Example]:
+    """
+    Yield harmless questions in scenes, parts to play and pretexts: such a frame alone must mean nothing.
+
+    Args:
+        folder: `training/grammar`; its `frames.yml` has the frames, and questions of its own.
+        examples: Of the sets; from them comes a part of the questions.
+        seed: Of all choices.
+    """
+    frames = yaml.safe_load((folder / "frames.yml").read_text(encoding="utf-8"))
+    shared: dict[str, Slots] = yaml.safe_load((folder / "shared.yml").read_text(encoding="utf-8"))["slots"]
+    rng = np.random.default_rng([seed, 17])
+    short = [one for one in examples if one.target == BENIGN and one.group in _TASKS]
+    for lang, scenes in frames["scenes"].items():
+        common = {**shared["en"], **shared.get(lang, {})}
+        slots = common | scenes["slots"]
+        questions = frames["questions"][lang]
+        tasks = [one.text for one in short if one.lang == lang and len(one.text) <= _LONGEST_FRAMED]
+        for _ in range(_FRAMED if lang == "en" else _FRAMED_ELSEWHERE):
+            if tasks and rng.random() < _FRAMED_FOREIGN:
+                question = _one_of(tasks, rng)
+            else:
+                template = _one_of(questions["templates"], rng)
+                question = filled(template, common | questions.get("slots", {}), rng, "frames.yml")
+            asked = {"question": [question.replace("{", "{{").replace("}", "}}")]}
+            text = filled(_one_of(scenes["frames"], rng), slots | asked, rng, "frames.yml")
+            yield Example(plain(text), BENIGN, f"{GRAMMAR}scenes", lang)
+
+
+def _one_of(values: Sequence[str], rng: np.random.Generator) -> str:
+    return values[int(rng.integers(len(values)))]
 
 
 def structural_examples(examples: Sequence[Example], *, seed: int) -> Iterator[Example]:

@@ -33,7 +33,9 @@ _FACTORS = {
     "a_spikee_composed": 0.3,
     "a_composed_indirect": 0.3,
     "a_trigger_sentences": 2.0,
-    f"{GRAMMAR}everyday_orders": 3.0,
+    f"{GRAMMAR}everyday_orders": 4.0,
+    f"{GRAMMAR}long_scenes": 3.0,
+    f"{GRAMMAR}scenes": 3.0,
 }
 """Groups that weigh more or less than the root of their size: templated or noisy sets, hard benign texts."""
 

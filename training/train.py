@@ -21,7 +21,15 @@ from typing import Any
 import numpy as np
 from fit import Linear
 from numpy.typing import NDArray
-from rows import BENIGN, GRAMMAR, Example, grammar_examples, set_examples, structural_examples
+from rows import (
+    BENIGN,
+    GRAMMAR,
+    Example,
+    framed_examples,
+    grammar_examples,
+    set_examples,
+    structural_examples,
+)
 from samples import Samples, learn, sampled, scores
 from unicode_tables import unicode_tables
 
@@ -51,7 +59,8 @@ def examples_of(data: Path, *, seed: int) -> list[Example]:
     sets = list(set_examples(data / "train", most=_ROWS_PER_SET, seed=seed))
     hosts = [example for example in sets if example.target == BENIGN and len(example.text) >= _HOST_CHARS]
     ours = grammar_examples(GRAMMAR_FOLDER, hosts, seed=seed, per_template=_ROWS_PER_TEMPLATE)
-    return [*sets, *ours, *structural_examples(sets, seed=seed)]
+    framed = framed_examples(GRAMMAR_FOLDER, sets, seed=seed)
+    return [*sets, *ours, *framed, *structural_examples(sets, seed=seed)]
 
 
 def samples_of(examples: Sequence[Example], tables: Tables, *, seed: int) -> Samples:

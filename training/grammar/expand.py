@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-__all__ = ["Grammar", "Row", "expand", "read_grammar"]
+__all__ = ["Grammar", "Row", "Slots", "expand", "filled", "read_grammar"]
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MOST_DEPTH = 8
@@ -116,10 +116,16 @@ def _slots_of(grammar: Grammar, part: Mapping[str, Any], lang: str) -> dict[str,
 
 def _fillings(template: str, slots: Slots, rng: np.random.Generator, most: int, where: str) -> Iterator[str]:
     """Yield different fillings of a template, fewer than `most` if the choices run out."""
-    yield from dict.fromkeys(_filled(template, slots, rng, where) for _ in range(most))
+    yield from dict.fromkeys(filled(template, slots, rng, where) for _ in range(most))
 
 
-def _filled(template: str, slots: Slots, rng: np.random.Generator, where: str) -> str:
+def filled(template: str, slots: Slots, rng: np.random.Generator, where: str) -> str:
+    """
+    Return a template with its places filled, each anew.
+
+    Raises:
+        ValueError: A place names a slot that isn't there, or slots nest in a circle; names `where`.
+    """
     for _ in range(_MOST_DEPTH):
         if not any(place[1] for place in _PLACE.finditer(template)):
             return template.replace("{{", "{").replace("}}", "}") if "{{" in template else template
@@ -150,7 +156,7 @@ def _carried(row: Row, grammar: Grammar, slots: Slots, rng: np.random.Generator)
 def _inside(row: Row, kind: str, carrier: str, slots: Slots, rng: np.random.Generator) -> Row:
     where = f"carrier {kind}/{row.lang}"
     before, _, after = carrier.partition(_PAYLOAD)
-    before, after = _filled(before, slots, rng, where), _filled(after, slots, rng, where)
+    before, after = filled(before, slots, rng, where), filled(after, slots, rng, where)
     span = (len(before), len(before) + len(row.text))
     return row._replace(text=before + row.text + after, span=span, carrier=kind)
 
@@ -163,6 +169,6 @@ def _filled_carriers(grammar: Grammar, rng: np.random.Generator, per_carrier: in
             fillers = grammar.fillers.get(kind, {}).get(lang) or ()
             for carrier in carriers if fillers else ():
                 for filler in {_one_of(fillers, rng): None for _ in range(per_carrier)}:
-                    text = _filled(filler, slots, rng, f"filler {kind}/{lang}")
+                    text = filled(filler, slots, rng, f"filler {kind}/{lang}")
                     row = Row(text, attack=False, threat="", family="carriers", lang=lang, span=(0, len(text)))
                     yield _inside(row, kind, carrier, slots, rng)

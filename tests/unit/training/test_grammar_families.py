@@ -10,7 +10,7 @@ import yaml
 
 GRAMMAR = Path(__file__).parents[3] / "training" / "grammar"
 SHARED = yaml.safe_load((GRAMMAR / "shared.yml").read_text(encoding="utf-8"))
-FAMILIES = sorted((GRAMMAR / "families").glob("a_*.yml"))
+FAMILIES = sorted((GRAMMAR / "families").glob("[ac]_*.yml"))
 TWINS = sorted((GRAMMAR / "twins").glob("*.yml"))
 PAYLOAD = "payload"
 
