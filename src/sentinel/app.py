@@ -37,7 +37,18 @@ from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Store, StoreUnable
-from sentinel.stream import AlertmanagerPush, Board, Canary, Escalation, Intake, People, Responder, Rules, Worker
+from sentinel.stream import (
+    AlertmanagerPush,
+    Board,
+    Canary,
+    Escalation,
+    Evidence,
+    Intake,
+    People,
+    Responder,
+    Rules,
+    Worker,
+)
 
 __all__ = ["Monitor", "guard_rails"]
 
@@ -131,6 +142,7 @@ class Monitor:
                 store, alertmanager.send, plan.backup, clock=clock, metrics=self.metrics, log=self.log
             )
         self.canary = Canary(self.intake, self.worker, ready=self.ready, clock=clock, metrics=self.metrics)
+        self.evidence = Evidence(store, lambda: self.rules, clock)
         self.people = People(store, self.worker, self.metrics, clock)
         self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)
         self._held = held
@@ -182,6 +194,7 @@ class Monitor:
                 ("pruning", self._prune_forever()),
                 ("escalation", self.escalation.run_forever()),
                 ("canary", self.canary.run_forever()),
+                ("evidence", self.evidence.run_forever()),
                 *([("push", self.push.run_forever())] if self.push else []),
             )
         ]

@@ -16,6 +16,7 @@ from sentinel.cli import (
     doctor,
     engine,
     evaluate,
+    evidence,
     incidents,
     ingest,
     lab,
@@ -58,6 +59,7 @@ app.add_typer(incidents.app, name="incidents")
 app.add_typer(violations.app, name="violations")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(baselines.app, name="baselines")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(thresholds.app, name="thresholds")
 app.add_typer(lab.app, name="lab")
 app.command()(incidents.feedback)

@@ -26,7 +26,9 @@ from sentinel.model import (
     SubjectType,
     ThreatType,
 )
+from sentinel.response.evidence import Bundle
 from sentinel.storage.values import TopSource
+from sentinel.stream.evidence import EvidenceStatus
 
 __all__ = [
     "Actions",
@@ -43,6 +45,7 @@ __all__ = [
     "Decisions",
     "Done",
     "Events",
+    "EvidenceShown",
     "Explained",
     "FeedbackTaken",
     "Health",
@@ -484,6 +487,17 @@ class Explained(msgspec.Struct, kw_only=True):
     """Why, and why not; which fields there are hangs on the kind."""
 
     kind: Literal["action", "signal", "incident", "event"]
+
+
+class EvidenceShown(Strict):
+    """The evidence of a quarantine, and whether it is what was collected."""
+
+    action_id: str
+    sha256: str
+    status: EvidenceStatus
+    problems: list[str]
+    notes: list[str]
+    bundle: Bundle | None
 
 
 class RuleShown(Strict):

@@ -50,6 +50,7 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
     ("GET", f"{_S}/thresholds"): _VIEWER,
     ("PUT", f"{_S}/thresholds"): _ADMIN,
     ("GET", f"{_S}/explain/{{thing}}"): _ANALYST,
+    ("GET", f"{_S}/evidence/{{action_id}}"): _ANALYST,
     ("GET", f"{_S}/rules"): _VIEWER,
     ("POST", f"{_S}/rules/reload"): _ADMIN,
     ("GET", f"{_S}/active-blocks"): _ANALYST,

@@ -194,6 +194,7 @@ PARAMETERS: dict[str, Any] = {
     "word": "ack",
     "violation_id": _VIOLATION_ID,
     "thing": _SIGNAL_ID,
+    "action_id": _ACTION["id"],
     "ip": "203.0.113.9",
     "user_id": "grace.fox",
     "action_type": "ip_block",
@@ -308,6 +309,28 @@ ANSWERS: dict[tuple[str, str], Any] = {
         "signal": _SIGNAL,
         "rule_asks": "10 failed logins from one address within 1 minute",
         "policy_says": "ip_block on 203.0.113.9, by its rule strong-signal-on-an-address",
+    },
+    ("GET", f"{_S}/evidence/{{action_id}}"): {
+        "action_id": _ACTION["id"],
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "status": "verified",
+        "problems": [],
+        "notes": [],
+        "bundle": {
+            "action": {"id": _ACTION["id"], "action_type": "threat_quarantine", "target": "session:s-1"},
+            "signals": [],
+            "events": [
+                {
+                    "seq": 41,
+                    "event_id": "evt-0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+                    "event_type": "authentication",
+                    "at": _AT,
+                    "sha256": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+                }
+            ],
+            "complete": True,
+            "collected_at": _AT,
+        },
     },
     ("GET", f"{_S}/rules"): {
         "version": "4169b9d2ac6b9647d903cc7cdaf66c00",

@@ -94,6 +94,7 @@ ROUTES: dict[tuple[str, str], _Route] = {
     ("GET", f"{_S}/thresholds"): _Route("List the thresholds of rules that count", answers.Thresholds),
     ("PUT", f"{_S}/thresholds"): _Route("Put another number into a rule", answers.ThresholdSet),
     ("GET", f"{_S}/explain/{{thing}}"): _Route("Why something was done, and why not", answers.Explained),
+    ("GET", f"{_S}/evidence/{{action_id}}"): _Route("What a quarantine rests on", answers.EvidenceShown),
     ("GET", f"{_S}/rules"): _Route("List the detection rules in force", answers.Rules),
     ("POST", f"{_S}/rules/reload"): _Route("Read the rule files now", answers.Done),
     ("GET", f"{_S}/active-blocks"): _Route("What is in force", answers.ActiveBlocks),

@@ -32,6 +32,7 @@ from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
 from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
+from sentinel.storage.evidence import read_evidence, read_naming, write_evidence
 from sentinel.storage.incidents import IncidentTables, write_incidents
 from sentinel.storage.rows import (
     action_row,
@@ -53,6 +54,7 @@ from sentinel.storage.values import (
     Accepted,
     Action,
     AuditEntry,
+    Evidence,
     Feedback,
     Outcome,
     Pending,
@@ -230,6 +232,7 @@ class Store(BaselineTables, IncidentTables):
         def written(connection: Connection) -> tuple[int, bytes]:
             _write_outcome(connection, outcome, numbered)
             _write_what_people_say(connection, outcome)
+            write_evidence(connection, outcome.evidence)
             if outcome.position > self.processed_seq:
                 connection.execute(statements.UPSERT_POSITION, {"name": "processed", "value": outcome.position})
             return _chain(connection, self.audited, outcome.audit)
@@ -374,6 +377,28 @@ class Store(BaselineTables, IncidentTables):
             query = select(tables.actions).where(tables.actions.c.id.in_(chunk))
             found += [to_action(row) for row in await self._all(query)]
         return sorted(found, key=lambda action: (action.created_at, action.id))
+
+    async def evidence(self, action_id: str) -> Evidence | None:
+        """Return what a quarantine rests on, as it is stored."""
+        return await self._read(partial(read_evidence, action_id))
+
+    async def events_naming(self, words: Sequence[str], start: Micros, end: Micros, limit: int) -> list[StoredEvent]:
+        """Return the latest events, in order, with start <= at <= end that hold each of these texts somewhere."""
+        return await self._read(partial(read_naming, words, start, end, limit))
+
+    async def events_by_seq(self, seqs: Iterable[int]) -> list[StoredEvent]:
+        """Return those of these events that are there."""
+        found: list[StoredEvent] = []
+        for chunk in _chunks(list(seqs)):
+            query = select(*statements.STORED).where(tables.events.c.seq.in_(chunk)).order_by(tables.events.c.seq)
+            found += [to_event(row) for row in await self._all(query)]
+        return found
+
+    async def audited_about(self, operation: str, target: str) -> list[AuditEntry]:
+        """Return the audit entries of an operation on a target, oldest first."""
+        a = tables.audit.c
+        query = select(tables.audit).where(a.operation == operation, a.target == target).order_by(a.seq)
+        return [to_audit_entry(row) for row in await self._all(query)]
 
     async def undone_since(self, since: Micros) -> list[Action]:
         """Return the actions that a person undid after `since`."""

@@ -128,7 +128,9 @@ def _users_behind() -> Select[Any]:
 def _prune_statements() -> dict[str, str]:
     """Return by table the statement that deletes some of what is over."""
     over = {
-        "events": "at < :before AND seq <= :judged",
+        # What a quarantine rests on stays as long as it holds.
+        "evidence_events": "action_id NOT IN (SELECT id FROM security_actions WHERE status = 'active')",
+        "events": "at < :before AND seq <= :judged AND seq NOT IN (SELECT seq FROM evidence_events)",
         "signals": "last < :before",
         "incidents": "last < :before",
         "incident_notes": "at < :before",
@@ -137,6 +139,7 @@ def _prune_statements() -> dict[str, str]:
         "data_access_log": "created_at < :before AND seq <= :judged",
         "security_violations": "created_at < :before AND seq <= :judged",
         "audit_log": "created_at < :audited_before AND seq <= :judged",
+        "evidence": "action_id NOT IN (SELECT id FROM security_actions)",
         "audit_trail": "seq <= :upto",
         "baselines": "day >= 0 AND day < :before / 86400000000",
     }

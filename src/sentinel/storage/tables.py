@@ -32,6 +32,8 @@ __all__ = [
     "data_access_log",
     "dead_letters",
     "events",
+    "evidence",
+    "evidence_events",
     "feedback",
     "incidents",
     "links",
@@ -291,6 +293,22 @@ baselines = Table(
     Column("day", Integer, nullable=False),  # the last with an event, since 1970; -1 for the organisation
     Column("record", LargeBinary, nullable=False),
     Index("baselines_day", "day"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("action_id", String(36), primary_key=True),
+    Column("bundle", LargeBinary, nullable=False),
+    Column("sha256", String(64), nullable=False),
+)
+
+evidence_events = Table(
+    "evidence_events",
+    metadata,
+    Column("action_id", String(36), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Index("evidence_events_seq", "seq"),
 )
 
 dead_letters = Table(

@@ -28,6 +28,7 @@ __all__ = [
     "Accepted",
     "Action",
     "AuditEntry",
+    "Evidence",
     "Feedback",
     "Note",
     "Outcome",
@@ -249,6 +250,18 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     note: str
 
 
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """What a quarantine rests on, as it was collected (`response.evidence`)."""
+
+    action_id: str
+    bundle: bytes
+    """Packed."""
+    sha256: str
+    """Its seal, in hex; the audit entry that was written with it says the same."""
+    events: tuple[int, ...] = ()
+    """Sequences of the events that it names: not pruned while the quarantine holds."""
+
+
 class Outcome(msgspec.Struct, kw_only=True):
     """What processing a batch changes, written in one transaction with the position that it brings processing to."""
 
@@ -279,6 +292,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     feedback: list[Feedback] = []
     suppressions: list[Suppression] = []
     resolutions: list[Resolution] = []
+    evidence: list[Evidence] = []
 
     def put(self, action: Action) -> None:
         """Add an action, in place of what was to be written of it before."""

@@ -3,6 +3,7 @@
 from sentinel.stream.board import Board
 from sentinel.stream.canary import Canary
 from sentinel.stream.escalation import Escalation
+from sentinel.stream.evidence import Evidence
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source
 from sentinel.stream.people import People
 from sentinel.stream.push import AlertmanagerPush
@@ -15,6 +16,7 @@ __all__ = [
     "Board",
     "Canary",
     "Escalation",
+    "Evidence",
     "Intake",
     "Overloaded",
     "People",
