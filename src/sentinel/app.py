@@ -141,7 +141,9 @@ class Monitor:
             self.push = AlertmanagerPush(
                 store, alertmanager.send, plan.backup, clock=clock, metrics=self.metrics, log=self.log
             )
-        self.canary = Canary(self.intake, self.worker, ready=self.ready, clock=clock, metrics=self.metrics)
+        self.canary = Canary(
+            self.intake, self.worker, self.board, store, ready=self.ready, clock=clock, metrics=self.metrics
+        )
         self.evidence = Evidence(store, lambda: self.rules, clock)
         self.people = People(store, self.worker, self.metrics, clock)
         self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)

@@ -27,12 +27,20 @@ class Api:
         self.now = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
         self._runner = asyncio.Runner()
         self.settings = Settings(data_dir=folder, **settings)
-        self.monitor = self.run(Monitor.open(self.settings, clock=lambda: self.now))
-        self.app = create_app(self.monitor)
+        self._open()
         self.tokens = {role: self.run(self.monitor.create_token(role, by="test"))[0] for role in Role}
         self.tokens["acting"] = self.run(  # type: ignore[index]  # an ingest token with one right more
             self.monitor.create_token(Role.INGEST, by="test", may_cause_actions=True)
         )[0]
+
+    def _open(self) -> None:
+        self.monitor = self.run(Monitor.open(self.settings, clock=lambda: self.now))
+        self.app = create_app(self.monitor)
+
+    def restart(self) -> None:
+        """Stop the monitor and start another one on what it has left behind."""
+        self.run(self.monitor.close())
+        self._open()
 
     def run(self, work: Awaitable[T]) -> T:
         async def carry() -> T:

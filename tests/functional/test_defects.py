@@ -68,11 +68,9 @@ def test_each_kind_of_action_outlives_a_restart(make_api: Any, action_type: str,
         evidence={"limit": 3, "n": [1]},
         duration_hours=None,
     )
-    api.close()
-    again = Api(api.settings.data_dir)
-    api.monitor, api.app, api._runner, api.tokens = again.monitor, again.app, again._runner, again.tokens
-    again.now += 365 * 86_400_000_000
-    [kept] = [item for items in again.get("/active-blocks").values() for item in items]
+    api.restart()
+    api.now += 365 * 86_400_000_000
+    [kept] = [item for items in api.get("/active-blocks").values() for item in items]
     assert kept.items() >= made.items()
 
 

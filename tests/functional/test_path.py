@@ -148,27 +148,21 @@ def test_blocks_and_holds_outlive_a_restart(make_api: Any, tmp_path: Any) -> Non
     api.send([api.failed_login(seconds=n) for n in range(10)])
     api.send([api.failed_login("198.51.100.9", seconds=n) for n in range(10)])
     api.ask("DELETE", f"{S}/action/ip_block/198.51.100.9")
-    now, folder = api.now, api.settings.data_dir
-    api.run(api.monitor.close())
-    again = Api(folder)
-    api.monitor, api.app, api._runner, api.tokens = again.monitor, again.app, again._runner, again.tokens
-    again.now = now + 60_000_000
-    assert blocked(again)
-    again.send([again.failed_login("198.51.100.9", seconds=n) for n in range(10)])
-    assert not blocked(again, "198.51.100.9")
+    api.restart()
+    api.now += 60_000_000
+    assert blocked(api)
+    api.send([api.failed_login("198.51.100.9", seconds=n) for n in range(10)])
+    assert not blocked(api, "198.51.100.9")
 
 
 def test_windows_outlive_a_restart(make_api: Any) -> None:
     """Nine failures before a restart and one after it are ten."""
     api = make_api()
     api.send([api.failed_login(seconds=n) for n in range(9)])
-    now, folder = api.now, api.settings.data_dir
-    api.run(api.monitor.close())
-    again = Api(folder)
-    api.monitor, api.app, api._runner, api.tokens = again.monitor, again.app, again._runner, again.tokens
-    again.now = now + 10_000_000
-    again.send([again.failed_login()])
-    assert blocked(again)
+    api.restart()
+    api.now += 10_000_000
+    api.send([api.failed_login()])
+    assert blocked(api)
 
 
 def test_a_late_event_is_kept_and_not_judged(api: Api) -> None:

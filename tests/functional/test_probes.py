@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from tests.functional.conftest import Api
 
+from sentinel.model import ActionStatus
+from sentinel.storage import StoreFull
 from sentinel.stream import canary
 
 
@@ -45,3 +47,78 @@ def test_a_service_that_is_not_ready_is_a_failed_probe(api: Api, monkeypatch: An
     api.monitor.store.trouble = "no room"
     api.run(api.monitor.canary.probe())
     assert counted(api)["ready", "failed"] == 1
+
+
+# --- a block that blocks
+
+
+def obeyed(api: Api) -> tuple[float, float]:
+    text = api.ask("GET", "/metrics", "scraper").text
+    found = dict(re.findall(r'^sentinel_canary_block_probes_total\{result="(\w+)"\} (\S+)$', text, re.MULTILINE))
+    return float(found["ok"]), float(found["failed"])
+
+
+def test_a_block_that_blocks_is_counted_as_such(api: Api) -> None:
+    """Its address was refused while the block held, and neither before nor after."""
+    assert obeyed(api) == (0, 0), "both series are there from the start"
+    for _ in range(3):
+        api.run(api.monitor.canary.probe())
+    assert obeyed(api) == (3, 0)
+    assert not api.get(f"/check-ip/{canary.ADDRESS}")["is_blocked"]
+
+
+def test_the_canarys_block_is_nobodys(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it holds, and after: no list, bouncer, count, log or audit entry has it, and nobody is told."""
+    put = api.monitor.canary._put
+
+    async def only_ordered(status: ActionStatus) -> None:
+        if status is ActionStatus.ACTIVE:
+            await put(status)
+
+    monkeypatch.setattr(api.monitor.canary, "_put", only_ordered)
+    before = api.get("/audit")["items"]
+    api.run(api.monitor.canary.probe())
+    assert api.get(f"/check-ip/{canary.ADDRESS}")["is_blocked"], "it holds"
+    assert [item for items in api.get("/active-blocks").values() for item in items] == []
+    assert api.get("/actions")["items"] == []
+    for path in ("/v1/decisions", "/v1/decisions/stream?startup=true"):
+        assert "3fff" not in api.ask("GET", path, "enforcer").text
+    assert api.get("/audit")["items"] == before
+    value = api.monitor.metrics.registry.get_sample_value
+    labels = {"action_type": "ip_block", "status": "active", "auto": "true"}
+    assert value("security_response_actions_total", labels) in {None, 0}
+    assert "3fff" not in (api.settings.data_dir / "logs" / "api.log").read_text(encoding="utf-8")
+    api.now += 61_000_000
+    assert not api.get(f"/check-ip/{canary.ADDRESS}")["is_blocked"], "what a crash leaves ends by itself"
+
+
+@pytest.mark.parametrize("broken", ["the feed", "our own snapshot", "the end", "the store", "the decoding"])
+def test_a_block_that_does_not_block_is_a_failed_probe(api: Api, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """Wherever on the way it is lost, it is counted, and the next probe after the repair is well again."""
+    board, store = api.monitor.board, api.monitor.store
+
+    async def nothing(*_: Any) -> list[Any]:
+        return []
+
+    async def full(*_: Any) -> None:
+        raise StoreFull
+
+    with monkeypatch.context() as patch:
+        if broken == "the feed":
+            patch.setattr(store, "actions_since", nothing)
+        elif broken == "our own snapshot":
+            patch.setattr(board, "publish", nothing)
+        elif broken == "the end":
+            put = api.monitor.canary._put
+            patch.setattr(api.monitor.canary, "_put", lambda _: put(ActionStatus.ACTIVE))
+        elif broken == "the store":
+            patch.setattr(store, "apply", full)
+        else:
+            patch.setattr(canary, "decode_changes", lambda _: ((), store.change_seq, False))
+        api.run(api.monitor.canary.probe())
+    assert obeyed(api) == (0, 1)
+    api.run(board.load())
+    if broken == "the end":
+        api.now += 61_000_000
+    api.run(api.monitor.canary.probe())
+    assert obeyed(api) == (1, 1)

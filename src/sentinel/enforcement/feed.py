@@ -29,7 +29,7 @@ from sentinel.model import ActionStatus, Micros, Severity, micros_of_iso
 from sentinel.response import DEFAULT_LIMIT
 from sentinel.tls import Tls
 
-__all__ = ["Feed", "now_micros"]
+__all__ = ["Feed", "decode_changes", "now_micros"]
 
 WAIT_SECONDS = 2
 _READ_TIMEOUT_SECONDS = WAIT_SECONDS + 3
@@ -131,18 +131,17 @@ class Feed:
 
     def _follow(self, client: httpx.Client) -> bool:
         since = self._snapshot.seq or 0
-        reply = self._ask(client, since)
-        if reply.seq < since and not reply.complete:
+        blocks, seq, complete = self._ask(client, since)
+        if seq < since and not complete:
             # The service has started afresh, so its numbers mean other changes than ours.
             since = 0
-            reply = self._ask(client, since)
-        blocks = tuple(_block(item) for item in reply.items)
-        self._snapshot.apply(blocks, reply.seq, complete=reply.complete or since == 0)
+            blocks, seq, complete = self._ask(client, since)
+        self._snapshot.apply(blocks, seq, complete=complete or since == 0)
         self._heard_at = time.monotonic()
         self._heard.set()
-        return reply.seq != since
+        return seq != since
 
-    def _ask(self, client: httpx.Client, since: int) -> _Reply:
+    def _ask(self, client: httpx.Client, since: int) -> tuple[tuple[Block, ...], int, bool]:
         if self._tls is not None:
             with contextlib.suppress(ConfigError):  # should the earlier certificate end meanwhile, that is told
                 self._tls.look()
@@ -152,7 +151,7 @@ class Feed:
             headers={"Authorization": f"Bearer {self._bearer()}"},
         )
         answer.raise_for_status()
-        return _REPLY.decode(answer.content)
+        return decode_changes(answer.content)
 
     def _bearer(self) -> str:
         return self._token.read_text(encoding="ascii").strip() if isinstance(self._token, Path) else self._token
@@ -217,6 +216,12 @@ class _Reply(msgspec.Struct, frozen=True):
 
 
 _REPLY = msgspec.json.Decoder(_Reply)
+
+
+def decode_changes(raw: bytes) -> tuple[tuple[Block, ...], int, bool]:
+    """Return an answer's blocks, the sequence that it brings a snapshot to, and whether it is all that is in force."""
+    reply = _REPLY.decode(raw)
+    return tuple(map(_block, reply.items)), reply.seq, reply.complete
 
 
 def _block(item: _Item) -> Block:

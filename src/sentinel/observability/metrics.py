@@ -263,6 +263,14 @@ class Metrics:
             buckets=_REACTION,
             registry=registry,
         )
+        self.canary_blocks = Counter(
+            "sentinel_canary_block_probes",
+            "Probes of our own: whether a block on a reserved address was obeyed, and its end as well, within 5 s.",
+            ["result"],
+            registry=registry,
+        )
+        for result in ("ok", "failed"):
+            self.canary_blocks.labels(result=result)
         self.canary = Counter(
             "sentinel_canary_probes",
             "Probes of our own: whether the service was ready, and an event was judged within 5 s.",

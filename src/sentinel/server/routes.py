@@ -31,7 +31,7 @@ from sentinel.server.values import Limit, Number, Time, number_of, time_of
 from sentinel.server.violations import add_violations
 from sentinel.settings import parse_duration
 from sentinel.storage import Action, verify_file
-from sentinel.stream.board import shown
+from sentinel.stream.board import CANARY, shown
 
 __all__ = ["build_routes"]
 
@@ -253,7 +253,7 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/active-blocks")
     async def active_blocks() -> Response:
-        actions = await store.actions_in_force(monitor.clock())
+        actions = [action for action in await store.actions_in_force(monitor.clock()) if action.id != CANARY]
         lists = {
             name: [show(action) for action in _longest(actions, action_type)] for action_type, name in _LISTS.items()
         }
@@ -263,7 +263,12 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/actions")
     async def actions() -> Response:
-        return _json({"items": [show(action) for action in await store.list_actions()], "next_cursor": None})
+        return _json(
+            {
+                "items": [show(action) for action in await store.list_actions() if action.id != CANARY],
+                "next_cursor": None,
+            }
+        )
 
     @api.get(f"{_S}/check-ip/{{ip}}")
     async def check_ip(ip: Address) -> Response:

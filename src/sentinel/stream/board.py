@@ -21,7 +21,10 @@ from sentinel.observability import Metrics
 from sentinel.response import DEFAULT_LIMIT
 from sentinel.storage import Action, Store
 
-__all__ = ["Board", "block_of", "shown"]
+__all__ = ["CANARY", "Board", "block_of", "shown"]
+
+CANARY = "canary-block"
+"""Id of the action by which the canary proves that a block blocks: nobody's block, so it is in no list and no count."""
 
 _NODES = 1_000  # names are chosen by enforcement points: bounded
 _UNSEEN = 10_000  # actions that nobody has enforced yet; older ones are no longer timed
@@ -62,7 +65,7 @@ class Board:
         if blocks:
             self.snapshot.apply(blocks, blocks[-1].seq)
             now = self._clock()
-            self._unseen.extend((block.seq, now) for block in blocks if block.status is ActionStatus.ACTIVE)
+            self._unseen.extend((block.seq, now) for block in blocks if _timed(block))
             async with self._changed:
                 self._changed.notify_all()
 
@@ -116,6 +119,10 @@ class Board:
             return []
         oldest = self._clock() - _NODE_SILENT
         return sorted(name for name, (seq, at) in self._nodes.items() if seq >= action.change_seq and at >= oldest)
+
+
+def _timed(block: Block) -> bool:
+    return block.status is ActionStatus.ACTIVE and block.id != CANARY
 
 
 def block_of(action: Action) -> Block:
