@@ -8,6 +8,7 @@ import math
 import time
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +20,10 @@ from sentinel.enforcement.client import Proxies, client_address
 from sentinel.enforcement.feed import Feed, now_micros
 from sentinel.enforcement.report import Reporter
 from sentinel.enforcement.snapshot import Block, Snapshot
+from sentinel.enforcement.websocket import POLICY_VIOLATION, Connections
 from sentinel.errors import ConfigError, OutsideError
+from sentinel.model import Micros, iso
 from sentinel.model import Scope as Kind
-from sentinel.model import iso
 from sentinel.tls import Tls
 
 __all__ = ["Caller", "SentinelMiddleware"]
@@ -32,7 +34,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 _FIRST_CONTACT_SECONDS = 2.0
 
 _log = logging.getLogger("sentinel.enforcement")
@@ -58,8 +59,9 @@ class SentinelMiddleware:
     Refusals: 403 (`SNTL-4031`) for a block, a suspension, a lockout, a quarantined session or an isolated caller; 503
     (`SNTL-5032`) while this application itself is isolated; 429 with Retry-After (`SNTL-4291`) for a rate limit,
     counted per process; 503 (`SNTL-5031`) for `on_unknown="deny"`. A websocket is closed with 1008 before it is
-    accepted. The reason stays inside; whoever is refused learns the decision's id and end. A request without an address
-    (Unix socket) cannot be blocked by one.
+    accepted, and an open one as soon as the block is known here; an application that learns only later who is behind
+    one puts a `Caller` into `scope["sentinel.caller"]` then. The reason stays inside; whoever is refused learns the
+    decision's id and end. A request without an address (Unix socket) cannot be blocked by one.
 
     Args:
         app: The ASGI application inside.
@@ -108,10 +110,11 @@ class SentinelMiddleware:
         self._own = () if service is None else ((Kind.SERVICE, service),)
         self._deny_unknown = on_unknown == "deny"
         self._buckets = TokenBuckets()
+        self._websockets = Connections(snapshot := _loaded(path))
         self.reporter: Reporter | None = None
         if events_token is not None:
             self.reporter = Reporter(url, events_token, proxies=self._proxies, service=service, tls=tls)
-        self.snapshot = _loaded(path)
+        self.snapshot = snapshot
         self.feed = Feed(self.snapshot, url, _secret(token, token_file), node=node, snapshot_path=path, tls=tls)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -124,28 +127,38 @@ class SentinelMiddleware:
         refusal = self._judge(scope)
         if refusal is None and self.reporter is not None and scope["type"] == "http":
             await self.reporter.serve(self._app, scope, receive, send)
+        elif refusal is None and scope["type"] == "websocket":
+            serve = partial(self._app, scope)
+            await self._websockets.serve(serve, receive, send, lambda: self._no_longer_welcome(scope))
         elif refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             await receive()
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
         else:
             await _answer(refusal, send)
 
     def _judge(self, scope: Scope) -> _Refusal | None:
         if self.snapshot.seq is None:
             return _UNKNOWN if self._deny_unknown else None
-        now = now_micros()
-        if self._own and (isolation := self.snapshot.refusal(None, self._own, now)):
-            return _isolated(isolation)
-        address = client_address(scope, self._proxies)
-        names = self._names(scope)
-        if block := self.snapshot.refusal(address, names, now):
-            return _blocked(block)
+        now, address, names = now_micros(), client_address(scope, self._proxies), self._names(scope)
+        if refusal := self._refused(address, names, now):
+            return refusal
         for limit in self.snapshot.limits(address, names, now):
             if wait_seconds := self._buckets.take(limit.id, limit.limit, time.monotonic()):
                 return _limited(limit, wait_seconds)
         return None
+
+    def _refused(self, address: str | None, names: list[tuple[Kind, str]], now: Micros) -> _Refusal | None:
+        """Return what is in force against a connection, whatever it has used of its limits."""
+        if self._own and (isolation := self.snapshot.refusal(None, self._own, now)):
+            return _isolated(isolation)
+        block = self.snapshot.refusal(address, names, now)
+        return None if block is None else _blocked(block)
+
+    def _no_longer_welcome(self, scope: Scope) -> bool:
+        address = client_address(scope, self._proxies)
+        return self._refused(address, self._names(scope), now_micros()) is not None
 
     def _names(self, scope: Scope) -> list[tuple[Kind, str]]:
         """Return what a block may name of this request."""
