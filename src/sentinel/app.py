@@ -24,7 +24,7 @@ import msgspec
 
 from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
 from sentinel.baselinefile import read_tuning
-from sentinel.datafolder import lock, own_secret, write_secret
+from sentinel.datafolder import lock, own_secret, read_key, write_secret
 from sentinel.detection import RuleSet
 from sentinel.detection.baseline import Tuning
 from sentinel.errors import ConfigError, OutsideError, SentinelError
@@ -146,7 +146,9 @@ class Monitor:
         )
         self.evidence = Evidence(store, lambda: self.rules, clock)
         self.people = People(store, self.worker, self.metrics, clock)
-        self.notary = Notary(store, settings.anchor_path, own_secret(settings.audit_key_path), clock)
+        key = own_secret(settings.audit_key_path)
+        self.audit_keys = [*map(read_key, settings.audit_old_keys), key]
+        self.notary = Notary(store, settings.anchor_path, key, clock)
         self._held = held
         self._chores: list[asyncio.Task[None]] = []
         self._told_status: _OVERALL = "healthy"

@@ -84,6 +84,7 @@ class Status(enum.StrEnum):
     VERIFIED = "verified"
     TAMPERED = "tampered"
     UNANCHORED = "consistent, without an anchor"
+    UNSIGNED = "consistent, signatures not checked"
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +150,8 @@ def verify(entries: Iterable[Entry], anchor: Sequence[Checkpoint], keys: Sequenc
     Args:
         entries: In order of their sequence; read once, so they may come from a cursor.
         anchor: Its checkpoints, oldest first; empty when there is no anchor.
-        keys: The signing keys that were in use; without one signatures aren't checked, and the report says so.
+        keys: The signing keys that were in use, oldest first; without one signatures aren't checked, and the status is
+            `UNSIGNED`. A key that was replaced signs nothing after its successor has, or after the last line of all.
     """
     check = _Verification(anchor, keys)
     check.checkpoints()
@@ -169,6 +171,7 @@ class _Verification:
     def __init__(self, anchor: Sequence[Checkpoint], keys: Sequence[bytes]) -> None:
         self._anchor = anchor
         self._keys = {key_id(key): key for key in keys}
+        self._epochs = {name: number for number, name in enumerate(self._keys)}
         self._problems: list[str] = []
         self._notes: list[str] = []
         self._roots: dict[int, str] = {}
@@ -179,8 +182,13 @@ class _Verification:
     def checkpoints(self) -> None:
         """Check the anchor itself, and collect what the log must agree with."""
         before: Checkpoint | None = None
+        epoch = 0
         for number, checkpoint in enumerate(self._anchor, 1):
             self._check_line(number, checkpoint, before)
+            # Whoever got hold of a key that was replaced must not be able to go on with it.
+            if self._epochs.get(checkpoint.key_id, epoch) < epoch:
+                self._problem(f"checkpoint {number} of the anchor is signed by a key that had been replaced")
+            epoch = max(epoch, self._epochs.get(checkpoint.key_id, epoch))
             if checkpoint.kind is Kind.RESTORED:
                 lost = max(self._roots, default=0)
                 self._roots = {size: root for size, root in self._roots.items() if size < checkpoint.size}
@@ -195,8 +203,13 @@ class _Verification:
                 self._notes.append(f"entries 1 to {checkpoint.size} were deleted by retention")
             self._roots[checkpoint.size] = checkpoint.root
             before = checkpoint
+        if before and self._epochs and epoch < len(self._epochs) - 1:
+            self._problem("the anchor ends before the newest key has signed: the service does it when it starts")
         if self._anchor and not self._keys:
-            self._notes.append("the signatures of the anchor weren't checked: no key was given")
+            self._notes.append(
+                "the signatures of the anchor weren't checked, as no key was given: whoever may write the store and this"
+                " copy of the anchor could have made both anew"
+            )
 
     def _check_line(self, number: int, checkpoint: Checkpoint, before: Checkpoint | None) -> None:
         where = f"checkpoint {number} of the anchor"
@@ -255,7 +268,9 @@ class _Verification:
             self._notes.append("the chain alone can't rule out that the log was cut off, rolled back or computed anew")
         elif self._size > anchored:
             self._notes.append(f"entries {anchored + 1} to {self._size} came after the anchor's last checkpoint")
-        status = Status.VERIFIED if self._anchor else Status.UNANCHORED
+        status = Status.VERIFIED if self._keys else Status.UNSIGNED
+        if not self._anchor:
+            status = Status.UNANCHORED
         return Report(
             status=Status.TAMPERED if self._problems else status,
             size=self._size,

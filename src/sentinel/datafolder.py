@@ -23,6 +23,7 @@ __all__ = [
     "others_may_read",
     "own_secret",
     "publish_address",
+    "read_key",
     "service_address",
     "service_tls",
     "withdraw_address",
@@ -110,6 +111,17 @@ def own_secret(path: Path) -> bytes:
     if not path.exists():
         write_secret(path, secrets.token_bytes(32))
     return path.read_bytes()
+
+
+def read_key(path: Path) -> bytes:
+    """Return what a key file holds; `ConfigError` when it can't be read or is empty."""
+    try:
+        key = path.read_bytes()
+    except OSError as err:
+        raise ConfigError(f"the key can't be read: {err.strerror}", where=str(path)) from err
+    if not key:
+        raise ConfigError("the key is empty", where=str(path))
+    return key
 
 
 def write_secret(path: Path, content: bytes) -> None:

@@ -93,6 +93,8 @@ class Settings:
     """Secret of the signatures of POST /alerts/webhook; None = only tokens."""
     audit_key_file: Path | None = None
     """Key that signs them; None = `audit.key` in the data folder, made at the first start."""
+    audit_old_keys: tuple[Path, ...] = ()
+    """Files of the keys that signed before it, oldest first."""
 
     @property
     def token_file(self) -> Path:
@@ -204,6 +206,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "audit_retention_days": _positive,
     "audit_anchor": Path,
     "audit_key_file": Path,
+    "audit_old_keys": lambda value: tuple(map(Path, _names(value))),
     "tls_certificate": Path,
     "tls_key": Path,
     "tls_client_ca": Path,

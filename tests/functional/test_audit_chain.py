@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -98,3 +99,46 @@ def test_a_log_from_before_the_chain_is_sealed_as_it_stands(tmp_path: Path) -> N
     settings = Settings(data_dir=folder)
     keys = [settings.audit_key_path.read_bytes()]
     assert sentinel.storage.verify_file(settings.database_path, settings.anchor_path, keys).status == "verified"
+
+
+def test_a_new_key_takes_over_and_the_old_one_still_verifies_what_it_signed(service: Service, tmp_path: Path) -> None:
+    """The new key seals at the start; both keys verify the whole, one alone does not, none says what it can't know."""
+    service.start()
+    service.run("token", "create", "--role", "viewer")
+    service.stop()
+    old, new = tmp_path / "old.key", service.folder / "audit.key"
+    new.rename(old)
+    new.write_bytes(os.urandom(32))
+    (tmp_path / "sentinel.toml").write_text(f'audit_old_keys = ["{old}"]\n', encoding="utf-8")
+    code, report = verify(service)
+    assert (code, report["status"]) == (1, "tampered"), "the old key can't be the last one when there is a newer"
+    service.start()
+    assert verify(service)[0] == 0
+    assert service.ask("/api/v1/security/audit/verify")["status"] == "verified"
+    service.stop()
+    assert verify(service, "--key", str(old), "--key", str(new))[0] == 0
+    for keys in ([new], [old], [new, old]):
+        code, report = verify(service, *(word for key in keys for word in ("--key", str(key))))
+        assert (code, report["status"]) == (1, "tampered"), keys
+    (tmp_path / "sentinel.toml").unlink()
+    new.rename(tmp_path / "away.key")
+    code, report = verify(service)
+    assert (code, report["status"]) == (3, "consistent, signatures not checked")
+    assert service.run("audit", "verify", "--key", str(tmp_path / "none.key")).returncode == 2
+
+
+def test_an_anchor_whose_end_can_not_be_read_is_told(service: Service) -> None:
+    """A line that a crash cut short and one that somebody damaged look the same, so it is said."""
+    service.start()
+    service.stop()
+    anchor = service.folder / "anchors" / "checkpoints.jsonl"
+    whole = anchor.read_bytes()
+    anchor.write_bytes(whole + whole.splitlines()[-1][:40])
+    code, report = verify(service)
+    assert (code, "can't be read" in report["notes"][-1]) == (0, True)
+    lines = whole.splitlines(keepends=True)
+    anchor.write_bytes(b"".join([*lines[:-1], lines[-1][:-20]]))
+    assert "can't be read" in verify(service)[1]["notes"][-1]
+    service.start()
+    service.stop()
+    assert verify(service) == (0, verify(service)[1] | {"notes": []}), "the next line follows on the last whole one"

@@ -165,6 +165,25 @@ def test_a_new_key_goes_on_where_the_old_one_ended() -> None:
     assert verify(LOG, [*ANCHOR, line], [KEY]).status is Status.TAMPERED
 
 
+def test_a_key_that_was_replaced_signs_nothing_any_more() -> None:
+    """Whoever stole the old key can neither go on after the new one's lines nor put its own in their place."""
+    new = seal(OTHER_KEY, origin="log", size=50, root=LOG[-1].hash, time=START, before=ANCHOR[-1])
+    back = seal(KEY, origin="log", size=50, root=LOG[-1].hash, time=START, before=new)
+    told = verify(LOG, [*ANCHOR, new, back], [KEY, OTHER_KEY])
+    assert (told.status, "signed by a key that had been replaced" in told.problems[0]) == (Status.TAMPERED, True)
+    told = verify(LOG, ANCHOR, [KEY, OTHER_KEY])
+    assert (told.status, "newest key" in told.problems[0]) == (Status.TAMPERED, True)
+
+
+def test_without_a_key_nothing_is_called_verified() -> None:
+    """An anchor whose signatures nobody checked could have been made anew together with the log."""
+    forged = rebuilt(edited(LOG))
+    for log, anchor in ((LOG, ANCHOR), (forged, anchored(forged, 10, 30, 50, key=OTHER_KEY))):
+        told = verify(log, anchor)
+        assert (told.status, "weren't checked" in told.notes[0]) == (Status.UNSIGNED, True)
+    assert judge(forged, anchored(forged, 10, 30, 50, key=OTHER_KEY)).status is Status.TAMPERED
+
+
 def test_retention_leaves_a_signed_line() -> None:
     """Deleted by rule is not deleted by stealth: the rest is verified, and what is gone is said."""
     line = seal(KEY, origin="log", size=30, root=LOG[29].hash, time=START, before=ANCHOR[-1], kind=Kind.PRUNED)

@@ -12,6 +12,7 @@ import typer
 
 from sentinel.audit import Report, Status
 from sentinel.cli._service import DataDir
+from sentinel.datafolder import read_key
 from sentinel.errors import ConfigError
 from sentinel.settings import load_settings
 
@@ -19,7 +20,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Check the log of who did what.", no_args_is_help=True)
 
-_EXIT = {Status.VERIFIED: 0, Status.TAMPERED: 1, Status.UNANCHORED: 3}
+_EXIT = {Status.VERIFIED: 0, Status.TAMPERED: 1, Status.UNANCHORED: 3, Status.UNSIGNED: 3}
 
 
 @app.callback()
@@ -33,25 +34,29 @@ def verify(
     anchor: Annotated[
         Path | None, typer.Option(help="A copy of the checkpoints that this machine can't rewrite.", show_default=False)
     ] = None,
-    key: Annotated[Path | None, typer.Option(help="The key that signed them.", show_default=False)] = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(help="A key that signed them; may be repeated, the oldest first.", show_default=False),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """
     Compare the audit log with its anchor. It reads the store's file itself, whether or not the service runs.
 
-    Exit code: 0 it is what the anchor saw, 1 it was tampered with, 3 the chain is consistent, but there is no anchor.
+    Exit code: 0 it is what the anchor saw, 1 it was tampered with, 3 the chain is consistent, but there is no anchor,
+    or no key to check the anchor's signatures with.
 
     Example: sentinel audit verify --anchor /mnt/worm/checkpoints.jsonl
     """
-    settings = load_settings({"data_dir": data_dir, "audit_anchor": anchor, "audit_key_file": key})
+    settings = load_settings({"data_dir": data_dir, "audit_anchor": anchor})
     try:
         from sentinel.storage import verify_file  # noqa: PLC0415 - the server extra, and slow to import
     except ModuleNotFoundError as err:
         raise ConfigError(
             f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]"
         ) from err
-    key_path = settings.audit_key_path
-    keys = [key_path.read_bytes()] if key_path.is_file() else []
+    own = [settings.audit_key_path] if settings.audit_key_path.is_file() else []
+    keys = [read_key(path) for path in key or (*settings.audit_old_keys, *own)]
     report = verify_file(settings.database_path, settings.anchor_path, keys)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(report)))

@@ -240,8 +240,8 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/audit/verify")
     async def verify() -> Response:
-        place, keys = monitor.settings, [monitor.settings.audit_key_path.read_bytes()]
-        report = await asyncio.to_thread(verify_file, place.database_path, place.anchor_path, keys)
+        place = monitor.settings
+        report = await asyncio.to_thread(verify_file, place.database_path, place.anchor_path, monitor.audit_keys)
         return _json(msgspec.to_builtins(report))
 
 

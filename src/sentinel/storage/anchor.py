@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from sentinel.audit import GENESIS, Checkpoint, Entry, Kind, Report, seal, verify
+from sentinel.audit import GENESIS, Checkpoint, Entry, Kind, Report, key_id, seal, verify
 from sentinel.errors import ConfigError
 from sentinel.model import Micros
 from sentinel.storage.sql import Store
@@ -32,34 +32,40 @@ _SETTLED: Micros = 2 * 1_000_000  # new entries are sealed this soon, so that a 
 _decode = msgspec.json.Decoder(Checkpoint).decode
 
 
-def read_anchor(path: Path) -> list[Checkpoint]:
+def read_anchor(path: Path) -> tuple[list[Checkpoint], bool]:
     """
-    Return the checkpoints in a file, oldest first; none when there is no file.
+    Return the checkpoints in a file, oldest first, and whether its end can't be read; none when there is no file.
 
     A line that can't be read is left out: what it may have been, the next one names by its digest. A crash in the
-    middle of writing leaves one, without harm.
+    middle of writing leaves one, without harm. After the last one there is no next one.
     """
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
-        return []
+        return [], False
     except OSError as err:
         raise ConfigError(f"the anchor can't be read: {err.strerror}", where=str(path)) from err
     found = []
+    broken = False
     for line in lines:
         try:
             found.append(_decode(line))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-    return found
+            broken = True
+        else:
+            broken = False
+    return found, broken
 
 
 def append(path: Path, checkpoint: Checkpoint) -> None:
     """Add a line durably; `OSError` when it can't be."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(descriptor, b"%b\n" % msgspec.json.encode(checkpoint))
+        size = os.fstat(descriptor).st_size
+        # After a line that a crash cut short, this one must not become a part of it.
+        cut = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, b"%b%b\n" % (b"\n" if cut else b"", msgspec.json.encode(checkpoint)))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -72,13 +78,22 @@ def verify_file(database: Path, anchor: Path, keys: list[bytes]) -> Report:
     Raises:
         ConfigError: There is no store, or it is no database any more.
     """
-    checkpoints = read_anchor(anchor)  # first: the log may grow meanwhile, and the anchor may not be ahead of it
+    checkpoints, broken = read_anchor(
+        anchor
+    )  # first: the log may grow meanwhile, and the anchor may not be ahead of it
     if not database.is_file():
         raise ConfigError("there is no store", where=str(database))
     try:
-        return verify(_entries(database), checkpoints, keys)
+        report = verify(_entries(database), checkpoints, keys)
     except sqlite3.Error as err:
         raise ConfigError(f"the store can't be read: {err}", where=str(database)) from err
+    if not broken:
+        return report
+    note = (
+        f"the end of the anchor, after checkpoint {len(checkpoints)}, can't be read: a crash left it in the middle of"
+        " writing, or somebody damaged it; what it vouched for is not known"
+    )
+    return msgspec.structs.replace(report, notes=(*report.notes, note))
 
 
 def _entries(database: Path) -> Iterator[Entry]:
@@ -106,7 +121,7 @@ class Notary:
 
     async def begin(self) -> None:
         """Take up where the anchor ends, and see whether the log still holds what it saw last."""
-        checkpoints = await asyncio.to_thread(read_anchor, self._path)
+        checkpoints, _ = await asyncio.to_thread(read_anchor, self._path)
         self._last = checkpoints[-1] if checkpoints else None
         self._origin = self._last.origin if self._last else uuid.uuid4().hex
         if self._last:
@@ -115,6 +130,8 @@ class Notary:
             if root != bytes.fromhex(self._last.root) and not pruned:
                 self._doubt = "the audit log is not what its anchor saw; run `sentinel audit verify`"
         self.trouble = self._doubt
+        if self._last and self._last.key_id != key_id(self._key):
+            await self.seal()  # a new key begins at once, so that the one before can't go on unseen
 
     async def seal_when_due(self) -> None:
         """Write a checkpoint if entries wait for one, or a minute has passed."""
