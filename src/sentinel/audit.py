@@ -204,11 +204,11 @@ class _Verification:
             self._roots[checkpoint.size] = checkpoint.root
             before = checkpoint
         if before and self._epochs and epoch < len(self._epochs) - 1:
-            self._problem("the anchor ends before the newest key has signed: the service does it when it starts")
+            self._problem("the anchor ends before the newest key has signed: start the service")
         if self._anchor and not self._keys:
             self._notes.append(
-                "the signatures of the anchor weren't checked, as no key was given: whoever may write the store and this"
-                " copy of the anchor could have made both anew"
+                "the signatures of the anchor weren't checked, as no key was given: whoever may write the store and"
+                " this copy of the anchor could have made both anew"
             )
 
     def _check_line(self, number: int, checkpoint: Checkpoint, before: Checkpoint | None) -> None:
