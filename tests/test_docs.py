@@ -86,6 +86,15 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
         assert not heading or heading in slugs(target), link
 
 
+def test_tests_that_are_named_exist() -> None:
+    """A page that says which test watches what is worth nothing once the test is gone."""
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (DOCS / "reference" / "lessons.md").read_text())
+    assert len(named) > 50
+    for path, name in named:
+        assert not name or f"def {name}(" in (REPOSITORY / path).read_text(), (path, name)
+        assert (REPOSITORY / path).is_file(), path
+
+
 def slugs(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

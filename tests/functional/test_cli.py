@@ -268,3 +268,34 @@ def test_every_command_teaches(tmp_path: Path) -> None:
         done = plain(tmp_path, *words, "--help")
         assert done.returncode == 0
         assert "Example: sentinel" in done.stdout, words
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["db", "upgrade"],
+        ["db", "backup", "x.db"],
+        ["db", "restore", "pyproject.toml"],
+        ["db", "prune"],
+        ["audit", "verify"],
+    ],
+)
+def test_a_command_without_the_server_extra_says_what_to_install(tmp_path: Path, words: list[str]) -> None:
+    """Not Python's own error: the name of the extra, and exit code 2."""
+    (tmp_path / "pyproject.toml").touch()
+    code = (
+        "import sys\n"
+        "for name in ('fastapi', 'uvicorn', 'sqlalchemy', 'alembic'): sys.modules[name] = None\n"
+        "from sentinel.cli import run\n"
+        "sys.exit(run())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--data-dir", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert (done.returncode, "install sentinel-ai[server]" in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr

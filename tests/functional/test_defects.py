@@ -236,3 +236,14 @@ def test_each_step_of_the_reaction_is_timed(api: Api) -> None:
     judged, enforced = [shown(api, name) for name in names]
     assert judged
     assert enforced == 1
+
+
+def test_a_node_that_claims_the_future_enforces_nothing(api: Api) -> None:
+    """Shown as enforcing is who has applied a change, not who names a number that nobody has given out yet."""
+    seq = api.get("/decisions", "enforcer", node="liar", since=10_000)["seq"]
+    api.get("/decisions", "enforcer", node="honest")
+    made = order(api)
+    api.get("/decisions", "enforcer", node="liar", since=10_000)
+    api.get("/decisions", "enforcer", node="honest", since=made["seq"])
+    [item] = api.get("/active-blocks")["ip_blocks"]
+    assert (seq, item["enforced_by"]) == (0, ["honest"])

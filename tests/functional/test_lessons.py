@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from sentinel.ingest.events import decode, encode
 from sentinel.ingest.unpack import decompress
 from sentinel.model import Role
 from sentinel.server.authorize import ACCESS
+from sentinel.storage import backup, restore, schema_version
 
 Request = tuple[str, str, dict[str, Any]]
 
@@ -218,6 +220,40 @@ def test_strangers_leave_nothing_running(api: Api) -> None:
             return len(asyncio.all_tasks()) - before, waiting_at(api)
 
     assert api.run(work()) == (0, 0)
+
+
+# --- redirects (Search Guard CVE-2026-4799)
+
+
+def test_no_answer_sends_anybody_elsewhere(api: Api) -> None:
+    """Whatever is asked for, with a slash too many or a place to go on to: no answer has a Location."""
+    wanted = [(method, path, {}) for method, path in paths(lambda _: "none")]
+    odd = [(method, f"{path}/", {"params": {"next": "//evil.example"}}) for method, path, _ in wanted]
+    for role in (None, "admin", "enforcer"):
+        for answer in ask_each(api, [*wanted, *odd, ("GET", "//evil.example/..", {})], role):
+            assert not answer.is_redirect, answer.url
+            assert "location" not in answer.headers
+
+
+# --- paths in what is unpacked (Wazuh CVE-2026-30893)
+
+
+def test_a_restore_writes_where_the_store_is_and_nowhere_else(tmp_path: Path) -> None:
+    """A link as the source, or a store that somebody made into a link, leads to no file outside the data folder."""
+    api = Api(tmp_path / "data")
+    api.close()
+    store, outside = api.settings.database_path, tmp_path / "outside.db"
+    backup(store, tmp_path / "copy.db")
+    outside.write_bytes(b"somebody else's")
+    (tmp_path / "link.db").symlink_to(tmp_path / "copy.db")
+    store.rename(tmp_path / "data" / "aside.db")
+    store.symlink_to(outside)
+    store.with_name(f".{store.name}.part").symlink_to(outside)
+    restore(tmp_path / "link.db", store)
+    assert outside.read_bytes() == b"somebody else's"
+    assert not store.is_symlink()
+    assert schema_version(store) is not None
+    assert {path.name for path in tmp_path.iterdir()} == {"copy.db", "data", "link.db", "outside.db"}
 
 
 # --- hostile text in what people look at (LibreNMS CVE-2025-68614)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sentinel.errors import ConfigError, OutsideError
-from sentinel.notify import WebhookChannel, default_plan, parse_plan
+from sentinel.notify import AppriseChannel, WebhookChannel, default_plan, parse_plan
 
 PLAN = """\
 levels:
@@ -101,6 +101,19 @@ def test_a_webhook_that_does_not_take_the_message_is_a_failure(hook: Any, path: 
     assert "s3cret" not in str(caught.value)
     assert "127.0.0.1" not in str(caught.value)
     assert [got for got, _ in hook.got] == ([f"/{path}"] if path else [])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # apprise's own
+@pytest.mark.parametrize(("path", "taken"), [("hook", True), ("moved", False)])
+def test_a_service_that_moved_is_not_followed(hook: Any, path: str, taken: bool) -> None:
+    """By default apprise goes wherever a redirect leads: into the network behind us, if somebody likes."""
+    channel = AppriseChannel(f"json://127.0.0.1:{hook.server_port}/{path}")
+    if taken:
+        channel.send("a", "b")
+    else:
+        with pytest.raises(OutsideError):
+            channel.send("a", "b")
+    assert [got for got, _ in hook.got] == [f"/{path}"]
 
 
 def test_a_webhook_needs_a_url_of_the_web() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -22,7 +22,7 @@ from sentinel.settings import Settings, load_settings
 if TYPE_CHECKING:  # the server extra, and slow to import
     from sentinel.app import Monitor
 
-__all__ = ["DataDir", "ask", "connect_running", "console", "fail", "on_service"]
+__all__ = ["DataDir", "ask", "connect_running", "console", "fail", "on_service", "server_extra"]
 
 _S = "/api/v1/security"
 _STARTING_SECONDS = 5.0
@@ -66,6 +66,17 @@ def on_service(work: Callable[[httpx.AsyncClient, Monitor | None], Awaitable[T]]
         fail(f"the service can't be reached ({type(err).__name__}); is it running? Start it with `sentinel serve`", 4)
 
 
+@contextmanager
+def server_extra() -> Iterator[None]:
+    """Say how to get what a command needs, in place of Python's own words for a module that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        raise ConfigError(
+            f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]"
+        ) from err
+
+
 @asynccontextmanager
 async def connect_running(settings: Settings) -> AsyncIterator[httpx.AsyncClient | None]:
     """Yield a client of the service that runs on the data folder, as its admin; None when none runs."""
@@ -90,12 +101,8 @@ async def _connect(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient,
         async with _client(settings, base_url=url, verify=_known(settings)) as client:
             yield client, None
         return
-    try:
+    with server_extra():
         from sentinel.app import Monitor  # noqa: PLC0415 - the server extra, and slow to import
-    except ModuleNotFoundError as err:
-        raise ConfigError(
-            f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]"
-        ) from err
     monitor = await Monitor.open(settings)
     try:
         transport = httpx.ASGITransport(app=_application(monitor))

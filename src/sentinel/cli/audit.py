@@ -11,9 +11,8 @@ import msgspec
 import typer
 
 from sentinel.audit import Report, Status
-from sentinel.cli._service import DataDir
+from sentinel.cli._service import DataDir, server_extra
 from sentinel.datafolder import read_key
-from sentinel.errors import ConfigError
 from sentinel.settings import load_settings
 
 __all__ = ["app"]
@@ -49,12 +48,8 @@ def verify(
     Example: sentinel audit verify --anchor /mnt/worm/checkpoints.jsonl
     """
     settings = load_settings({"data_dir": data_dir, "audit_anchor": anchor})
-    try:
+    with server_extra():
         from sentinel.storage import verify_file  # noqa: PLC0415 - the server extra, and slow to import
-    except ModuleNotFoundError as err:
-        raise ConfigError(
-            f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]"
-        ) from err
     own = [settings.audit_key_path] if settings.audit_key_path.is_file() else []
     keys = [read_key(path) for path in key or (*settings.audit_old_keys, *own)]
     report = verify_file(settings.database_path, settings.anchor_path, keys)

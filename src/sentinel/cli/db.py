@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sentinel.cli._service import DataDir, ask, on_service
+from sentinel.cli._service import DataDir, ask, on_service, server_extra
 from sentinel.datafolder import lock, own_secret
 from sentinel.errors import ConfigError
 from sentinel.settings import Settings, load_settings
@@ -27,7 +27,8 @@ def upgrade(data_dir: DataDir = None) -> None:
 
     Example: sentinel db upgrade
     """
-    from sentinel.storage import Store, schema_version  # noqa: PLC0415 - the server extra, and slow to import
+    with server_extra():
+        from sentinel.storage import Store, schema_version  # noqa: PLC0415 - the server extra, and slow to import
 
     settings = load_settings({"data_dir": data_dir})
 
@@ -62,7 +63,8 @@ def backup(
 
     Example: sentinel db backup /backup/sentinel-2026-11-22.db
     """
-    from sentinel.storage import backup as write  # noqa: PLC0415 - the server extra, and slow to import
+    with server_extra():
+        from sentinel.storage import backup as write  # noqa: PLC0415 - the server extra, and slow to import
 
     size = write(load_settings({"data_dir": data_dir}).database_path, target)
     typer.echo(f"{target}: {size:,} bytes")
@@ -80,7 +82,8 @@ def restore(
 
     Example: sentinel db restore /backup/sentinel-2026-11-22.db
     """
-    from sentinel.storage import restore as put  # noqa: PLC0415 - the server extra, and slow to import
+    with server_extra():
+        from sentinel.storage import restore as put  # noqa: PLC0415 - the server extra, and slow to import
 
     if not source.is_file():
         raise ConfigError("there is no such file", where=str(source))
@@ -95,7 +98,8 @@ def restore(
 
 async def _settle(settings: Settings) -> int:
     """Bring the store to the present schema, and say in it and in the anchor that it is a restored one."""
-    from sentinel.storage import Notary, Store  # noqa: PLC0415 - as above
+    with server_extra():
+        from sentinel.storage import Notary, Store  # noqa: PLC0415 - as above
 
     store = await Store.open(settings.database_path)
     try:

@@ -68,7 +68,8 @@ class AppriseChannel:
     Sends through one of the services that apprise knows, named by a URL.
 
     Slack is `slack://tokenA/tokenB/tokenC/#channel`, PagerDuty `pagerduty://integration_key@api_key`, e-mail
-    `mailtos://user:password@host?to=team@example.com`, a webhook `json://host/path` or `jsons://host/path`.
+    `mailtos://user:password@host?to=team@example.com`, a webhook `json://host/path` or `jsons://host/path`. Redirects
+    are not followed.
 
     Args:
         url: What apprise takes; it holds secrets and appears in no message of ours.
@@ -82,7 +83,9 @@ class AppriseChannel:
             import apprise  # noqa: PLC0415 - the alerts extra
         except ModuleNotFoundError:
             raise ConfigError("this channel needs the alerts extra: install sentinel-ai[alerts]") from None
-        self._service = apprise.Apprise()
+        asset = apprise.AppriseAsset()
+        asset.http_redirects = False  # a URL that moved, or was taken over, must not lead to a place inside
+        self._service = apprise.Apprise(asset=asset)
         if not self._service.add(url):
             raise ConfigError("apprise can't read this URL (see its wiki for the forms)", where="AppriseChannel")
 

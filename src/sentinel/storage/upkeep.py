@@ -70,6 +70,7 @@ def restore(source: Path, database: Path) -> Path | None:
     kept: Path | None = None
     part = database.with_name(f".{database.name}.part")
     try:
+        part.unlink(missing_ok=True)  # were it a link, its target would be written over
         shutil.copyfile(source, part)
         part.chmod(0o600)
         if database.exists():

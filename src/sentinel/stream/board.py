@@ -84,7 +84,8 @@ class Board:
             wait: Seconds.
             node: The asker's name, remembered with `since`; its first question is answered at once.
         """
-        greeted = node is None or self._note(node, since)
+        # Nobody has applied what is still to come: such a number is from another store, or made up.
+        greeted = node is None or self._note(node, since if since <= self._store.change_seq else 0)
         if greeted and since == self._store.change_seq and not self._closed:
             await self._wait(wait)
         if since == 0 or not self._store.change_floor <= since <= self._store.change_seq:
