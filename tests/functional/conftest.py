@@ -23,8 +23,8 @@ S = "/api/v1/security"
 class Api:
     """A running monitor and a token of each role. The clock is the test's: `api.now` in microseconds."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        self.now = 1_767_225_600_000_000  # 2026-01-01T00:00:00Z
+    def __init__(self, folder: Path, now: int = 1_767_225_600_000_000, **settings: Any) -> None:
+        self.now = now  # 2026-01-01T00:00:00Z
         self._runner = asyncio.Runner()
         self.settings = Settings(data_dir=folder, **settings)
         self._open()

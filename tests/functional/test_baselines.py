@@ -12,6 +12,8 @@ import pytest
 from tests.functional.conftest import Api, S
 from tests.support.days import days, judge
 
+from sentinel.model import micros_of_iso
+
 SEED, LENGTH, USERS, PLANTED = 3, 12, 60, 12
 
 
@@ -75,17 +77,19 @@ def test_anomalies_become_signals_only_by_rules(seen: Seen) -> None:
     assert {signal["severity"] for signal in signals} <= {"medium", "high"}
 
 
-def test_shuffled_and_repeated_the_same_is_found(seen: Seen, tmp_path: Path) -> None:
+def test_shuffled_and_repeated_the_same_is_found(tmp_path: Path) -> None:
     """An import of the same events in another order, some of them twice, ends in the same anomalies and signals."""
-    events = [*seen.events, *seen.events[:500]]
-    random.Random(1).shuffle(events)
-    other = Api(tmp_path / "data")
-    try:
-        output = imported(other, events)
-        assert output["anomalies"] == seen.output["anomalies"]
-        assert {s["id"] for s in output["signals"]} == {s["id"] for s in seen.output["signals"]}
-    finally:
-        other.close()
+    in_order, _ = days(5, 10, 16, 4)
+    shuffled = [*in_order, *in_order[:200]]
+    random.Random(1).shuffle(shuffled)
+    told = []
+    for number, events in enumerate((in_order, shuffled)):
+        api = Api(tmp_path / str(number))
+        output = imported(api, events)
+        api.close()
+        told.append((output["anomalies"], {signal["id"] for signal in output["signals"]}))
+    assert len(told[0][0]) >= 3
+    assert told[0] == told[1]
 
 
 def test_importing_again_changes_nothing(seen: Seen) -> None:
@@ -102,3 +106,59 @@ def test_nobody_can_claim_an_anomaly(seen: Seen) -> None:
     refused = seen.api.send([event])
     assert refused.status_code == 422
     assert refused.json()["rejected"][0]["field"] == "event_type"
+
+
+def test_what_is_usual_can_be_seen(seen: Seen) -> None:
+    """Of a user: how many days are known, which metrics are ready, and what they expect; of a stranger: nothing."""
+    planted = {label["user"] for label in seen.labels["anomalies"]}
+    quiet = next(user for user in seen.labels["users"] if user not in planted and not user.startswith("svc"))
+    page = seen.api.get(f"/baselines/{quiet}", "analyst")
+    rows = {row["metric"]: row for row in page["metrics"]}
+    assert page["entity"] == quiet
+    assert rows["rows"]["n"] >= 1
+    assert rows["rows"]["expected"]["day"] >= rows["rows"]["expected"]["hour"] > 0
+    assert all((row["state"] == "ready") is (row["ready_from"] is None) for row in page["metrics"])
+    assert seen.api.ask("GET", f"{S}/baselines/nobody", "analyst").status_code == 404
+    assert seen.api.ask("GET", f"{S}/baselines/{quiet}", "viewer").status_code == 403
+
+
+def test_limits_are_set_over_the_api_and_kept(make_api: Any) -> None:
+    """From the next hour on, over a restart too; what makes no sense is refused; a reset brings the default back."""
+    api = make_api()
+    changed = api.ask("PUT", f"{S}/baselines", json={"metric": "rows", "medium": 0.9})
+    assert changed.json()["limits"]["medium"] == 0.9
+    assert api.monitor.worker.noticing.tuning.of("rows").medium == 0.9
+    assert json.loads(api.settings.baselines_path.read_text())["rows"]["medium"] == 0.9
+    assert api.ask("PUT", f"{S}/baselines", json={"metric": "row", "medium": 0.9}).status_code == 404
+    assert api.ask("PUT", f"{S}/baselines", json={"metric": "rows", "medium": 9}).status_code == 422
+    assert api.ask("PUT", f"{S}/baselines", "analyst", json={"metric": "rows"}).status_code == 403
+    api.ask("PUT", f"{S}/baselines", json={"metric": "rows", "reset": True})
+    [row] = [row for row in api.get("/baselines")["items"] if row["metric"] == "rows"]
+    assert (row["medium"], row["adjusted"]) == (0.8, False)
+
+
+def lived(folder: Path, restarts: bool) -> list[tuple[Any, ...]]:
+    """What a service notices that is sent events as they happen."""
+    events, _ = days(5, 10, 12, 3)
+    api = Api(folder, lateness=12 * 3600.0)
+    begin, step = micros_of_iso(events[0]["timestamp"]), 12 * 3600 * 1_000_000
+    for number in range(10 * 2 + 3):
+        api.now = begin + (number + 1) * step
+        if restarts and number % 5 == 3:
+            api.close()
+            api = Api(folder, now=api.now, lateness=12 * 3600.0)
+        part = [e for e in events if begin + number * step <= micros_of_iso(e["timestamp"]) < api.now]
+        if part:
+            assert api.send(part).status_code == 202
+        api.drain()
+    found = api.get("/anomalies", limit=500)["items"]
+    api.close()
+    assert len({row["id"] for row in found}) == len(found)
+    return sorted((row["id"], row["observed"], row["score"]) for row in found)
+
+
+def test_a_service_that_is_started_again_notices_the_same(tmp_path: Path) -> None:
+    """Events sent as they happen, with and without stops in between: the same anomalies, none told twice."""
+    straight = lived(tmp_path / "straight", restarts=False)
+    assert len(straight) >= 3
+    assert lived(tmp_path / "stopped", restarts=True) == straight

@@ -15,7 +15,7 @@ MOST = 60.0
 """The largest surprise told apart; e^-60 is far below what any model of people's days can claim."""
 
 _LOG_2PI = math.log(2 * math.pi)
-_FEW = 400  # terms of a sum; beyond, the normal approximation is as good as the model
+_TERMS = 2_000  # of a sum, at most; where rare events are counted, a dozen are enough
 
 
 def median(values: Sequence[float]) -> float:
@@ -68,14 +68,12 @@ def count_surprise(count: float, mean: float, dispersion: float) -> float:
     whole = math.ceil(count)
     if whole <= mean or whole == 0:
         return 0.0
-    if whole > _FEW:
-        return _normal_surprise((math.log(whole) - math.log(mean)) / math.sqrt(dispersion / mean + 0.04))
     excess = max(dispersion - 1, 1e-3)
     size, share = mean / excess, excess / (1 + excess)
     term = size * math.log(1 / (1 + excess))
     start = term + math.lgamma(size + whole) - math.lgamma(size) - math.lgamma(whole + 1) + whole * math.log(share)
     total = ratio = 1.0
-    for n in range(whole, whole + _FEW):  # the terms above, as multiples of the first of them
+    for n in range(whole, whole + _TERMS):  # the terms above, as multiples of the first of them
         ratio *= (size + n) / (n + 1) * share
         total += ratio
         if ratio < 1e-6 * total:
