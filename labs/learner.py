@@ -165,9 +165,12 @@ class Learner:
     def _environment(self) -> dict[str, str]:
         """Return an environment without anything of the caller's that a lab does not need, such as keys."""
         home = self._temporary.name
+        # On a machine with many cores numpy's threads alone would take all the memory that the code may have.
+        threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}  # noqa: TID251 - a shell
         return {
             **kept,
+            **threads,
             "HOME": home,
             "TMPDIR": home,
             "PYTHONUTF8": "1",
