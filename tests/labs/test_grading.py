@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from labs.course import NUMBERS, lab
 from labs.grading import Grade, Lab
 from labs.learner import Learner, Miss
@@ -129,7 +130,10 @@ def test_what_sentinel_ships_does_what_the_lab_asks(tmp_path: Path) -> None:
     folder = solved(chosen, tmp_path / "lab")
     for name, text in OURS.items():
         (folder / name).write_text(text)
-    shutil.copy(Path(__file__).parents[2] / "config" / "prometheus" / "security_rules.yml", folder / "alerts.yml")
+    rules = yaml.safe_load((Path(__file__).parents[2] / "config" / "prometheus" / "security_rules.yml").read_text())
+    # Those of the scanner; the others are no matter of the lab, and promtool would judge all of them each time.
+    scanner = [group for group in rules["groups"] if group["name"] == "scanner"]
+    (folder / "alerts.yml").write_text(yaml.safe_dump({"groups": scanner}))
     assert missed(chosen.grade(folder)) == {}
 
 
