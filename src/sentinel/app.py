@@ -300,6 +300,7 @@ class Monitor:
                 "accepted_seq": self.store.accepted_seq,
                 "processed_seq": self.worker.position,
                 "waiting": self.intake.depth,
+                "settled": self.worker.settled,
                 "reason": self.store.trouble or self.worker.failing,
             },
             "automated_response_service": {

@@ -161,11 +161,12 @@ class Service:
         return answer.json()
 
     def drain(self, seconds: float = 60) -> None:
-        """Return when all that was accepted is judged."""
+        """Return when all that was accepted is judged, and what was accepted before the start is taken up again."""
 
         def drained() -> bool:
-            queue = self.ask(f"{S}/health")["queue"]
-            return bool(queue["accepted_seq"] == queue["processed_seq"])
+            health = self.ask(f"{S}/health")
+            queue, processor = health["queue"], health["components"]["security_event_processor"]
+            return bool(queue["accepted_seq"] == queue["processed_seq"] and processor["settled"])
 
         eventually(drained, seconds=seconds, what="the queue is drained")
 

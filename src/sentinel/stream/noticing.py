@@ -83,6 +83,10 @@ class Noticing:
             await asyncio.sleep(0)
         self._ready.set()
 
+    async def ready(self) -> None:
+        """Return once the events of open hours have been added again."""
+        await self._ready.wait()
+
     async def stop(self) -> None:
         """End; what is open is added again at the next start."""
         if self._task is not None:

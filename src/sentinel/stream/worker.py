@@ -106,8 +106,11 @@ class Worker:
         self._live = False  # whether events have come since the start that are no import
         self._closing_from: Micros | None = None  # when windows were last closed; None until a start has made that good
         self._tasks: list[asyncio.Task[None]] = []
+        self._taking_up: asyncio.Task[None] | None = None
         self.followed: dict[str, Touched] = {}
         """Origins (imports) for which what they touch is kept."""
+        self.settled = False
+        """Whether what events from before the start join has been joined again."""
         self.failing: str | None = None
         """Why the last outcome could not be written, while it can't."""
 
@@ -120,11 +123,15 @@ class Worker:
             asyncio.create_task(self._expire_forever(), name="expiry"),
             asyncio.create_task(self._close_forever(), name="closing"),
         ]
+        self._taking_up = asyncio.create_task(self._take_up(), name="taking up")
 
     async def stop(self) -> None:
         """End after the batch in hand; what is left is judged at the next start."""
         self._stopping.set()
         self._more.set()
+        if self._taking_up is not None:
+            self._taking_up.cancel()
+            await asyncio.gather(self._taking_up, return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.noticing.stop()
         if self.failing is None and self.position > self._written:
@@ -193,6 +200,17 @@ class Worker:
                 async with self._judging:
                     await self._judge(batch)
         except Exception as err:  # unknown: stop the process rather than skip what was accepted
+            self._on_lost(err)
+            raise
+
+    async def _take_up(self) -> None:
+        """Join what events from before this start join: they are seen again beside new ones, which need not wait."""
+        try:
+            await self.noticing.ready()
+            async with self._judging:
+                await self._persevere(lambda: self._settle([], [], self.position))
+            self.settled = True
+        except Exception as err:  # unknown: as in judging
             self._on_lost(err)
             raise
 
