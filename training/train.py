@@ -44,7 +44,7 @@ _WINDOWS_PER_TEXT = 5
 _FOLDS = 3
 _HOST_CHARS = 300
 """Benign texts at least so long are hosts in which rows of the grammar are buried."""
-_FALSE_POSITIVES = 0.002
+_FALSE_POSITIVES = 0.005
 """Of benign texts that a model has not seen, what may reach 0.5; of sets that it has not seen, it is more."""
 _SUSPECTED = 0.01
 """What may reach 0.25."""

@@ -15,8 +15,8 @@ from sentinel.scanning.view import View
 __all__ = ["Classifier"]
 
 REPORTED = 0.45
-"""What lies further below a threshold, on the scale on which it is 0.5, says nothing; about one benign text in four
-hundred reaches it at the default thresholds."""
+"""What lies further below a threshold, on the scale on which it is 0.5, says nothing; about six benign texts in a
+thousand reach it at the default thresholds."""
 
 
 class Classifier:
