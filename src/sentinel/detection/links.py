@@ -9,16 +9,13 @@ from typing import Final
 from sentinel.detection.sigma.fields import getter
 from sentinel.model import Event, Micros, StoredEvent, SubjectType
 
-__all__ = ["CROWD", "HOUR", "Link", "Links", "Node", "usable"]
+__all__ = ["HOUR", "Link", "Links", "Node"]
 
 Node = tuple[SubjectType, str]
 Link = tuple[Node, Node, int]
 """Two subjects, the smaller first, and the hour since 1970 in which an event carried both."""
 
 HOUR: Final[Micros] = 3600 * 1_000_000
-CROWD: Final = 32
-"""An address with more users than this in an hour joins nobody: it says where people are, not who they are."""
-
 _MOST = 200_000  # links in memory, some 30 MB; beyond, the oldest hours go
 _NEIGHBOURS = 256  # of one subject in an hour
 _network = getter("ip_network")
@@ -74,18 +71,6 @@ class Links:
             for node in wanted & neighbours.keys():
                 found |= {_link(node, other, hour) for other in neighbours[node]}
         return found
-
-
-def usable(links: Iterable[Link]) -> set[Link]:
-    """Return the links without those of addresses that a crowd shares in that hour."""
-    everything = set(links)
-    users: dict[tuple[Node, int], int] = defaultdict(int)
-    for one, other, hour in everything:
-        for here, there in ((one, other), (other, one)):
-            if there[0] is SubjectType.USER and here[0] in {SubjectType.IP, SubjectType.NETWORK}:
-                users[here, hour] += 1
-    crowded = {key for key, number in users.items() if number > CROWD}
-    return {link for link in everything if not {(link[0], link[2]), (link[1], link[2])} & crowded}
 
 
 def _nodes(event: Event) -> list[Node]:

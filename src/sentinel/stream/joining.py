@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from sentinel.detection.incidents import INCIDENT_GAP, incidents_of, node_of
-from sentinel.detection.links import HOUR, Link, Links, Node, usable
+from sentinel.detection.links import HOUR, Link, Links, Node
 from sentinel.model import Incident, Micros, Signal, StoredEvent
 from sentinel.storage import Outcome, Store
 
@@ -75,7 +75,7 @@ class Joiner:
         first, last = min(start for start, _ in times), max(end for _, end in times)
         known, links, unstored = await self._around(nodes, fresh, first, last)
         outcome.links = sorted(unstored | set(joining))
-        return self._incidents(fresh, known, usable(links), joining, outcome)
+        return self._incidents(fresh, known, links, joining, outcome)
 
     async def _around(
         self, nodes: set[Node], fresh: Mapping[str, Signal], first: Micros, last: Micros

@@ -17,7 +17,7 @@ from tests.oracle import oracle
 from sentinel.app import Monitor
 from sentinel.detection import Engine
 from sentinel.detection.incidents import incidents_of
-from sentinel.detection.links import Links, usable
+from sentinel.detection.links import Links
 from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, Signal, StoredEvent, iso
 from sentinel.rulefolder import read_rules
 from sentinel.settings import Settings
@@ -102,7 +102,7 @@ def test_any_order_repetition_and_restart_gives_the_oracles_answer(tmp_path: Pat
     for rule in read_rules(["default"]).rules:
         expected |= oracle(rule, stored) if rule.emits else {}
     assert {s.id: (s.first, s.last, s.count) for s in signals} == expected != {}
-    joined = incidents_of(signals, usable(Links().add(stored)))
+    joined = incidents_of(signals, Links().add(stored))
     assert {i.id: (i.subject, i.signals) for i in joined} == {i.id: (i.subject, i.signals) for i in incidents}
 
 
