@@ -19,7 +19,7 @@ __all__ = ["Joiner"]
 
 _MOST_HOT = 100_000  # subjects with signals of late that are known without asking the store
 _RECENT: Micros = 26 * HOUR  # anomalies of a day are judged at its end
-_MOST_TOGETHER = 500  # subjects looked at for one batch
+_MOST_TOGETHER = 500  # subjects with signals looked at for one batch
 _ROUNDS = 8
 _MARGIN = 2  # hours
 
@@ -105,7 +105,7 @@ class Joiner:
             links |= more
             frontier = {node for link in more for node in link[:2]} - known.keys() - nodes
             nodes = nodes | frontier
-            if not frontier or len(nodes) > _MOST_TOGETHER:
+            if not frontier or len(known) > _MOST_TOGETHER:
                 break
         return known, links, unstored
 
