@@ -32,7 +32,12 @@ def node_of(signal: Signal) -> Node:
     return signal.subject_type, signal.subject
 
 
-def incidents_of(signals: Iterable[Signal], links: Iterable[Link] = (), gap: Micros = INCIDENT_GAP) -> list[Incident]:
+def incidents_of(
+    signals: Iterable[Signal],
+    links: Iterable[Link] = (),
+    together: Iterable[Iterable[str]] = (),
+    gap: Micros = INCIDENT_GAP,
+) -> list[Incident]:
     """
     Return the incidents that signals form, earliest first.
 
@@ -43,6 +48,7 @@ def incidents_of(signals: Iterable[Signal], links: Iterable[Link] = (), gap: Mic
     Args:
         signals: Any order.
         links: Between their subjects; others do no harm.
+        together: Ids of signals that are known to be in one incident: what joined them need not be given again.
         gap: Largest time between neighbours, in microseconds.
     """
     ordered = sorted(signals, key=lambda signal: (signal.first, signal.id))
@@ -59,6 +65,7 @@ def incidents_of(signals: Iterable[Signal], links: Iterable[Link] = (), gap: Mic
                 for there in near[1]:
                     if _apart(ordered[here], ordered[there]) <= gap:
                         joined.join(here, there)
+    _join_known(ordered, together, joined)
     components: dict[int, list[Signal]] = defaultdict(list)
     for place, signal in enumerate(ordered):
         components[joined.root(place)].append(signal)
@@ -79,6 +86,14 @@ class _Joined:
     def join(self, one: int, other: int) -> None:
         first, second = sorted((self.root(one), self.root(other)))
         self._parents[second] = first
+
+
+def _join_known(signals: Sequence[Signal], together: Iterable[Iterable[str]], joined: _Joined) -> None:
+    place_of = {signal.id: place for place, signal in enumerate(signals)}
+    for known in together:
+        places = [place_of[signal_id] for signal_id in known if signal_id in place_of]
+        for place in places[1:]:
+            joined.join(places[0], place)
 
 
 def _join_runs(signals: Sequence[Signal], places: Sequence[int], joined: _Joined, gap: Micros) -> None:

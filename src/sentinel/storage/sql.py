@@ -257,6 +257,11 @@ class Store(BaselineTables, IncidentTables):
             found.setdefault((signal.subject, signal.subject_type), []).append((signal, row[-1]))
         return found
 
+    async def signals_together(self, incident_ids: Iterable[str]) -> list[tuple[Signal, str | None]]:
+        """Return the signals in these incidents, earliest first, each with the id of the incident that it is in."""
+        rows = await self._listed(statements.SIGNALS_TOGETHER, list(incident_ids))
+        return [(to_signal(row), row[-1]) for row in rows]
+
     async def _listed(self, query: str, asked: Sequence[object]) -> Sequence[Sequence[Any]]:
         """Return the rows of a query about a list of things, as SQLite has them; one that is empty asks nobody."""
         if not asked:

@@ -26,6 +26,7 @@ __all__ = [
     "RESOLVE",
     "SIGNALS_BY_ID",
     "SIGNALS_OF",
+    "SIGNALS_TOGETHER",
     "STORED",
     "UPSERT_ACTION",
     "UPSERT_FEEDBACK",
@@ -183,6 +184,11 @@ SIGNALS_OF = (
 )
 SIGNALS_BY_ID = (
     f"SELECT {_SIGNAL_COLUMNS} FROM json_each(?) JOIN signals ON signals.id = json_each.value"  # noqa: S608 - our own names
+    " ORDER BY signals.first, signals.id"
+)
+SIGNALS_TOGETHER = (
+    f"SELECT {_SIGNAL_COLUMNS} FROM json_each(?) AS asked JOIN incidents ON incidents.id = asked.value"  # noqa: S608 - our own names
+    " JOIN json_each(incidents.signals) AS member JOIN signals ON signals.id = member.value"
     " ORDER BY signals.first, signals.id"
 )
 KNOWN_EVENTS = "SELECT event_id, body FROM events WHERE event_id IN (SELECT value FROM json_each(?))"

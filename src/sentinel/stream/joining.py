@@ -3,12 +3,13 @@ Signals -> incidents, over all subjects that events join (decisions, H4).
 
 Links between subjects are kept in memory for late hours, and stored as soon as one of the two has a signal: before that
 nobody asks for them. Whichever comes last, the signal or the event that joins, finds the other; so the order in which
-they come can't matter. Components only grow: an incident whose signals are in another one is gone for good.
+they come can't matter. Components only grow: what is in one incident stays together, so only the neighbours of what is
+new must be looked at, and an incident whose signals are in another one is gone for good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from sentinel.detection.incidents import INCIDENT_GAP, incidents_of, node_of
 from sentinel.detection.links import HOUR, Link, Links, Node
@@ -19,9 +20,11 @@ __all__ = ["Joiner"]
 
 _MOST_HOT = 100_000  # subjects with signals of late that are known without asking the store
 _RECENT: Micros = 26 * HOUR  # anomalies of a day are judged at its end
-_MOST_TOGETHER = 500  # subjects with signals looked at for one batch
-_ROUNDS = 8
-_MARGIN = 2  # hours
+_MOST_ASKED = 5_000  # neighbours; of more, only those that had signals of late are asked for
+_MARGIN: Micros = HOUR
+
+_Known = dict[str, tuple[Signal, str | None]]
+"""Signals by id, each with the id of the incident that it is in."""
 
 
 class Joiner:
@@ -72,77 +75,67 @@ class Joiner:
             return {}
         times = [(signal.first, signal.last) for signal in fresh.values()]
         times += [(hour * HOUR, (hour + 1) * HOUR) for _, _, hour in joining]
-        first, last = min(start for start, _ in times), max(end for _, end in times)
-        known, links, unstored = await self._around(nodes, fresh, first, last)
-        outcome.links = sorted(unstored | set(joining))
-        return self._incidents(fresh, known, links, joining, outcome)
-
-    async def _around(
-        self, nodes: set[Node], fresh: Mapping[str, Signal], first: Micros, last: Micros
-    ) -> tuple[dict[Node, list[tuple[Signal, str | None]]], set[Link], set[Link]]:
-        """Return the signals of subjects and of those that events join to them, their links, and those not stored."""
-        mine: dict[Node, list[Signal]] = {}
+        start = min(first for first, _ in times) - INCIDENT_GAP - _MARGIN
+        end = max(last for _, last in times) + INCIDENT_GAP + _MARGIN
+        known = await self._signals_of(nodes)
         for signal in fresh.values():
-            mine.setdefault(node_of(signal), []).append(signal)
-        known: dict[Node, list[tuple[Signal, str | None]]] = {}
-        links: set[Link] = set()
-        unstored: set[Link] = set()
-        start, end = first - INCIDENT_GAP - _MARGIN * HOUR, last + INCIDENT_GAP + _MARGIN * HOUR
-        frontier = set(nodes)
-        for _ in range(_ROUNDS):
-            stored = await self._store.signals_of([(name, kind) for kind, name in frontier])
-            for node in frontier:
-                found = {signal.id: (signal, incident) for signal, incident in stored.get((node[1], node[0]), [])}
-                for signal in mine.get(node, ()):
-                    found[signal.id] = (signal, found.get(signal.id, (signal, None))[1])
-                if found:
-                    known[node] = list(found.values())
-            alive = [node for node in frontier if node in known]
-            kept = await self._store.links_of(alive, start // HOUR, end // HOUR) if alive else set()
-            held = self.links.of(alive, start, end)
-            unstored |= held - kept
-            more = held | kept
-            links |= more
-            frontier = {node for link in more for node in link[:2]} - known.keys() - nodes
-            nodes = nodes | frontier
-            if not frontier or len(known) > _MOST_TOGETHER:
-                break
-        return known, links, unstored
+            known[signal.id] = (signal, known.get(signal.id, (signal, None))[1])
+        alive = {node_of(signal) for signal, _ in known.values()}
+        kept = await self._store.links_of(alive, start // HOUR, end // HOUR)
+        held = self.links.of(alive, start, end)
+        outcome.links = sorted(held - kept | set(joining))
+        links = held | kept | set(joining)
+        near = known | await self._signals_of(self._neighbours(links) - nodes)
+        whole = await self._whole({key: found for key, found in near.items() if _overlaps(found[0], start, end)})
+        return _joined(fresh, known, whole, links, outcome)
 
-    @staticmethod
-    def _incidents(
-        fresh: Mapping[str, Signal],
-        known: Mapping[Node, Sequence[tuple[Signal, str | None]]],
-        links: set[Link],
-        joining: Sequence[Link],
-        outcome: Outcome,
-    ) -> dict[str, tuple[int, Incident]]:
-        before = {signal.id: incident for mine in known.values() for signal, incident in mine}
-        signals = {signal.id: signal for mine in known.values() for signal, _ in mine}
-        stored = {signal_id for signal_id, incident in before.items() if incident is not None}
-        outcome.new_signals += [signal for signal in fresh.values() if signal.id not in stored]
-        touched = {(node, hour) for one, other, hour in joining for node in (one, other)}
-        found: dict[str, tuple[int, Incident]] = {}
-        past: dict[Node, set[str]] = {}
-        for incident in sorted(incidents_of(signals.values(), links), key=lambda one: (one.first, one.id)):
-            mine = [signals[signal_id] for signal_id in incident.signals]
-            if any(signal.id in fresh for signal in mine) or any(_lies(signal, touched) for signal in mine):
-                changed = {signal.id: incident.id for signal in mine if before[signal.id] != incident.id}
-                if changed or any(signal.id in fresh for signal in mine):
-                    outcome.incidents.append(incident)
-                outcome.incident_of |= changed
-                gone = {old for signal in mine if (old := before[signal.id]) is not None} - {incident.id}
-                outcome.incidents_gone |= dict.fromkeys(sorted(gone), incident.id)
-            for signal in mine:
-                earlier = past.setdefault(node_of(signal), set())
-                if signal.id in fresh:
-                    found[signal.id] = (len(earlier - {incident.id}), incident)
-            for signal in mine:
-                past[node_of(signal)].add(incident.id)
-        return found
+    def _neighbours(self, links: set[Link]) -> set[Node]:
+        found = {node for link in links for node in link[:2]}
+        return found if len(found) <= _MOST_ASKED else found & self._hot.keys()
+
+    async def _signals_of(self, nodes: Iterable[Node]) -> _Known:
+        found = await self._store.signals_of([(name, kind) for kind, name in nodes])
+        return {signal.id: (signal, incident) for mine in found.values() for signal, incident in mine}
+
+    async def _whole(self, near: _Known) -> _Known:
+        """Return these signals with all that are in the same incidents: only new links and signals join those."""
+        incidents = sorted({incident for _, incident in near.values() if incident is not None})
+        members = await self._store.signals_together(incidents)
+        return {signal.id: (signal, incident) for signal, incident in members} | near
 
 
-def _lies(signal: Signal, touched: set[tuple[Node, int]]) -> bool:
-    node = node_of(signal)
-    near = range((signal.first - INCIDENT_GAP) // HOUR, (signal.last + INCIDENT_GAP) // HOUR + 1)
-    return any((node, hour) in touched for hour in near)
+def _joined(
+    fresh: Mapping[str, Signal], known: _Known, whole: _Known, links: set[Link], outcome: Outcome
+) -> dict[str, tuple[int, Incident]]:
+    """Add to the outcome what has become of the incidents; returns what `join` does."""
+    before = {key: incident for key, (_, incident) in whole.items()}
+    together: dict[str, list[str]] = {}
+    for key, incident_id in before.items():
+        if incident_id is not None:
+            together.setdefault(incident_id, []).append(key)
+    outcome.new_signals += [signal for key, signal in fresh.items() if before[key] is None]
+    incident_of: dict[str, Incident] = {}
+    for incident in incidents_of([signal for signal, _ in whole.values()], links, together.values()):
+        incident_of |= dict.fromkeys(incident.signals, incident)
+        changed = {key: incident.id for key in incident.signals if before[key] != incident.id}
+        if changed or not fresh.keys().isdisjoint(incident.signals):
+            outcome.incidents.append(incident)
+        outcome.incident_of |= changed
+        gone = {old for key in changed if (old := before[key]) is not None}
+        outcome.incidents_gone |= dict.fromkeys(sorted(gone), incident.id)
+    past: dict[Node, list[tuple[Micros, str]]] = {}
+    for key, (signal, incident_id) in known.items():
+        now = incident_of[key].id if key in incident_of else incident_id
+        past.setdefault(node_of(signal), []).append((signal.first, str(now)))
+    return {key: (_earlier(past[node_of(signal)], incident_of[key]), incident_of[key]) for key, signal in fresh.items()}
+
+
+def _earlier(past: Iterable[tuple[Micros, str]], incident: Incident) -> int:
+    """Return in how many incidents a subject was before this one."""
+    mine = list(past)
+    begun = min(first for first, name in mine if name == incident.id)
+    return len({name for first, name in mine if first < begun} - {incident.id})
+
+
+def _overlaps(signal: Signal, start: Micros, end: Micros) -> bool:
+    return signal.first <= end and signal.last >= start
