@@ -132,6 +132,7 @@ class Monitor:
             metrics=self.metrics,
             log=self.log,
         )
+        self.metrics.high_threat_rate.set(settings.high_threat_rate)
         self.metrics.watch_queue(lambda: self.intake.depth)
         self.metrics.watch_windows(*self.worker.held)
         self.escalation = Escalation(store, self.worker, plan, clock=clock, metrics=self.metrics, log=self.log)

@@ -65,6 +65,8 @@ class Settings:
     """Seconds after which an arriving event is late: stored and counted, not correlated."""
     window_memory_mb: int = 1024
     """Memory, about, that the events which rules count may take before those go that no event to come needs."""
+    high_threat_rate: int = 10
+    """Unsafe texts a second, over all nodes, beyond which the alert HighThreatRate fires."""
     queue_limit: int = 100_000
     """Accepted but unprocessed events beyond which new ones are refused with 429; one source alone may hold half."""
     known_services: tuple[str, ...] = ()
@@ -196,6 +198,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "blast_radius": _positive,
     "lateness": lambda value: parse_duration(str(value)),
     "window_memory_mb": _positive,
+    "high_threat_rate": _positive,
     "queue_limit": _positive,
     "known_services": _names,
     "known_tables": _names,

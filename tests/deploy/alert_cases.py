@@ -379,6 +379,20 @@ CASES: dict[str, list[Case]] = {
             {of(*_ALLOWED): grows(60000), of(*_BLOCKED): grows(60)},
             silent=("5m", "12m"),
         ),
+        Case(
+            "a lower limit is a setting of the service, and the higher one of two nodes holds",
+            {
+                of(*_BLOCKED): grows(180),
+                of("sentinel_high_threat_rate_limit"): "2x80",
+                of("sentinel_high_threat_rate_limit", on=_B): "1x80",
+            },
+            fires=("10m",),
+        ),
+        Case(
+            "so is a higher one",
+            {of(*_BLOCKED): grows(1200), of("sentinel_high_threat_rate_limit"): "30x80"},
+            silent=("5m", "12m"),
+        ),
     ],
     "RiskScoreSpike": slow("sentinel_risk_score", ("0.7", "1.0")),
     "HighLatency": slow("sentinel_scan_latency_seconds", ("0.5", "1.0")),

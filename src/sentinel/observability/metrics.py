@@ -337,6 +337,11 @@ class Metrics:
             "Times that these took more than `window_memory_mb`, so that old ones went; they come back when needed.",
             registry=registry,
         )
+        self.high_threat_rate = Gauge(
+            "sentinel_high_threat_rate_limit",
+            "Unsafe texts a second beyond which HighThreatRate fires: the setting `high_threat_rate`.",
+            registry=registry,
+        )
         self.queue_depth = Gauge("security_queue_depth", "Events accepted and not yet judged.", registry=registry)
         self._start_at_zero()
 
