@@ -187,7 +187,6 @@ class Monitor:
         await self.notary.begin()
         if self.notary.trouble is not None:
             self.log.critical(self.notary.trouble)
-        await self.responder.joiner.load()
         await self.worker.noticing.begin(self.store.processed_seq)
         self.worker.start()
         self.intake.start()

@@ -58,14 +58,14 @@ def incidents_of(
         by_node[node_of(signal)].append(place)
     for places in by_node.values():
         _join_runs(ordered, places, joined, gap)
+    _join_known(ordered, together, joined)
     for one, other, hour in links:
-        if one in by_node and other in by_node:
+        if one in by_node and other in by_node and not joined.all_one(by_node[one], by_node[other]):
             near = [_near(ordered, by_node[node], hour, gap) for node in (one, other)]
             for here in near[0]:
                 for there in near[1]:
                     if _apart(ordered[here], ordered[there]) <= gap:
                         joined.join(here, there)
-    _join_known(ordered, together, joined)
     components: dict[int, list[Signal]] = defaultdict(list)
     for place, signal in enumerate(ordered):
         components[joined.root(place)].append(signal)
@@ -82,6 +82,10 @@ class _Joined:
         while self._parents[place] != place:
             self._parents[place] = place = self._parents[self._parents[place]]
         return place
+
+    def all_one(self, some: Iterable[int], others: Iterable[int]) -> bool:
+        """Whether all of these are in one set already."""
+        return len({self.root(place) for places in (some, others) for place in places}) == 1
 
     def join(self, one: int, other: int) -> None:
         first, second = sorted((self.root(one), self.root(other)))

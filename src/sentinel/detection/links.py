@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 from typing import Final
 
 from sentinel.detection.sigma.fields import getter
@@ -62,15 +62,34 @@ class Links:
         self._size -= sum(map(len, self._hours.pop(hour).values())) // 2
         self._seen.pop(hour, None)
 
-    def of(self, nodes: Iterable[Node], first: Micros, last: Micros) -> set[Link]:
-        """Return the links of some subjects in hours that touch [first, last]."""
+    def merge(self, links: Iterable[Link]) -> None:
+        """Take in links that are known from elsewhere."""
+        for one, other, hour in links:
+            neighbours = self._hours.setdefault(hour, defaultdict(set))
+            if other not in neighbours[one]:
+                neighbours[one].add(other)
+                neighbours[other].add(one)
+                self._size += 1
+
+    def of(self, nodes: Iterable[Node], hours: range, among: KeysView[Node]) -> set[Link]:
+        """Return the links of some subjects to some others in these hours."""
         wanted = set(nodes)
         found: set[Link] = set()
-        for hour in [hour for hour in self._hours if first // HOUR <= hour <= last // HOUR]:
+        for hour in self._hours.keys() & hours:
             neighbours = self._hours[hour]
             for node in wanted & neighbours.keys():
-                found |= {_link(node, other, hour) for other in neighbours[node]}
+                found |= {_link(node, other, hour) for other in neighbours[node] & among}
         return found
+
+    def all_of(self, nodes: Iterable[Node]) -> set[Link]:
+        """Return all links of some subjects."""
+        wanted = set(nodes)
+        return {
+            _link(node, other, hour)
+            for hour, neighbours in self._hours.items()
+            for node in wanted & neighbours.keys()
+            for other in neighbours[node]
+        }
 
 
 def _nodes(event: Event) -> list[Node]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, text, tuple_, update
+from sqlalchemy import Connection, bindparam, insert, select, text, update
 
 from sentinel.detection.links import Link, Node
 from sentinel.model import Micros, SubjectType
@@ -15,33 +13,26 @@ from sentinel.storage.values import Note, Outcome
 
 __all__ = ["IncidentTables", "write_incidents"]
 
-_IN_CHUNK = 200
-
 
 class IncidentTables(Database):
     """The part of the store that joins incidents, and keeps what people note about them."""
 
-    async def links_of(self, nodes: Iterable[Node], first: int, last: int) -> set[Link]:
-        """Return the stored links of these subjects in hours from `first` to `last`."""
-        c, listed = tables.links.c, [(kind.value, name) for kind, name in nodes]
-        found: set[Link] = set()
-        for start in range(0, len(listed), _IN_CHUNK):
-            some = listed[start : start + _IN_CHUNK]
-            query = select(tables.links).where(tuple_(c.of_type, c.of).in_(some), c.hour.between(first, last))
-            for row in await self._all(query):
-                here, there = (SubjectType(row.of_type), row.of), (SubjectType(row.to_type), row.to)
-                found.add((here, there, row.hour) if here < there else (there, here, row.hour))
+    async def links_in(self, hours: range, limit: int) -> list[Link]:
+        """Return up to `limit` stored links of these hours."""
+        c = tables.links.c
+        query = select(tables.links).where(c.hour.between(hours[0], hours[-1])).limit(2 * limit)
+        found = []
+        for row in await self._all(query):
+            here, there = (SubjectType(row.of_type), row.of), (SubjectType(row.to_type), row.to)
+            if here < there:  # each is there from both sides
+                found.append((here, there, row.hour))
         return found
 
-    async def subjects_since(self, since: Micros, limit: int) -> list[Node]:
-        """Return what the latest signals are about."""
+    async def subjects_between(self, start: Micros, end: Micros, limit: int) -> list[Node]:
+        """Return up to `limit` subjects that have signals in a time, the latest first."""
         s = tables.signals.c
-        query = select(s.subject_type, s.subject).where(s.last >= since).order_by(s.last.desc()).limit(limit)
-        return [(SubjectType(row.subject_type), row.subject) for row in await self._all(query)]
-
-    async def latest_signal(self) -> Micros:
-        """Return the time of the latest signal; 0 without any."""
-        return await self._number(select(func.max(tables.signals.c.last)))
+        query = select(s.subject_type, s.subject).where(s.last >= start, s.first <= end).order_by(s.last.desc())
+        return [(SubjectType(row.subject_type), row.subject) for row in await self._all(query.limit(limit))]
 
     async def notes_on(self, incident_id: str) -> list[Note]:
         """Return what people did about an incident and said of it, oldest first."""

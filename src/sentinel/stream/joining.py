@@ -2,14 +2,16 @@
 Signals -> incidents, over all subjects that events join (decisions, H4).
 
 Links between subjects are kept in memory for late hours, and stored as soon as one of the two has a signal: before that
-nobody asks for them. Whichever comes last, the signal or the event that joins, finds the other; so the order in which
-they come can't matter. Components only grow: what is in one incident stays together, so only the neighbours of what is
-new must be looked at, and an incident whose signals are in another one is gone for good.
+nobody asks for them. What the store knows of an hour is taken up once, when events or signals first touch it. Whichever
+comes last, the signal or the event that joins, finds the other; so the order in which they come can't matter.
+
+Components only grow: what is in one incident stays together, so only the neighbours of what is new must be looked at,
+and an incident whose signals are in another one is gone for good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from sentinel.detection.incidents import INCIDENT_GAP, incidents_of, node_of
 from sentinel.detection.links import HOUR, Link, Links, Node
@@ -18,10 +20,8 @@ from sentinel.storage import Outcome, Store
 
 __all__ = ["Joiner"]
 
-_MOST_HOT = 100_000  # subjects with signals of late that are known without asking the store
-_RECENT: Micros = 26 * HOUR  # anomalies of a day are judged at its end
-_MOST_ASKED = 5_000  # neighbours; of more, only those that had signals of late are asked for
-_MARGIN: Micros = HOUR
+_MOST_HOT = 100_000  # subjects that are known to have signals
+_MOST_LINKS = 100_000  # taken up from the store for hours that follow each other
 
 _Known = dict[str, tuple[Signal, str | None]]
 """Signals by id, each with the id of the incident that it is in."""
@@ -34,27 +34,22 @@ class Joiner:
         self._store = store
         self.links = Links()
         self._hot: dict[Node, None] = {}
+        self._new: set[Node] = set()
+        """Had their first signal, and their links aren't stored."""
         self._fresh: list[Link] = []
+        self._touched: set[int] = set()
+        self._taken_up: set[int] = set()
 
-    async def load(self) -> None:
-        """Take up who has had signals of late."""
-        latest = await self._store.latest_signal()
-        for node in await self._store.subjects_since(latest - _RECENT, _MOST_HOT):
-            self._hot.setdefault(node)
-
-    def see(self, events: Iterable[StoredEvent]) -> None:
+    def see(self, events: Sequence[StoredEvent]) -> None:
         """Take in events that are judged, each once; links to somebody with signals wait for the next outcome."""
+        self._touched |= {event.at // HOUR for event in events}
         self._fresh += [link for link in self.links.add(events) if link[0] in self._hot or link[1] in self._hot]
-
-    @property
-    def waiting(self) -> bool:
-        """Whether links wait to be stored."""
-        return bool(self._fresh)
 
     def written(self, outcome: Outcome) -> None:
         """Forget what waited: it is durable."""
         stored = set(outcome.links)
         self._fresh = [link for link in self._fresh if link not in stored]
+        self._new.clear()
 
     async def join(self, fresh: Mapping[str, Signal], outcome: Outcome) -> dict[str, tuple[int, Incident]]:
         """
@@ -65,33 +60,39 @@ class Joiner:
             outcome: Gets new signals, incidents, and the links that must be kept.
         """
         nodes = {node_of(signal) for signal in fresh.values()}
+        self._new |= nodes - self._hot.keys()
         for node in nodes:
             self._hot[node] = self._hot.pop(node, None)
         while len(self._hot) > _MOST_HOT:
             del self._hot[next(iter(self._hot))]
-        joining = list(self._fresh)
+        hours = _hours((signal.first, signal.last) for signal in fresh.values())
+        await self._take_up(self._touched.union(hours))
+        joining = set(self._fresh)
+        outcome.links = sorted(joining | self.links.all_of(self._new))
         nodes |= {node for link in joining for node in link[:2]}
         if not nodes:
             return {}
-        times = [(signal.first, signal.last) for signal in fresh.values()]
-        times += [(hour * HOUR, (hour + 1) * HOUR) for _, _, hour in joining]
-        start = min(first for first, _ in times) - INCIDENT_GAP - _MARGIN
-        end = max(last for _, last in times) + INCIDENT_GAP + _MARGIN
+        span = _span(hours, {hour for _, _, hour in joining})
         known = await self._signals_of(nodes)
         for signal in fresh.values():
             known[signal.id] = (signal, known.get(signal.id, (signal, None))[1])
         alive = {node_of(signal) for signal, _ in known.values()}
-        kept = await self._store.links_of(alive, start // HOUR, end // HOUR)
-        held = self.links.of(alive, start, end)
-        outcome.links = sorted(held - kept | set(joining))
-        links = held | kept | set(joining)
-        near = known | await self._signals_of(self._neighbours(links) - nodes)
+        links = self.links.of(alive, span, self._hot.keys()) | joining
+        near = known | await self._signals_of({node for link in links for node in link[:2]} - nodes)
+        start, end = span.start * HOUR - INCIDENT_GAP, span.stop * HOUR + INCIDENT_GAP
         whole = await self._whole({key: found for key, found in near.items() if _overlaps(found[0], start, end)})
         return _joined(fresh, known, whole, links, outcome)
 
-    def _neighbours(self, links: set[Link]) -> set[Node]:
-        found = {node for link in links for node in link[:2]}
-        return found if len(found) <= _MOST_ASKED else found & self._hot.keys()
+    async def _take_up(self, hours: Iterable[int]) -> None:
+        """Make good what this process does not know of hours: who had signals then, and which links are stored."""
+        for run in _runs(sorted(set(hours) - self._taken_up)):
+            start, end = run.start * HOUR - INCIDENT_GAP, run.stop * HOUR + INCIDENT_GAP
+            for node in await self._store.subjects_between(start, end, _MOST_HOT):
+                self._hot.setdefault(node)
+            self._fresh += self.links.of(self._hot, run, self._hot.keys())  # seen before it was known who had signals
+            self.links.merge(await self._store.links_in(run, _MOST_LINKS))
+            self._taken_up.update(run)
+        self._touched -= self._taken_up  # more may have been seen meanwhile
 
     async def _signals_of(self, nodes: Iterable[Node]) -> _Known:
         found = await self._store.signals_of([(name, kind) for kind, name in nodes])
@@ -135,6 +136,31 @@ def _earlier(past: Iterable[tuple[Micros, str]], incident: Incident) -> int:
     mine = list(past)
     begun = min(first for first, name in mine if name == incident.id)
     return len({name for first, name in mine if first < begun} - {incident.id})
+
+
+def _hours(spans: Iterable[tuple[Micros, Micros]]) -> set[int]:
+    """Return the hours in which events can join signals of these times to others."""
+    return {
+        hour
+        for first, last in spans
+        for hour in range((first - INCIDENT_GAP) // HOUR - 1, (last + INCIDENT_GAP) // HOUR + 2)
+    }
+
+
+def _span(*hours: set[int]) -> range:
+    every = set().union(*hours)
+    return range(min(every), max(every) + 1)
+
+
+def _runs(hours: Sequence[int]) -> list[range]:
+    """Return sorted hours as stretches without gaps."""
+    runs: list[range] = []
+    for hour in hours:
+        if runs and runs[-1].stop == hour:
+            runs[-1] = range(runs[-1].start, hour + 1)
+        else:
+            runs.append(range(hour, hour + 1))
+    return runs
 
 
 def _overlaps(signal: Signal, start: Micros, end: Micros) -> bool:
