@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
-from tests.support.days import HOUR, Driven, days, shuffled, stored
+from tests.support.days import DAY, HOUR, Driven, days, shuffled, stored
 
 from sentinel.detection.baseline import Anomaly
 from sentinel.model import StoredEvent
@@ -68,3 +69,17 @@ def test_what_comes_for_a_closed_hour_teaches_nothing(events: list[StoredEvent])
     assert driven.close() == []
     assert driven.records == before
     assert driven.baselines.closed_out > 50
+
+
+def test_a_day_is_learnt_once(events: list[StoredEvent]) -> None:
+    """The last hours of a day may bring nothing; what comes for them after the day was learnt is too late."""
+    late_hour = max(event.at for event in events) // DAY * DAY + 22 * HOUR
+    driven = Driven()
+    driven.baselines.add([event for event in events if event.at < late_hour - 2 * HOUR])
+    driven.close(now=late_hour + 2 * HOUR)
+    records, organisation = dict(driven.records), driven.organisation
+    straggler = max(events, key=lambda event: event.at)
+    driven.baselines.add([msgspec.structs.replace(straggler, at=late_hour)])
+    assert driven.close() == []
+    assert (driven.records, driven.organisation) == (records, organisation)
+    assert driven.baselines.closed_out == 1

@@ -14,9 +14,10 @@ from sentinel.detection.baseline import Anomaly, Baselines, Tuning
 from sentinel.ingest.events import parse_ndjson
 from sentinel.model import Event, Micros, StoredEvent, micros
 
-__all__ = ["Driven", "days", "stored"]
+__all__ = ["DAY", "HOUR", "Driven", "days", "stored"]
 
 HOUR: Micros = 3600 * 1_000_000
+DAY: Micros = 24 * HOUR
 _BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 

@@ -206,6 +206,7 @@ class Baselines:
         organisation = self.organisation
         if step.whole_day:
             self._judge.finish_day()
+            organisation.closed = max(organisation.closed, 24 * (step.number + 1))  # its last hours may be empty
             organisation.day, self._many = -1, None
         else:
             self._hours.pop(step.number, None)
