@@ -229,3 +229,57 @@ def test_an_export_carries_pseudonyms_unless_names_are_asked_for(api: Api, form:
     assert USER not in masked.replace(SESSION, "")
     assert USER in api.ask("GET", path, "analyst", params={"format": form, "names": True}).text
     assert api.ask("GET", path, "viewer").status_code == 403
+
+
+GUESSED = ("grace.fox", "erin.moore", "o'neil")
+
+
+@pytest.mark.parametrize("form", ["json", "ocsf"])
+def test_an_export_about_an_address_names_nobody_who_was_seen_there(tmp_path: Any, form: str) -> None:
+    """The evidence holds everybody whose account was tried, and a note may name them: none of them is the subject."""
+    api = Api(tmp_path / "data")
+    try:
+        api.send([api.failed_login(seconds=n, user_id=GUESSED[n % 3]) for n in range(12)])
+        [one] = [each for each in incidents(api) if each["subject"] == "203.0.113.9"]
+        api.ask("POST", f"{S}/incidents/{one['id']}/note", "analyst", json={"note": "I asked grace.fox. She sleeps."})
+        path = f"{S}/exports/incidents/{one['id']}"
+        masked = api.ask("GET", path, "analyst", params={"format": form}).text
+        assert [user for user in GUESSED if user in masked] == []
+        assert "203.0.113.9" in masked
+        assert "grace.fox. She" in api.ask("GET", path, "analyst", params={"format": form, "names": True}).text
+    finally:
+        api.close()
+
+
+def differences(masked: Any, plain: Any, path: str = "") -> list[tuple[str, str]]:
+    """Return where two answers of one form differ, and what stands there in the plain one."""
+    if isinstance(plain, dict):
+        return [each for key in plain for each in differences(masked[key], plain[key], f"{path}/{key}")]
+    if isinstance(plain, list):
+        return [each for one, two in zip(masked, plain, strict=True) for each in differences(one, two, path)]
+    return [] if masked == plain else [(path, plain)]
+
+
+@pytest.mark.parametrize(("user", "session", "address"), [("1", "s-1", "2001:db8::1"), ("2026", "2026-s", "10.2.26.1")])
+@pytest.mark.parametrize("form", ["json", "ocsf"])
+def test_a_pseudonym_stands_for_a_whole_name_alone(
+    tmp_path: Any, user: str, session: str, address: str, form: str
+) -> None:
+    """Ids, times, addresses and other names stay what they are, whatever a user is called."""
+    api = Api(tmp_path / "data")
+    who = {"user_id": user, "session_id": session, "ip_address": address}
+    try:
+        refused = {"resource": "admin", "action": "read", "granted": False}
+        events = [event(api, "authorization", 4 * 3600 + n, refused, event_id=f"{user}-{n}", **who) for n in range(5)]
+        api.send([*events, event(api, "scan", 4 * 3600 + 6, {"is_safe": False, "threat_type": "injection"}, **who)])
+        [one] = [each for each in incidents(api) if each["subject"] == user]
+        path = f"{S}/exports/incidents/{one['id']}"
+        plain = api.ask("GET", path, "analyst", params={"format": form, "names": True}).json()
+        found = differences(api.ask("GET", path, "analyst", params={"format": form}).json(), plain)
+    finally:
+        api.close()
+    named = {"json": {"/subject", "/evidence/user_id", "/suggestion"}, "ocsf": {"/desc", "/message"}}
+    assert named[form] <= {where for where, _ in found}
+    texts = [text for where, text in found if where not in {"/suggestion", "/desc", "/message"}]
+    assert set(texts) <= {user, f"user:{user}"}
+    assert not any(where.endswith(("id", "at", "first", "last", "uid")) and text != user for where, text in found)

@@ -16,7 +16,7 @@ from sentinel.detection.baseline.tuning import Limits
 from sentinel.detection.baseline.view import seen_entity
 from sentinel.errors import ConfigError
 from sentinel.server.authorize import token_of
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 from sentinel.server.values import Limit, Number, number_of
 
 __all__ = ["add_baselines"]
@@ -49,11 +49,11 @@ def add_baselines(api: FastAPI, monitor: Monitor) -> None:
     ) -> Response:
         found = await store.anomalies(limit=limit, before=number_of(cursor), entity=entity)
         following = str(found[-1].seq) if len(found) == limit else None
-        return _json({"items": [anomaly_row(stored) for stored in found], "next_cursor": following})
+        return answer({"items": [anomaly_row(stored) for stored in found], "next_cursor": following})
 
     @api.get(f"{_S}/baselines")
     async def limits() -> Response:
-        return _json({"items": [_row(monitor, name) for name in METRICS], "next_cursor": None})
+        return answer({"items": [_row(monitor, name) for name in METRICS], "next_cursor": None})
 
     @api.put(f"{_S}/baselines")
     async def adjust(order: LimitsOrder, request: Request) -> Response:
@@ -72,7 +72,7 @@ def add_baselines(api: FastAPI, monitor: Monitor) -> None:
         except ConfigError as err:
             raise Problem("not_ready", str(err)) from None
         await monitor.note("baseline.set", order.metric, given | {"reset": order.reset}, token_of(request.scope))
-        return _json({"success": True, "limits": _row(monitor, order.metric)})
+        return answer({"success": True, "limits": _row(monitor, order.metric)})
 
     @api.get(f"{_S}/baselines/{{entity:path}}")
     async def baseline(
@@ -82,7 +82,7 @@ def add_baselines(api: FastAPI, monitor: Monitor) -> None:
         if record is None:
             raise Problem("not_found", f"nothing is remembered of such a {entity_type}: no hour with it has closed")
         now, first = monitor.clock(), noticing.organisation_first
-        return _json(seen_entity(entity_type, entity, record, now, first))
+        return answer(seen_entity(entity_type, entity, record, now, first))
 
 
 def _row(monitor: Monitor, name: str) -> dict[str, object]:
@@ -96,7 +96,3 @@ def _row(monitor: Monitor, name: str) -> dict[str, object]:
         **msgspec.to_builtins(limits),
         "adjusted": limits != Limits(),
     }
-
-
-def _json(content: object) -> Response:
-    return Response(json_bytes(content), media_type="application/json")

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from sentinel.app import Monitor
 from sentinel.response.evidence import unpack
 from sentinel.server.authorize import token_of
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 
 __all__ = ["add_evidence"]
 
@@ -30,4 +30,4 @@ def add_evidence(api: FastAPI, monitor: Monitor) -> None:
         except msgspec.DecodeError:
             bundle = None
         told = {"action_id": action_id, "sha256": kept.sha256, **msgspec.to_builtins(report), "bundle": bundle}
-        return Response(json_bytes(told), media_type="application/json")
+        return answer(told)

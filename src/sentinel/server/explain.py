@@ -11,7 +11,7 @@ from sentinel.app import Monitor
 from sentinel.detection.explain import explain
 from sentinel.model import Decision, Signal, StoredEvent, iso
 from sentinel.server.imports import signal_row
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 from sentinel.storage import Action
 from sentinel.stream.board import shown
 
@@ -27,7 +27,7 @@ def add_explain(api: FastAPI, monitor: Monitor) -> None:
         told = await why.of(thing)
         if told is None:
             raise Problem("not_found", "no event, signal, incident or action has this id")
-        return Response(json_bytes(told), media_type="application/json")
+        return answer(told)
 
 
 class _Why:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from sentinel import __version__
 from sentinel.app import Monitor
 from sentinel.detection.baseline.told import anomaly_row
 from sentinel.detection.incidents import INCIDENT_GAP, rank_of, suggestion
+from sentinel.detection.sigma.fields import subject_type
 from sentinel.model import Incident, IncidentStatus, Signal, StoredEvent, SubjectType, iso
 from sentinel.observability import pseudonym
 from sentinel.server.authorize import token_of
 from sentinel.server.imports import signal_row
 from sentinel.server.ocsf import incident_finding
 from sentinel.server.pages import Place, next_place, place
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 from sentinel.server.values import Limit
 from sentinel.storage import Action, Note
 from sentinel.stream.board import shown
@@ -26,7 +30,16 @@ __all__ = ["add_incidents", "found_incident"]
 
 _S = "/api/v1/security"
 _EVIDENCE = 20
-_VERSION = "0.1.0"
+_AS_IT_IS = frozenset(
+    {
+        *("id", "uid", "event_id", "incident_id", "rule", "by", "at", "first", "last", "created_at", "expiration"),
+        *("status", "severity", "priority", "what", "subject_type", "event_type", "threat_type", "threat_types"),
+        *("action_type", "type", "types", "metric", "method", "activity_name", "metadata"),
+    }
+)
+"""Members of an export that hold ids, times and words of ours: never a name, though somebody may be called so."""
+_NO_NAME = r"\d{4}-\d\d-\d\dT[\d:.]+Z|[\da-fA-F]*:[\da-fA-F]*:[\da-fA-F:.]*"
+"""Times and IPv6 addresses inside of texts."""
 
 
 class NoteOrder(BaseModel):
@@ -53,15 +66,18 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
     @api.get(f"{_S}/incidents")
     async def incidents(limit: Limit = 50, cursor: Place = None) -> Response:
         found = await store.list_incidents(limit, place(cursor))
-        items = []
-        for one in found:
-            actions = [action.id for action in await store.actions_of(one.id)]
-            items.append(_head(one) | {"signals": one.signals, "actions": actions})
-        return _json({"items": items, "next_cursor": next_place(found, limit)})
+        actions = await store.actions_by_incident(one.id for one in found)
+        items = [
+            _head(one) | {"signals": one.signals, "actions": [action.id for action in actions.get(one.id, [])]}
+            for one in found
+        ]
+        return answer({"items": items, "next_cursor": next_place(found, limit)})
 
     @api.get(f"{_S}/incidents/{{incident_id}}")
     async def incident(incident_id: str) -> Response:
-        return _json(await _page(monitor, await found_incident(monitor, incident_id)))
+        one = await found_incident(monitor, incident_id)
+        signals = await store.signals_by_id(one.signals)
+        return answer(await _page(monitor, one, signals, await _evidence(monitor, one, signals)))
 
     @api.get(f"{_S}/exports/incidents/{{incident_id}}")
     async def export(
@@ -70,15 +86,16 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
         names: Annotated[bool, Query()] = False,
     ) -> Response:
         one = await found_incident(monitor, incident_id)
+        signals = await store.signals_by_id(one.signals)
+        events = await _evidence(monitor, one, signals)
         if form == "json":
-            content = await _page(monitor, one)
+            content = await _page(monitor, one, signals, events)
         else:
-            notes, signals = await store.notes_on(one.id), await store.signals_by_id(one.signals)
-            content = incident_finding(one, signals, notes, monitor.clock(), _VERSION)
+            content = incident_finding(one, signals, await store.notes_on(one.id), monitor.clock(), __version__)
         if not names:  # what leaves carries pseudonyms (decisions, B2)
-            users = {signal.subject for signal in await store.signals_by_id(one.signals) if _is_user(signal)}
+            users = _users(signals, events)
             content = _masked(content, {user: pseudonym(monitor.names_key, user) or user for user in users})
-        return _json(content)
+        return answer(content)
 
     @api.post(f"{_S}/incidents/{{incident_id}}/{{word}}")
     async def follow(
@@ -90,7 +107,7 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
         assignee = said.assignee or (by.name if word == "ack" and one.assignee is None else None)
         await monitor.people.follow(one, status, by=by.id, note=said.note, assignee=assignee, noted=word == "note")
         done = "has a note" if word == "note" else f"is {status.value}"
-        return _json({"success": True, "message": f"{incident_id} {done}"})
+        return answer({"success": True, "message": f"{incident_id} {done}"})
 
 
 def _head(one: Incident) -> dict[str, Any]:
@@ -99,9 +116,8 @@ def _head(one: Incident) -> dict[str, Any]:
     return told | {"first": iso(one.first), "last": iso(one.last), "rank": rank_of(one)}
 
 
-async def _page(monitor: Monitor, one: Incident) -> dict[str, Any]:
+async def _page(monitor: Monitor, one: Incident, signals: list[Signal], events: list[StoredEvent]) -> dict[str, Any]:
     store = monitor.store
-    signals = await store.signals_by_id(one.signals)
     actions, notes = await store.actions_of(one.id), await store.notes_on(one.id)
     users = sorted({signal.subject for signal in signals if _is_user(signal)})
     since, until = one.first - INCIDENT_GAP, one.last + INCIDENT_GAP
@@ -119,7 +135,7 @@ async def _page(monitor: Monitor, one: Incident) -> dict[str, Any]:
         "signals": [signal_row(signal) for signal in signals],
         "anomalies": [anomaly_row(each) for each in sorted(anomalies, key=lambda each: each.at)],
         "actions": [shown(action, monitor.board.enforced_by(action)) for action in actions],
-        "evidence": [_fact(event) for event in await _evidence(monitor, one, signals)],
+        "evidence": [_fact(event) for event in events],
         "notes": [_note(note) for note in notes],
         "timeline": [row for _, row in sorted(rows, key=lambda pair: pair[0])],
     }
@@ -169,17 +185,34 @@ def _is_user(signal: Signal) -> bool:
     return signal.subject_type is SubjectType.USER
 
 
+def _users(signals: Iterable[Signal], events: Iterable[StoredEvent]) -> set[str]:
+    """Return every user that signals or events name, whoever is the subject."""
+    users = {signal.subject for signal in signals if _is_user(signal)}
+    for signal in signals:
+        users |= {name for field, name in signal.group.items() if subject_type(field) is SubjectType.USER}
+    return users | {event.event.user_id for event in events if event.event.user_id is not None}
+
+
 def _masked(content: Any, names: dict[str, str]) -> Any:
-    """Return the content with every name replaced, inside of texts too."""
-    if isinstance(content, dict):
-        return {key: _masked(value, names) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_masked(value, names) for value in content]
-    if isinstance(content, str):
-        for name in sorted(names, key=len, reverse=True):
-            content = content.replace(name, names[name])
-    return content
+    """Return the content with every name replaced, inside of texts too, where it stands as a word of its own."""
+    some = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+    if not some:
+        return content
+    # A full stop or a hyphen is part of a word where the word goes on behind it.
+    words = re.compile(rf"(?<!\w)(?<!\w[.-])(?:{_NO_NAME}|{some})(?!\w)(?![.-]\w)")
 
+    def mask(value: Any, kept: frozenset[str] = _AS_IT_IS) -> Any:
+        if isinstance(value, dict):
+            # What somebody wrote beside an action may say anything under any key.
+            free = value.get("evidence") if isinstance(value.get("evidence"), dict) else None
+            return {
+                key: each if key in kept else mask(each, frozenset() if each is free else kept)
+                for key, each in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [mask(each, kept) for each in value]
+        if isinstance(value, str):
+            return names.get(value) or words.sub(lambda found: names.get(found[0], found[0]), value)
+        return value
 
-def _json(content: object) -> Response:
-    return Response(json_bytes(content), media_type="application/json")
+    return mask(content)

@@ -11,7 +11,7 @@ from sentinel.app import Monitor
 from sentinel.model import EventType
 from sentinel.server.authorize import token_of
 from sentinel.server.incidents import found_incident
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 from sentinel.storage import Feedback, Verdict
 
 __all__ = ["add_people"]
@@ -74,7 +74,7 @@ def add_people(api: FastAPI, monitor: Monitor) -> None:
             at=monitor.clock(),
             by=token_of(request.scope).id,
         )
-        return _json({"success": True, "undone": await monitor.people.judge(said, incidents, actions, hours)})
+        return answer({"success": True, "undone": await monitor.people.judge(said, incidents, actions, hours)})
 
 
 def _about(order: FeedbackOrder) -> tuple[Literal["action", "incident", "scan"], str]:
@@ -83,7 +83,3 @@ def _about(order: FeedbackOrder) -> tuple[Literal["action", "incident", "scan"],
     if len(named) != 1:
         raise Problem("invalid", "name exactly one of action_id, incident_id and scan_id")
     return named[0]  # type: ignore[return-value]  # the kinds stand above
-
-
-def _json(content: object) -> Response:
-    return Response(json_bytes(content), media_type="application/json")

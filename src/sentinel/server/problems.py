@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 
-__all__ = ["Problem", "Receive", "Scope", "Send", "json_bytes", "respond"]
+__all__ = ["Problem", "Receive", "Scope", "Send", "answer", "json_bytes", "respond"]
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -62,6 +63,11 @@ class Problem(Exception):
 
 
 json_bytes = msgspec.json.Encoder().encode
+
+
+def answer(content: object, status: int = 200) -> Response:
+    """Return an answer in JSON, as routes give it."""
+    return Response(json_bytes(content), status, media_type="application/json")
 
 
 async def respond(

@@ -25,7 +25,7 @@ from sentinel.server.imports import ImportOrder, Imports, signal_row
 from sentinel.server.incidents import add_incidents
 from sentinel.server.pages import Place, next_place, place
 from sentinel.server.people import add_people
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 from sentinel.server.thresholds import add_thresholds
 from sentinel.server.values import Limit, Number, Time, number_of, time_of
 from sentinel.server.violations import add_violations
@@ -106,10 +106,6 @@ class TokenOrder(BaseModel):
     source_cidr: Annotated[str, Field(max_length=64, json_schema_extra={"format": "ip-network"})] | None = None
 
 
-def _json(content: object, status: int = 200) -> Response:
-    return Response(json_bytes(content), status, media_type="application/json")
-
-
 def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     """Add every route to the application."""
     _add_health(api, monitor)
@@ -134,7 +130,7 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
         reason = monitor.ready()
         if reason is not None:
             raise Problem("not_ready", reason, members={"ready": False, "reason": reason})
-        return _json({"ready": True, "reason": None})
+        return answer({"ready": True, "reason": None})
 
     @api.get(f"{_S}/health")
     async def health(request: Request) -> Response:
@@ -151,7 +147,7 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
             for name, details in monitor.details().items():
                 components[name] |= details
             body["health"] = await monitor.measure()
-        return _json(body)
+        return answer(body)
 
     @api.get("/metrics")
     @api.get(f"{_S}/metrics")
@@ -179,7 +175,7 @@ def _add_summary(api: FastAPI, monitor: Monitor) -> None:
         }
         if includes(token_of(request.scope).role, {Role.ANALYST}):
             body["top_sources"] = msgspec.to_builtins(found.sources)
-        return _json(body)
+        return answer(body)
 
 
 def _add_lists(api: FastAPI, monitor: Monitor) -> None:
@@ -209,20 +205,20 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
             ip_address=ip_address,
         )
         items = [msgspec.to_builtins(e.event) | {"received_at": iso(e.received_at), "late": e.late} for e in found]
-        return _json({"items": items, "next_cursor": str(found[-1].seq) if len(found) == limit else None})
+        return answer({"items": items, "next_cursor": str(found[-1].seq) if len(found) == limit else None})
 
     @api.get(f"{_S}/signals")
     async def signals(limit: Limit = 50, cursor: Place = None) -> Response:
         found = await store.list_signals(limit, place(cursor))
         items = [signal_row(signal) for signal in found]
-        return _json({"items": items, "next_cursor": next_place(found, limit)})
+        return answer({"items": items, "next_cursor": next_place(found, limit)})
 
     @api.get(f"{_S}/rules")
     async def rules() -> Response:
         blind = monitor.worker.coverage.blind()
         loaded = [{"rule": rule.id, "title": rule.title, "blind": blind.get(rule.id)} for rule in monitor.rules.rules]
         told = {"version": monitor.rules.version, "refused": monitor.rules.refused, "warnings": monitor.rules.warnings}
-        return _json({**told, "rejected": monitor.rule_files.rejected, "items": loaded, "next_cursor": None})
+        return answer({**told, "rejected": monitor.rule_files.rejected, "items": loaded, "next_cursor": None})
 
     @api.post(f"{_S}/rules/reload")
     async def reload() -> Response:
@@ -230,19 +226,19 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
         if rejected := monitor.rule_files.rejected:
             places = "; ".join(f"{each.file}:{each.line}: {each.reason}" for each in rejected)
             raise Problem("invalid", f"the rules stay as they were: {places}", members={"rejected": rejected})
-        return _json({"success": True, "message": f"{len(monitor.rules.rules)} rules are in force"})
+        return answer({"success": True, "message": f"{len(monitor.rules.rules)} rules are in force"})
 
     @api.get(f"{_S}/audit")
     async def audit(limit: Limit = 50, cursor: Number = None) -> Response:
         found = await store.list_audit(limit, number_of(cursor))
         items = [{"seq": seq, **msgspec.to_builtins(entry), "at": iso(entry.at)} for seq, entry in found]
-        return _json({"items": items, "next_cursor": str(found[-1][0]) if len(found) == limit else None})
+        return answer({"items": items, "next_cursor": str(found[-1][0]) if len(found) == limit else None})
 
     @api.get(f"{_S}/audit/verify")
     async def verify() -> Response:
         place = monitor.settings
         report = await asyncio.to_thread(verify_file, place.database_path, place.anchor_path, monitor.audit_keys)
-        return _json(msgspec.to_builtins(report))
+        return answer(msgspec.to_builtins(report))
 
 
 def _add_actions(api: FastAPI, monitor: Monitor) -> None:
@@ -259,11 +255,11 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
         }
         for name, key in _NAMED.items():
             lists[name] = [{key: item["target"], **item} for item in lists[name]]
-        return _json(lists)
+        return answer(lists)
 
     @api.get(f"{_S}/actions")
     async def actions() -> Response:
-        return _json(
+        return answer(
             {
                 "items": [show(action) for action in await store.list_actions() if action.id != CANARY],
                 "next_cursor": None,
@@ -278,7 +274,7 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
             raise Problem("invalid", "this is not an IP address; write it like 203.0.113.9 or 2001:db8::1") from None
         found = [] if block is None else await store.actions_by_id([block.id])
         refused = bool(found) and found[0].action_type is ActionType.IP_BLOCK
-        return _json({"ip_address": ip, "is_blocked": refused, "block_info": show(found[0]) if found else None})
+        return answer({"ip_address": ip, "is_blocked": refused, "block_info": show(found[0]) if found else None})
 
     @api.get(f"{_S}/check-user/{{user_id:path}}")
     async def check_user(user_id: str) -> Response:
@@ -286,7 +282,7 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
         block = board.snapshot.refusal(None, [(Scope.USER, name)], monitor.clock())
         found = [] if block is None else await store.actions_by_id([block.id])
         info = show(found[0]) if found else None
-        return _json({"user_id": user_id, "is_suspended": bool(found), "suspension_info": info})
+        return answer({"user_id": user_id, "is_suspended": bool(found), "suspension_info": info})
 
     @api.get(f"{_S}/decisions")
     async def decisions(
@@ -298,7 +294,7 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
         changes = await board.changes(since, wait=wait, node=node)
         if monitor.tokens.ended(token_of(request.scope), monitor.clock()):  # while the question waited
             raise Problem("no_token", "this token has ended", headers={"WWW-Authenticate": "Bearer"})
-        return _json(changes)
+        return answer(changes)
 
 
 def _add_orders(api: FastAPI, monitor: Monitor) -> None:
@@ -306,7 +302,7 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
     async def manual_action(order: ManualAction, request: Request) -> Response:
         action = _ordered(order, monitor, token_of(request.scope))
         stored = await monitor.worker.order(action, by=token_of(request.scope).id)
-        return _json(
+        return answer(
             {
                 "success": True,
                 "message": f"{stored.action_type} on {stored.target} is in force",
@@ -320,17 +316,17 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
         if not await monitor.worker.end(action_type, wanted, by=token_of(request.scope).id):
             actions = await monitor.store.actions_in_force(monitor.clock())
             raise Problem("not_found", _why_none(actions, action_type, wanted))
-        return _json({"success": True, "message": f"{action_type} on {wanted} has ended"})
+        return answer({"success": True, "message": f"{action_type} on {wanted} has ended"})
 
     @api.post(f"{_S}/prune")
     async def prune() -> Response:
-        return _json({"deleted": await monitor.prune()})
+        return answer({"deleted": await monitor.prune()})
 
 
 def _add_tokens(api: FastAPI, monitor: Monitor) -> None:
     @api.get(f"{_S}/tokens")
     async def tokens() -> Response:
-        return _json({"items": [_token_row(token) for token in monitor.tokens.list()], "next_cursor": None})
+        return answer({"items": [_token_row(token) for token in monitor.tokens.list()], "next_cursor": None})
 
     @api.post(f"{_S}/tokens")
     async def create_token(order: TokenOrder, request: Request) -> Response:
@@ -344,7 +340,7 @@ def _add_tokens(api: FastAPI, monitor: Monitor) -> None:
             expires_at=expires_at,
             source_cidr=None if order.source_cidr is None else _cidr(order.source_cidr),
         )
-        return _json({"token": text, **_token_row(token)}, 201)
+        return answer({"token": text, **_token_row(token)}, 201)
 
     @api.delete(f"{_S}/tokens/{{token_id}}")
     async def revoke_token(token_id: str, request: Request) -> Response:
@@ -352,7 +348,7 @@ def _add_tokens(api: FastAPI, monitor: Monitor) -> None:
         if token is None or token.revoked_at is not None:
             raise Problem("not_found", "no token in force has this id; `sentinel token list` shows them")
         await monitor.revoke_token(token, by=token_of(request.scope).id)
-        return _json({"success": True, "message": f"{token_id} is revoked"})
+        return answer({"success": True, "message": f"{token_id} is revoked"})
 
 
 def _add_imports(api: FastAPI, imports: Imports) -> None:
@@ -362,15 +358,15 @@ def _add_imports(api: FastAPI, imports: Imports) -> None:
             order = msgspec.json.decode(await read_body(request.scope, request.receive), type=ImportOrder)
         except msgspec.DecodeError as err:
             raise Problem("invalid", str(err)) from None
-        return _json({"import_id": imports.begin(order)}, 201)
+        return answer({"import_id": imports.begin(order)}, 201)
 
     @api.post(f"{_S}/imports/{{import_id}}/events")
     async def take(import_id: str, request: Request) -> Response:
-        return _json(await imports.take(import_id, await read_body(request.scope, request.receive)), 202)
+        return answer(await imports.take(import_id, await read_body(request.scope, request.receive)), 202)
 
     @api.post(f"{_S}/imports/{{import_id}}/finish")
     async def finish(import_id: str) -> Response:
-        return _json(await imports.finish(import_id))
+        return answer(await imports.finish(import_id))
 
 
 # --- reading and writing values

@@ -12,7 +12,7 @@ from sentinel.detection.rule import Rule
 from sentinel.errors import ConfigError
 from sentinel.rulefolder import read_thresholds
 from sentinel.server.authorize import token_of
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 
 __all__ = ["add_thresholds"]
 
@@ -39,7 +39,7 @@ def add_thresholds(api: FastAPI, monitor: Monitor) -> None:
         except ConfigError as err:
             raise Problem("not_ready", str(err)) from None
         items = [_row(rule, adjusted=rule.id in chosen) for rule in monitor.rules.rules if _adjustable(rule)]
-        return Response(json_bytes({"items": items, "next_cursor": None}), media_type="application/json")
+        return answer({"items": items, "next_cursor": None})
 
     @api.put(_PATH)
     async def adjust(order: ThresholdOrder, request: Request) -> Response:
@@ -56,10 +56,7 @@ def add_thresholds(api: FastAPI, monitor: Monitor) -> None:
             "threshold.set", order.rule, {"before": before, "value": order.value}, token_of(request.scope)
         )
         now = next(rule for rule in monitor.rules.rules if rule.id == order.rule)
-        return Response(
-            json_bytes({"success": True, "threshold": _row(now, adjusted=order.value is not None)}),
-            media_type="application/json",
-        )
+        return answer({"success": True, "threshold": _row(now, adjusted=order.value is not None)})
 
 
 def _adjustable(rule: Rule) -> bool:

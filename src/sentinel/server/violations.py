@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sentinel.app import Monitor
 from sentinel.model import Severity, iso
 from sentinel.server.authorize import token_of
-from sentinel.server.problems import Problem, json_bytes
+from sentinel.server.problems import Problem, answer
 from sentinel.server.values import Limit, Number, Time, number_of, time_of
 from sentinel.storage import Resolution, Violation
 
@@ -55,7 +55,7 @@ def add_violations(api: FastAPI, monitor: Monitor) -> None:
             resolved=None if resolved is None else resolved == "true",
         )
         next_cursor = str(found[-1].seq) if len(found) == limit else None
-        return Response(json_bytes({"items": list(map(_shown, found)), "next_cursor": next_cursor}), 200, _JSON)
+        return answer({"items": list(map(_shown, found)), "next_cursor": next_cursor})
 
     @api.post(f"{_S}/violations/{{violation_id}}/resolve")
     async def resolve(violation_id: str, order: ResolutionOrder, request: Request) -> Response:
@@ -65,10 +65,7 @@ def add_violations(api: FastAPI, monitor: Monitor) -> None:
         await monitor.people.resolve(
             Resolution(violation_id=violation_id, notes=order.notes, at=monitor.clock(), by=by)
         )
-        return Response(json_bytes({"success": True, "message": f"{violation_id} is resolved"}), 200, _JSON)
-
-
-_JSON = {"Content-Type": "application/json"}
+        return answer({"success": True, "message": f"{violation_id} is resolved"})
 
 
 def _shown(violation: Violation) -> dict[str, object]:

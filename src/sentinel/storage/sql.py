@@ -327,9 +327,17 @@ class Store(BaselineTables, IncidentTables):
 
     async def actions_of(self, incident_id: str) -> list[Action]:
         """Return the actions that an incident led to, oldest first."""
+        return (await self.actions_by_incident([incident_id])).get(incident_id, [])
+
+    async def actions_by_incident(self, incident_ids: Iterable[str]) -> dict[str, list[Action]]:
+        """Return the actions that each of these incidents led to, oldest first; none for an incident without."""
         a = tables.actions.c
-        query = select(tables.actions).where(a.incident_id == incident_id).order_by(a.created_at, a.id)
-        return [to_action(row) for row in await self._all(query)]
+        found: dict[str, list[Action]] = {}
+        for chunk in _chunks(list(incident_ids)):
+            query = select(tables.actions).where(a.incident_id.in_(chunk)).order_by(a.created_at, a.id)
+            for row in await self._all(query):
+                found.setdefault(row.incident_id, []).append(to_action(row))
+        return found
 
     async def actions_since(self, change_seq: int) -> list[Action]:
         """Return the effective actions changed after `change_seq`, in order of change."""
