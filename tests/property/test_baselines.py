@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from tests.support.days import DAY, HOUR, Driven, days, shuffled, stored
 
-from sentinel.detection.baseline import Anomaly
+from sentinel.detection.baseline import Anomaly, Step
 from sentinel.model import StoredEvent
 
 
@@ -83,3 +83,26 @@ def test_a_day_is_learnt_once(events: list[StoredEvent]) -> None:
     assert driven.close() == []
     assert (driven.records, driven.organisation) == (records, organisation)
     assert driven.baselines.closed_out == 1
+
+
+def test_a_day_may_close_in_parts(events: list[StoredEvent], expected: list[Anomaly]) -> None:
+    """Five entities at a time, restarts between two parts, some of them before a part was kept: all is the same."""
+    whole = Driven()
+    whole.baselines.add(events)
+    whole.close()
+    chance, driven, parts = random.Random(5), Driven(), 0
+
+    def saved(step: Step) -> bool:
+        nonlocal parts
+        parts += step.whole_day
+        lost = chance.random() < 0.2
+        if lost:
+            driven.restart(events)
+        return not lost
+
+    driven.baselines.add(events)
+    driven.close(part=5, saved=saved)
+    assert parts > 40
+    assert driven.found == expected
+    assert driven.records == whole.records
+    assert driven.organisation == whole.organisation

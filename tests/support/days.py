@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 import runpy
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sentinel.detection.baseline import Anomaly, Baselines, Tuning
+from sentinel.detection.baseline import Anomaly, Baselines, Step, Tuning
 from sentinel.ingest.events import parse_ndjson
 from sentinel.model import Event, Micros, StoredEvent, micros
 
@@ -65,18 +65,42 @@ class Driven:
         self.baselines = self.opened()
         self.baselines.add([event for event in events if event.at >= self.baselines.open_from])
 
-    def close(self, now: Micros | None = None, lateness: Micros = 0) -> list[Anomaly]:
-        """Judge what is due, as the service does: records read, judged in parts, kept."""
+    def close(
+        self,
+        now: Micros | None = None,
+        lateness: Micros = 0,
+        *,
+        part: int = 1_000_000,
+        saved: Callable[[Step], bool] = lambda _: True,
+    ) -> list[Anomaly]:
+        """
+        Judge what is due, as the service does: records read, judged in groups, kept.
+
+        Args:
+            now: As for `Baselines.due`.
+            lateness: Likewise.
+            part: So many entities of a day are judged in one step.
+            saved: Is asked after each step; False loses it, and may `restart`.
+        """
         found: list[Anomaly] = []
         while step := self.baselines.due(now, lateness):
-            concerned = self.baselines.concerned(step)
-            keys = sorted(k for k, day in self.last_days.items() if day == step.day) if concerned is None else concerned
+            keys, whole = self.baselines.concerned(step), True
+            if keys is None:
+                after = self.baselines.organisation.learnt
+                keys = sorted(k for k, day in self.last_days.items() if day == step.day and k > after)[:part]
+                whole = len(keys) < part
+            odd: list[Anomaly] = []
+            records: dict[tuple[str, str], bytes] = {}
             for start in range(0, len(keys), 7):
-                odd, kept = self.baselines.judge(step, keys[start : start + 7], self.records)
+                more, kept = self.baselines.judge(step, keys[start : start + 7], self.records)
+                odd += more
+                records |= kept
+            organisation = self.baselines.finish(step) if whole else self.baselines.pause(keys[-1])
+            if saved(step):
                 found += odd
-                self.records |= kept
-                self.last_days |= dict.fromkeys(kept, step.day)
-            self.organisation = self.baselines.finish(step)
+                self.records |= records
+                self.last_days |= dict.fromkeys(records, step.day)
+                self.organisation = organisation
         self.found += found
         return found
 

@@ -35,10 +35,11 @@ class BaselineTables(Database):
             found |= {(row.entity_type, row.entity): row.record for row in await self._all(query)}
         return found
 
-    async def baseline_entities(self, day: int) -> list[_Key]:
-        """Return the entities whose last day with an event is this one, in order."""
+    async def baseline_entities(self, day: int, after: _Key, limit: int) -> list[_Key]:
+        """Return the entities after this one, in order, whose last day with an event is this day; `limit` at most."""
         b = tables.baselines.c
-        query = select(b.entity_type, b.entity).where(b.day == day).order_by(b.entity_type, b.entity)
+        query = select(b.entity_type, b.entity).where(b.day == day, tuple_(b.entity_type, b.entity) > tuple_(*after))
+        query = query.order_by(b.entity_type, b.entity).limit(limit)
         return [(row.entity_type, row.entity) for row in await self._all(query)]
 
     async def organisation_record(self) -> bytes:

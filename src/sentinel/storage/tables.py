@@ -292,7 +292,7 @@ baselines = Table(
     Column("entity", Text, primary_key=True),
     Column("day", Integer, nullable=False),  # the last with an event, since 1970; -1 for the organisation
     Column("record", LargeBinary, nullable=False),
-    Index("baselines_day", "day"),
+    Index("baselines_day", "day", "entity_type", "entity"),
 )
 
 evidence = Table(

@@ -5,6 +5,8 @@ An hour closes in three steps: its entities' records are read, anomalies become 
 then the records are kept, with the hour counted as closed. A crash in between repeats the hour from the same records to
 the same anomalies, whose ids the store knows. After a start the events of open hours are added again.
 
+A day closes in parts: it concerns everybody who was seen on it, too many for memory, and for events to wait for.
+
 Rules over anomalies have an engine of their own: an anomaly is an hour old and more when it is noticed, and the other
 windows need not reach back to it.
 """
@@ -34,6 +36,7 @@ __all__ = ["NOTICED", "Noticing", "split_rules"]
 NOTICED = "sentinel.baseline"
 """Origin of anomalies that no import led to."""
 
+_SLICE = 2_000  # entities whose day is learnt in one transaction: some 200 ms
 _AT_ONCE = 100  # entities judged between two turns of the event loop: about 10 ms
 _MOST_OPEN = 60_000  # users and hours in memory, some 3 kB each; beyond, the oldest hours close early
 _SEVERITIES = tuple(Severity)
@@ -116,9 +119,9 @@ class Noticing:
 
     async def close(
         self, now: Micros | None, lateness: Micros, origin: str = NOTICED, *, effects: bool = True, wait: bool = False
-    ) -> list[StoredEvent]:
+    ) -> tuple[list[StoredEvent], bool]:
         """
-        Judge the hours and days that have closed; returns the anomalies, as accepted.
+        Judge the next hour that has closed, or a part of a day; returns the anomalies, as accepted.
 
         Args:
             now: Every event received before this time has been added; None closes everything.
@@ -127,23 +130,31 @@ class Noticing:
             effects: Whether it may take effect.
             wait: For the events of open hours after a start; else nothing closes until they are in.
 
+        Returns:
+            The anomalies, and whether there was anything to judge: then there may be more.
+
         Raises:
             StoreUnable, StoreLost: Nothing is lost; call again.
         """
         if not self._ready.is_set():
             if not wait:
-                return []
+                return [], False
             await self._ready.wait()
-        found = await self._flush()
-        while step := self._baselines.due(now, lateness, relieve=self.crowded):
+        if self._unsaved is None:  # else the store had no room for the one before
+            step = self._baselines.due(now, lateness, relieve=self.crowded)
+            if step is None:
+                return [], False
             await self._judge(step, origin, effects=effects)
-            found += await self._flush()
-        return found
+        return await self._flush(), True
 
     async def _judge(self, step: Step, origin: str, *, effects: bool) -> None:
-        concerned = self._baselines.concerned(step)
-        keys = await self._store.baseline_entities(step.number) if concerned is None else concerned
-        records = await self._store.baseline_records(keys)
+        keys = self._baselines.concerned(step)
+        partly = False
+        if keys is None:
+            learnt = self._baselines.organisation.learnt
+            keys = await self._store.baseline_entities(step.number, learnt, _SLICE)
+            partly = len(keys) == _SLICE
+        records = await self._store.baseline_records(keys)  # all before the first is judged: reading may fail
         anomalies: list[Anomaly] = []
         kept: dict[Key, bytes] = {}
         for start in range(0, len(keys), _AT_ONCE):
@@ -151,7 +162,7 @@ class Noticing:
             anomalies += odd
             kept |= mine
             await asyncio.sleep(0)
-        organisation = self._baselines.finish(step)
+        organisation = self._baselines.pause(keys[-1]) if partly else self._baselines.finish(step)
         offered = [self._pending(anomaly, origin, effects=effects) for anomaly in anomalies]
         self._unsaved = _Unsaved(step.day, offered, kept, organisation)
 

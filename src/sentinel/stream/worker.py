@@ -44,6 +44,7 @@ _RETRY_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
 _TOLD = "escalate"  # a level of people was told: the action's state is what it was
 _CLOSE_SECONDS = 5.0
+_BETWEEN_SECONDS = 0.01  # the same while hours and days are due: between two of them others have their turn
 _IN_HAND: Micros = 30 * 1_000_000  # how long an event may take from its reception to the worker while that is idle
 
 
@@ -168,10 +169,12 @@ class Worker:
         only those that had closed at `until`, and beside live events those that have closed for these as well.
         """
         await self.reached(seq)
-        now = self._clock() - _IN_HAND if self._live else until
         origin = next(iter(self.followed), NOTICED)
-        async with self._judging:
-            await self._notice(now, origin, wait=True)
+        now, more = until, True
+        while more:
+            async with self._judging:  # others have their turn between two steps, and live events may begin to come
+                now = self._clock() - _IN_HAND if self._live else until
+                more = await self._notice(now, origin, wait=True)
         await self.reached(self._noticed)
         await self._close(now, list(self.followed) or [""])
 
@@ -255,24 +258,33 @@ class Worker:
         async with self._moved:
             self._moved.notify_all()
         if not self.followed or self.noticing.crowded:
-            await self._notice(batch[-1].received_at)
+            origin = next(iter(self.followed), NOTICED)
+            while await self._notice(batch[-1].received_at, origin) and self.noticing.crowded:
+                pass  # no event is taken in before there is room again
         await self._forget_when_due(batch)
         await asyncio.sleep(0)
 
-    async def _notice(self, now: Micros | None, origin: str = NOTICED, *, wait: bool = False) -> None:
-        """Judge the hours that have closed against the baselines; what is odd is accepted and judged like any event."""
+    async def _notice(self, now: Micros | None, origin: str = NOTICED, *, wait: bool = False) -> bool:
+        """
+        Judge an hour that has closed, or a part of a day, against the baselines; what is odd is judged like any event.
+
+        Returns:
+            Whether there was one: then more may be due.
+        """
         touched = self.followed.get(origin)
         effects = touched is None or touched.effects
+        more = False
 
         async def step() -> None:
-            found = await self.noticing.close(now, self._lateness, origin, effects=effects, wait=wait)
+            nonlocal more
+            found, more = await self.noticing.close(now, self._lateness, origin, effects=effects, wait=wait)
             if found:
                 self._noticed = found[-1].seq
                 if touched is not None:
                     touched.anomalies |= {stored.event.event_id for stored in found}
                 self.offer(found)
 
-        await self._persevere(step)
+        return await self._persevere(step) and more
 
     async def _warm(self, events: Sequence[StoredEvent], upto: int) -> None:
         await self._replay(self._engine.needs(events), upto)
@@ -314,13 +326,14 @@ class Worker:
 
     async def _close_forever(self) -> None:
         """Close windows while no event comes that would. A log under way may hold more of any time, so it waits."""
+        more = False
         try:
             while not self._stopping.is_set():
-                await self._pause(_CLOSE_SECONDS)
+                await self._pause(_BETWEEN_SECONDS if more else _CLOSE_SECONDS)
                 if self.position >= self._store.accepted_seq and not self.followed and not self._stopping.is_set():
                     await self._close(self._clock() - _IN_HAND)
                     async with self._judging:
-                        await self._notice(self._clock() - _IN_HAND)
+                        more = await self._notice(self._clock() - _IN_HAND)
         except Exception as err:  # unknown: as in judging
             self._on_lost(err)
             raise

@@ -3,6 +3,9 @@ Events -> anomalies, hour by hour.
 
 Whoever drives this adds events as they are judged, asks `due` which hours have closed, brings the records of whom an
 hour concerns, and keeps what comes back; all in one transaction for each step. Only open hours live in memory.
+
+A day concerns everybody who was seen on it, so it may be closed in parts, in order of names, each a transaction of its
+own: `pause` in place of `finish` after all but the last. What comes of it is the same.
 """
 
 from __future__ import annotations
@@ -129,29 +132,24 @@ class Baselines:
             relieve: Too much is open: the oldest hour is due in any case, unless it is the last.
         """
         organisation = self.organisation
+        if organisation.learnt != ("", ""):
+            return Step(organisation.day, whole_day=True)
         following = min(self._hours, default=None)
         early = following is not None and now is not None and (following + 1) * HOUR + lateness > now
         if early and not (relieve and len(self._hours) > 2):  # noqa: PLR2004 - an hour and the one that begins
             following = None
-        begun = self._begun_day()
-        if begun is not None:
+        begun = organisation.day  # of which hours are in, and that is not learnt yet
+        if begun >= 0:
             over = following is not None and following // 24 > begun
             past = now is not None and (begun + 1) * DAY + lateness <= now
-            if over or (past and following is None) or (now is None and following is None and self._whole(begun)):
+            whole = organisation.closed >= 24 * (begun + 1)
+            if over or (following is None and (past or (now is None and whole))):
                 return Step(begun, whole_day=True)
         if following is None:
             return None
         if organisation.first < 0:
             organisation.first = following * HOUR
         return Step(following, whole_day=False)
-
-    def _begun_day(self) -> int | None:
-        """Return the day of which hours are in, and that is not learnt yet."""
-        organisation = self.organisation
-        return organisation.day if organisation.day >= 0 else None
-
-    def _whole(self, day: int) -> bool:
-        return self.organisation.closed >= 24 * (day + 1)
 
     def concerned(self, step: Step) -> list[Key] | None:
         """Return whose records an hour needs, in order; None for a day: those who were seen on it."""
@@ -184,6 +182,7 @@ class Baselines:
         self, day: int, keys: Sequence[Key], records: Mapping[Key, bytes]
     ) -> tuple[list[Anomaly], dict[Key, bytes]]:
         if self._many is None:
+            self._end_hours(day)
             self._many = self._judge.rollouts()
             self._novel = {}
             for novelty in self.organisation.novelties:
@@ -201,12 +200,22 @@ class Baselines:
                 kept[key] = _encode(person)
         return found, kept
 
+    def _end_hours(self, day: int) -> None:
+        """Take no more events of a day: its last hours may be empty, and not closed for all that is known."""
+        self.organisation.closed = max(self.organisation.closed, 24 * (day + 1))
+
+    def pause(self, upto: Key) -> bytes:
+        """Count a day as judged up to an entity, and no further; returns the record of the organisation."""
+        self.organisation.learnt = upto
+        self._judge.pause_day()
+        return _encode(self.organisation)
+
     def finish(self, step: Step) -> bytes:
         """Count a step as judged; returns the record of the organisation as it is then."""
         organisation = self.organisation
         if step.whole_day:
+            self._end_hours(step.number)
             self._judge.finish_day()
-            organisation.closed = max(organisation.closed, 24 * (step.number + 1))  # its last hours may be empty
             organisation.day, self._many = -1, None
         else:
             self._hours.pop(step.number, None)

@@ -159,3 +159,7 @@ class Organisation(msgspec.Struct, array_like=True):
     """How many of a group were first seen with a value the day before, by a key of the three."""
     groups: dict[str, int] = {}
     """How many users of each group were seen on the day under way."""
+    learnt: tuple[str, str] = ("", "")
+    """While a day is learnt in parts, the last entity whose day is learnt."""
+    lessons: bytes = b""
+    """And what those days tell about everybody: `Lessons`."""

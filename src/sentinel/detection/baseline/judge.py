@@ -23,6 +23,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
+import msgspec
+
 from sentinel.detection.baseline.anomaly import Anomaly, Case
 from sentinel.detection.baseline.cells import AMOUNTS, HOUR, Cell, ServiceCell, earliest
 from sentinel.detection.baseline.habits import (
@@ -76,11 +78,14 @@ _SERVICE_RESPONSES = 20
 _MANY, _MANY_SHARE, _MANY_ALONE = 3, 0.2, 5
 _MOST_ADOPTED = 5_000
 _MOST_NOVELTIES = 20_000
+_MOST_GROUPS = 20_000  # counted in a day; of others nobody knows how large they are
 _RARE_SHARE = 0.01
 _TREND_DAYS = 3
 _REFUSAL_DAYS = 5
 _MILD = 1.0  # nats of a family that mean nothing
 _BOTH = 2.0  # nats that the second of two must have at least
+
+_lessons = msgspec.msgpack.Decoder(Lessons)
 
 Offset = Callable[[str, Micros], int]
 """By name of a time zone and a time, its offset from UTC in seconds."""
@@ -94,7 +99,7 @@ class Judge:
         self.tuning = tuning
         self._offset = offset
         self._scales: dict[str, Scale] = {}
-        self._lessons = Lessons()
+        self._lessons = _lessons.decode(organisation.lessons) if organisation.lessons else Lessons()
 
     def _correct(self, metric: str, surprise: float) -> float:
         if metric in RATED:
@@ -165,7 +170,8 @@ class Judge:
         told = [f"role:{cell.role}"] if cell.role else []
         for group in sorted({*told, *(f"service:{service}" for service in cell.services)} - set(today.groups)):
             today.groups.append(group)
-            groups[group] = groups.get(group, 0) + 1
+            if group in groups or len(groups) < _MOST_GROUPS:
+                groups[group] = groups.get(group, 0) + 1
         return today
 
     # --- how much
@@ -382,25 +388,27 @@ class Judge:
     def rollouts(self) -> dict[tuple[int, int], bool]:
         """Return by field and value, of those first seen on the day that is over, whether many share it."""
         organisation = self.organisation
-        users: dict[str, set[str]] = {}
-        for novelty in organisation.novelties:
-            for group in (*novelty.groups, "all"):
-                users.setdefault(_key(novelty, group), set()).add(novelty.entity)
-        counts = {key: len(names) for key, names in users.items()}
+        counts = self._adopters()
         many: dict[tuple[int, int], bool] = {}
         for novelty in organisation.novelties:
             shared = any(
                 _many(
                     counts[_key(novelty, group)] + organisation.adopted.get(_key(novelty, group), 0),
-                    organisation.groups.get(group, 0),
+                    organisation.groups.get(group, _MOST_GROUPS),
                     _MANY_ALONE if group != "all" else 3 * _MANY_ALONE,
                 )
                 for group in (*novelty.groups, "all")
             )
             many[novelty.field, novelty.value] = many.get((novelty.field, novelty.value), False) or shared
-        largest = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-        organisation.adopted = dict(largest[:_MOST_ADOPTED])
         return many
+
+    def _adopters(self) -> dict[str, int]:
+        """Return how many of each group were first seen with each value on the day that is over."""
+        users: dict[str, set[str]] = {}
+        for novelty in self.organisation.novelties:
+            for group in (*novelty.groups, "all"):
+                users.setdefault(_key(novelty, group), set()).add(novelty.entity)
+        return {key: len(names) for key, names in users.items()}
 
     def _first_seen(self, case: Case, novelties: Sequence[Novelty], many: Mapping[tuple[int, int], bool]) -> None:
         people = self.organisation.groups.get("all", 1)
@@ -521,7 +529,7 @@ class Judge:
             self._first_seen(case, novelties, many)
             self._trends(case, person)
             self._together(case, person)
-        self._lessons.gather(person, novelties, self.tuning)
+        self._lessons.gather(person, novelties, self.tuning, self.organisation.roles)
         learn(person, day, self.organisation, self.tuning)
         return case.found
 
@@ -529,10 +537,17 @@ class Judge:
         """Learn a day of a service."""
         learn_service(service, self.organisation, self.tuning)
 
+    def pause_day(self) -> None:
+        """Put what the people's days have told so far where it outlasts a restart."""
+        self.organisation.lessons = msgspec.msgpack.encode(self._lessons)
+
     def finish_day(self) -> None:
         """Learn what the people's days, all given to `day` by now, tell about the organisation."""
+        largest = sorted(self._adopters().items(), key=lambda pair: (-pair[1], pair[0]))
+        self.organisation.adopted = dict(largest[:_MOST_ADOPTED])
         self._lessons.teach(self.organisation)
         self._lessons, self._scales = Lessons(), {}
+        self.organisation.learnt, self.organisation.lessons = ("", ""), b""
 
 
 _SHOWN_BY = {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Final
+
+import msgspec
 
 from sentinel.detection.baseline.cells import DAY
 from sentinel.detection.baseline.habits import (
@@ -38,6 +40,7 @@ _FADES = 0.97  # a day: half after three weeks
 _ACCEPTED = 5  # flagged days in a row, after which what was unusual is the new habit
 _MOST_VALUES = 5_000
 _MOST_ROLES = 200
+_MOST_NEW_ROLES = 1_000  # looked at on one day; senders may invent any number
 _SATURDAY = 5
 _LONG = 56  # days, after which an hour's counts are halved, so that old habits fade
 _FEATURES = ("travel", "travel!", "session", *(f"new_{n}" for n in FIRST_SEEN), *(f"new_{n}!" for n in FIRST_SEEN))
@@ -136,17 +139,18 @@ def show(organisation: Organisation, field: int, value: int) -> None:
         del shown[next(iter(shown))]
 
 
-class Lessons:
+class Lessons(msgspec.Struct, array_like=True):
     """What the days of people tell about everybody; nobody is judged by it until all are in."""
 
-    def __init__(self) -> None:
-        self._days = 0
-        self._surprises: dict[str, dict[int, int]] = {}
-        self._rates: dict[str, dict[str, tuple[float, float]]] = {}
-        self._roles: dict[str, list[float]] = {}
-        self._shown: list[tuple[int, int]] = []
+    days: int = 0
+    surprises: dict[str, dict[int, int]] = {}
+    """By metric, how many days fell into each bin."""
+    rates: dict[str, dict[str, tuple[float, float]]] = {}
+    roles: dict[str, list[float]] = {}
+    shown: list[tuple[int, int]] = []
+    """Fields and values that somebody showed for the first time."""
 
-    def gather(self, person: Person, novelties: Sequence[Novelty], tuning: Tuning) -> None:
+    def gather(self, person: Person, novelties: Sequence[Novelty], tuning: Tuning, known_roles: Container[str]) -> None:
         """Take in a day of a user; what was called an anomaly is left out, or an attack would look usual."""
         today = person.today
 
@@ -162,15 +166,16 @@ class Lessons:
                 self._add("spreads", metric, spread_of(habit.peaks, median(habit.peaks)), 1)
         if not loud("active_hour"):
             for role in {"", *(group for group in today.groups if group.startswith("role:"))}:
-                self._add_hours(role, today)
-        self._shown += [
+                if role in self.roles or role in known_roles or len(self.roles) < _MOST_NEW_ROLES:
+                    self._add_hours(role, today)
+        self.shown += [
             (novelty.field, novelty.value) for novelty in novelties if not loud(f"new_{FIRST_SEEN[novelty.field]}")
         ]
         if person.days >= SOME:
             self._gather_surprises(today.surprises, {metric for metric in today.told if loud(metric)})
 
     def _gather_surprises(self, surprises: Mapping[str, float], loud: set[str]) -> None:
-        self._days += 1
+        self.days += 1
         for metric, surprise in surprises.items():
             feature = metric.removeprefix(SAW)
             if feature.removesuffix("!") in loud:
@@ -178,16 +183,16 @@ class Lessons:
             if feature != metric:
                 self._add("rates", feature, 1, 0)
             elif metric not in RATED:
-                bins = self._surprises.setdefault(metric, {})
+                bins = self.surprises.setdefault(metric, {})
                 bins[bin_of(surprise)] = bins.get(bin_of(surprise), 0) + 1
 
     def _add(self, name: str, feature: str, hits: float, days: float) -> None:
-        rates = self._rates.setdefault(name, {})
+        rates = self.rates.setdefault(name, {})
         before = rates.get(feature, (0.0, 0.0))
         rates[feature] = (before[0] + hits, before[1] + days)
 
     def _add_hours(self, role: str, today: Today) -> None:
-        counts = self._roles.setdefault(role, [0.0] * 50)
+        counts = self.roles.setdefault(role, [0.0] * 50)
         start = 24 if today.weekend else 0
         for clock in range(24):
             counts[start + clock] += today.hours >> clock & 1
@@ -196,23 +201,23 @@ class Lessons:
     def teach(self, organisation: Organisation) -> None:
         """Add a whole day to what is remembered of all together; what is old fades."""
         for metric in [name for name, facts in METRICS.items() if name not in RATED and facts.entity == USER]:
-            counts = self._surprises.get(metric, {})
+            counts = self.surprises.get(metric, {})
             bins = [count * _FADES for count in organisation.surprises.get(metric, [0.0] * BINS)]
-            bins[0] += self._days - sum(counts.values())
+            bins[0] += self.days - sum(counts.values())
             for number, count in counts.items():
                 bins[number] += count
             organisation.surprises[metric] = [round(count, 4) for count in bins]
         for name in ("spreads", "means", "squares", "rates"):
-            _fade(getattr(organisation, name), self._rates.get(name, {}))
+            _fade(getattr(organisation, name), self.rates.get(name, {}))
         for feature in _FEATURES:
-            organisation.rates.setdefault(feature, Rate()).days += self._days
-        for role, counts_by_hour in sorted(self._roles.items()):
+            organisation.rates.setdefault(feature, Rate()).days += self.days
+        for role, counts_by_hour in sorted(self.roles.items()):
             if role in organisation.roles or len(organisation.roles) < _MOST_ROLES:
                 before = organisation.roles.get(role, [0.0] * 50)
                 organisation.roles[role] = [
                     round(old * _FADES + new, 4) for old, new in zip(before, counts_by_hour, strict=True)
                 ]
-        for field, value in self._shown:
+        for field, value in self.shown:
             show(organisation, field, value)
         organisation.groups, organisation.novelties = {}, []
 
