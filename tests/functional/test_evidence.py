@@ -72,6 +72,41 @@ def test_it_names_what_the_decision_rested_on(stolen: Api) -> None:
     assert [entry["details"]["sha256"] for entry in sealed] == [told["sha256"]]
 
 
+def guesses(api: Api, network: str) -> list[dict[str, Any]]:
+    """Ten failed logins from as many addresses of a /64."""
+    return [
+        api.failed_login(f"{network}{n + 1:x}", n, event_id=f"guess-{network}-{n}", user_id=f"user{n}")
+        for n in range(10)
+    ]
+
+
+@pytest.mark.parametrize("network", ["2001:db8:1:2::", "2001:db8::"])
+def test_what_an_ipv6_network_did_is_in_it(make_api: Any, tmp_path: Path, network: str) -> None:
+    """No event names the network that a signal is about; those of its addresses, and of no other's, are found."""
+    policy = tmp_path / "policy.yml"
+    policy.write_text(POLICY, encoding="utf-8")
+    api: Api = make_api(policy_file=policy)
+    api.send([*guesses(api, network), *guesses(api, "2001:db8:0:7::"), *guesses(api, "2001:db8:1:1::")])
+    api.send([visit(api, "s-1", f"{network}1", 20), visit(api, "s-1", "198.51.100.7", 21)])
+    api.run(api.monitor.evidence.step())
+    bundle = evidence(api)["bundle"]
+    assert "failed_logins_by_network" in {signal["rule"] for signal in bundle["signals"]}
+    guessed = {proof["event_id"] for proof in bundle["events"] if proof["event_id"].startswith("guess")}
+    assert (guessed, bundle["complete"]) == ({f"guess-{network}-{n}" for n in range(10)}, True)
+
+
+def test_a_signal_whose_events_are_gone_makes_it_incomplete(stolen: Api) -> None:
+    """Evidence that lacks what its signals counted does not say that all of it is there."""
+    with sqlite3.connect(stolen.settings.database_path) as store:
+        for table in ("evidence", "evidence_events", "events"):
+            store.execute(f"DELETE FROM {table}")
+    store.close()
+    stolen.restart()
+    stolen.run(stolen.monitor.evidence.step())
+    bundle = evidence(stolen)["bundle"]
+    assert (len(bundle["signals"]), bundle["events"], bundle["complete"]) == (1, [], False)
+
+
 def test_who_reads_it_is_written_down(stolen: Api) -> None:
     """Evidence that people handled says who they were."""
     stolen.get(f"/evidence/{quarantine(stolen)['id']}", "analyst")
@@ -91,7 +126,7 @@ def test_it_is_collected_once_and_also_after_a_crash_in_between(stolen: Api, mak
         store.execute("DELETE FROM evidence")
         store.execute("DELETE FROM evidence_events")
     store.close()
-    stolen.monitor.evidence._seen = None
+    stolen.restart()
     stolen.run(stolen.monitor.evidence.step())
     for item in stolen.get("/active-blocks")["quarantines"]:
         assert stolen.get(f"/evidence/{item['id']}")["bundle"]["action"]["target"] == item["target"]

@@ -40,7 +40,7 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     events: tuple[Proof, ...]
     """By order of acceptance."""
     complete: bool
-    """False: there were more events than a bundle holds; these are the latest."""
+    """False: there were more events than a bundle holds, and these are the latest; or none is left behind a signal."""
     collected_at: str
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import enum
+import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ import msgspec
 
 from sentinel.detection import RuleSet
 from sentinel.detection.rule import Base, Rule
+from sentinel.detection.sigma.fields import getter
 from sentinel.ingest.events import encode
 from sentinel.model import ActionStatus, ActionType, Event, Micros, Scope, Signal, StoredEvent, SubjectType, iso
 from sentinel.response import parse_target
@@ -34,6 +36,7 @@ _LOOK_SECONDS = 0.5
 _MOST_EVENTS = 1_000
 _MOST_SIGNALS = 100
 _DAY: Micros = 24 * 3600 * 1_000_000
+_network = getter("ip_network")
 _SUBJECTS = {Scope.SESSION: SubjectType.SESSION, Scope.TOOL: SubjectType.TOOL}
 
 
@@ -131,17 +134,25 @@ class Evidence:
         return [signal for signal, _ in known if signal.last >= since][-_MOST_SIGNALS:]
 
     async def _events(self, signals: Iterable[Signal]) -> tuple[list[StoredEvent], bool]:
-        """Return the events behind signals, the latest if there are too many, and whether those are all."""
+        """Return the events behind signals, the latest if there are too many; and whether none is known to lack."""
         rules = {rule.hash: rule for rule in self._rules().rules}
         found: dict[int, StoredEvent] = {}
         complete = True
         for signal in signals:
             rule = rules.get(signal.rule_hash)
             start, end = _time(signal, rule)
-            words = sorted(set(signal.group.values())) or [signal.subject]
-            near = await self._store.events_naming(words, start, end, _MOST_EVENTS)
-            complete = complete and len(near) < _MOST_EVENTS
-            found |= {one.seq: one for one in near if not one.late and _counts(rule, one.event, signal.group)}
+            networks = _networks(rule, signal.group)
+            words = {_start_of(value) if name in networks else value for name, value in signal.group.items()}
+            near = await self._store.events_naming(sorted(words or {signal.subject}), start, end, _MOST_EVENTS)
+            behind = {
+                one.seq: one
+                for one in near
+                if not one.late
+                and _counts(rule, one.event, signal.group)
+                and all(_network(one.event) == signal.group[name] for name in networks)
+            }
+            complete = complete and bool(behind) and len(near) < _MOST_EVENTS
+            found |= behind
         latest = sorted(found)[-_MOST_EVENTS:]
         return [found[seq] for seq in latest], complete and len(latest) == len(found)
 
@@ -217,6 +228,17 @@ def _time(signal: Signal, rule: Rule | None) -> tuple[Micros, Micros]:
     if rule is None:  # changed or removed since
         return signal.first - _DAY, signal.last
     return rule.needs(signal.first), signal.last + (rule.width if rule.on_close else 0)
+
+
+def _networks(rule: Rule | None, group: Mapping[str, str]) -> set[str]:
+    """Return which names of a group stand for the network of an address: it is derived and stands in no event."""
+    fields = {name: field for part in (rule.parts if rule else ()) for name, field in part.fields}
+    return {name for name in group if fields.get(name, name) == "ip_network"}
+
+
+def _start_of(network: str) -> str:
+    """Return what the addresses of an IPv6 network, a /64, all begin with: its groups before the first that is zero."""
+    return "".join(f"{part}:" for part in itertools.takewhile(lambda part: part not in {"", "0"}, network.split(":")))
 
 
 def _counts(rule: Rule | None, event: Event, group: Mapping[str, str]) -> bool:
