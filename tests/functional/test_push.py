@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.functional.conftest import Api, S
 
@@ -13,6 +14,7 @@ from sentinel.errors import ConfigError, OutsideError
 from sentinel.model import ActionType, micros_of_iso
 from sentinel.notify import Alertmanager
 from sentinel.settings import load_settings
+from sentinel.storage import Action
 from sentinel.stream import AlertmanagerPush
 
 MINUTE = 60 * 1_000_000
@@ -110,6 +112,48 @@ def test_an_end_that_alertmanager_missed_is_sent_when_it_is_back(office: Office)
     office.broken = False
     [[over]] = office.look(0.1)
     assert micros_of_iso(over["endsAt"]) == office.api.now
+
+
+def calls_in_force(office: Office, number: int) -> list[Action]:
+    """That many calls, as the store would return them: one real one, under as many names."""
+    office.call("inc-0")
+    [action] = office.api.run(office.api.monitor.store.actions_in_force(office.api.now))
+    return [msgspec.structs.replace(action, id=f"act-{n}", target=f"inc-{n}", incident_id=None) for n in range(number)]
+
+
+def test_none_of_a_thousand_calls_is_left_out(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are in force: Alertmanager gets each of them, or the backup those that it did not get."""
+    calls = calls_in_force(office, 1_001)
+
+    async def in_force(_: object) -> list[Action]:
+        return calls
+
+    monkeypatch.setattr(office.api.monitor.store, "actions_in_force", in_force)
+    got = office.look()
+    assert {alert["labels"]["incident"] for part in got for alert in part} == {f"inc-{n}" for n in range(1_001)}
+    assert max(map(len, got)) <= 500, "in requests that stay small"
+    calls = [*calls, *(msgspec.structs.replace(calls[0], id=f"new-{n}", target=f"new-{n}") for n in range(2))]
+    office.broken = True
+    office.look()
+    assert sorted(call.splitlines()[1].split()[4] for call in office.calls) == ["new-0.", "new-1."]
+    office.broken = False
+    assert {"new-0", "new-1"} <= {alert["labels"]["incident"] for alert in office.look()[0]}, "what is new goes first"
+
+
+def test_advice_names_the_incident_that_it_became_a_part_of(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The labels stay, by which Alertmanager knows the alert; the commands to type are those of today."""
+    [action] = calls_in_force(office, 1)
+    now = [action]
+
+    async def in_force(_: object) -> list[Action]:
+        return now
+
+    monkeypatch.setattr(office.api.monitor.store, "actions_in_force", in_force)
+    office.look()
+    now[0] = msgspec.structs.replace(action, incident_id="inc-9")
+    [[again]] = office.look(1)
+    assert again["labels"]["incident"] == "inc-0"
+    assert "sentinel incidents ack inc-9" in again["annotations"]["description"]
 
 
 def test_pushes_are_counted_by_what_came_of_them(office: Office) -> None:

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from sentinel.model import ActionType, Micros, iso
-from sentinel.notify import Channel, Level, Plan
+from sentinel.notify import Level, Plan
 from sentinel.observability import Log, Metrics
 from sentinel.storage import SYSTEM, Action, Store, StoreUnable
+from sentinel.stream.deliver import deliver
 from sentinel.stream.worker import Worker
 
 __all__ = ["Escalation"]
 
 _LOOK_SECONDS = 2.0
-_CHANNEL_SECONDS = 20.0
 
 
 class Escalation:
@@ -63,21 +63,12 @@ class Escalation:
         return any(reached)
 
     async def _tell(self, level: Level, title: str, message: str) -> bool:
-        took = [await self._deliver(channel, title, message) for channel in level.channels]
+        took = [await deliver(channel, title, message, self._log) for channel in level.channels]
         if not any(took):
-            took = [await self._deliver(self._plan.backup, title, message)]
+            took = [await deliver(self._plan.backup, title, message, self._log)]
         result = "told" if any(took) else "failed"
         self._metrics.escalations.labels(level=level.name, result=result).inc()
         return any(took)
-
-    async def _deliver(self, channel: Channel, title: str, message: str) -> bool:
-        try:
-            await asyncio.wait_for(asyncio.to_thread(channel.send, title, message), _CHANNEL_SECONDS)
-        except Exception as err:  # noqa: BLE001 - a channel is somebody else's code; the next one must still be tried
-            # No text of the error: it may hold the channel's URL, and that its secrets.
-            self._log.error("a channel did not take an alert", channel=type(channel).__name__, error=type(err).__name__)
-            return False
-        return True
 
     async def _message(self, action: Action) -> tuple[str, str]:
         """Return what people read: how bad, what, who, what was done about it, and what to do. Never scanned text."""

@@ -18,14 +18,14 @@ from sentinel.model import ActionType, Micros, iso
 from sentinel.notify import Channel
 from sentinel.observability import Log, Metrics
 from sentinel.storage import Action, Store, StoreUnable
+from sentinel.stream.deliver import deliver
 
 __all__ = ["AlertmanagerPush"]
 
 _LOOK_SECONDS = 2.0
 _AGAIN: Micros = 60 * 1_000_000
 _HOLDS: Micros = 4 * _AGAIN  # Alertmanager takes an alert as over when it is not repeated for so long
-_CHANNEL_SECONDS = 15.0
-_MOST = 500
+_SLICE = 500  # alerts in one request
 
 
 class AlertmanagerPush:
@@ -74,32 +74,39 @@ class AlertmanagerPush:
         """Send what is new, what is over, and once a minute everything."""
         now = self._clock()
         found = [a for a in await self._store.actions_in_force(now) if a.action_type is ActionType.ALERT_ESCALATION]
-        calls = {action.id: self._known.get(action.id) or _alert(action) for action in found[:_MOST]}
+        calls = {action.id: self._alert_of(action) for action in found}
         self._told &= calls.keys()
-        over = self._known.keys() - calls.keys()
-        if not (over or calls.keys() - self._known.keys() or (calls and now - self._sent_at >= _AGAIN)):
+        fresh, over = calls.keys() - self._known.keys(), self._known.keys() - calls.keys()
+        if not (fresh or over or (calls and now - self._sent_at >= _AGAIN)):
             return
-        alerts = [alert | {"endsAt": iso(now + _HOLDS)} for alert in calls.values()]
-        alerts += [self._known[key] | {"endsAt": iso(now)} for key in over]
+        due = [(key, calls[key] | {"endsAt": iso(now + _HOLDS)}) for key in sorted(calls, key=self._known.__contains__)]
+        due += [(key, self._known[key] | {"endsAt": iso(now)}) for key in over]
         try:
-            await self._send(alerts)
+            for start in range(0, len(due), _SLICE):
+                part = due[start : start + _SLICE]
+                await self._send([alert for _, alert in part])
+                for key, _ in part:
+                    self._known.pop(key, None)
+                    if key in calls:
+                        self._known[key] = calls[key]
         except OutsideError as err:
             self._counts.labels(result="failed").inc()
-            await self._tell_backup(calls, str(err))
+            await self._tell_backup({key: calls[key] for key in fresh - self._known.keys()}, str(err))
         else:
             self._counts.labels(result="sent").inc()
-            self._known, self._sent_at = calls, now
+            self._sent_at = now
+
+    def _alert_of(self, action: Action) -> dict[str, Any]:
+        """Return the alert: by its labels Alertmanager knows it again, though the incident has another id meanwhile."""
+        alert = _alert(action)
+        known = self._known.get(action.id)
+        return alert if known is None else alert | {"labels": known["labels"]}
 
     async def _tell_backup(self, calls: dict[str, dict[str, Any]], why: str) -> None:
-        for key in calls.keys() - self._known.keys() - self._told:
+        for key in calls.keys() - self._told:
             title = f"{calls[key]['labels']['severity'].upper()}: {calls[key]['annotations']['summary']}"
             message = f"{calls[key]['annotations']['description']}\nAlertmanager was not told: {why}."
-            try:
-                await asyncio.wait_for(asyncio.to_thread(self._backup.send, title, message), _CHANNEL_SECONDS)
-            except Exception as err:  # noqa: BLE001 - a channel is somebody else's code; it is tried again
-                # No text of the error: it may hold the channel's URL, and that its secrets.
-                self._log.error("neither Alertmanager nor the backup took an alert", error=type(err).__name__)
-            else:
+            if await deliver(self._backup, title, message, self._log):
                 self._told.add(key)
                 self._counts.labels(result="backup").inc()
 
