@@ -34,6 +34,7 @@ _LIMITS = {
 }
 _LONGEST_ERROR = 500
 _OTHER_PROGRAMS = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty"})
+_SENDING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
 _exposed: list[str] = []
 
@@ -73,7 +74,7 @@ def _bind_here(self: socket.socket, address: Any) -> None:
 def _watch(event: str, args: tuple[Any, ...]) -> None:
     if event in _OTHER_PROGRAMS:
         raise PermissionError("a lab starts no other programs")
-    if event in {"socket.connect", "socket.sendto"} and isinstance(args[1], tuple) and not _is_here(args[1][0]):
+    if event in _SENDING and isinstance(args[1], tuple) and not _is_here(args[1][0]):
         raise PermissionError("a lab reaches nothing but this machine")
     if event == "socket.getaddrinfo" and args[0] is not None and not _is_here(args[0]) and not _is_number(args[0]):
         raise PermissionError("a lab looks up no names")

@@ -165,6 +165,10 @@ def folder(tmp_path: Path) -> Path:
         ("def run(:", "SyntaxError"),
         ("import subprocess\ndef run():\n    subprocess.run(['true'])", "a lab starts no other programs"),
         ("import socket\ndef run():\n    socket.create_connection(('192.0.2.1', 80), 1)", "nothing but this machine"),
+        *(
+            (f"import socket\ndef run():\n    socket.socket(2, 2).{call}", "nothing but this machine")
+            for call in ("sendto(b'x', ('192.0.2.1', 9))", "sendmsg([b'x'], [], 0, ('192.0.2.1', 9))")
+        ),
         ("import socket\ndef run():\n    socket.getaddrinfo('mail.test', 25)", "a lab looks up no names"),
     ],
 )
