@@ -60,7 +60,8 @@ def test_the_base_install_scans_and_says_what_the_rest_needs(installed: Path, tm
     for command in (("serve",), ("token", "list")):
         done = run(installed / "sentinel", *command, cwd=tmp_path)
         assert done.returncode == 2, done.stderr
-        assert "sentinel-ai[server]" in done.stderr
+        assert "in a checkout, pip install '.[server]'" in done.stderr
+        assert "sentinel-ai" not in done.stderr  # by that name PyPI has somebody else's package
         assert len(done.stderr.splitlines()) == 1
 
 

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import cached_property
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
 import msgspec
@@ -29,8 +28,9 @@ from sentinel.detection import RuleSet
 from sentinel.detection.baseline import Tuning
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
-from sentinel.notify import Alertmanager, Plan, default_plan, parse_plan
+from sentinel.notify import Alertmanager, Plan
 from sentinel.observability import Metrics, Names, Refusals, health_scores, open_log, open_scan_log
+from sentinel.planfile import read_plan
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
@@ -168,7 +168,7 @@ class Monitor:
         try:
             rules = read_files(settings.rules_dir, settings.thresholds_path)
             policy = read_policy(settings.policy_file)
-            plan = _read_plan(settings.escalation_file)
+            plan = read_plan(settings.escalation_file)
             tuning = read_tuning(settings.baselines_file, settings.baselines_path)
             store = await Store.open(settings.database_path)
         except BaseException:
@@ -446,12 +446,3 @@ def _alertmanager(settings: Settings) -> Alertmanager:
 
 def _known_names(settings: Settings) -> Names:
     return Names(settings.known_services, settings.known_tables, settings.known_tools, settings.known_endpoints)
-
-
-def _read_plan(path: Path | None) -> Plan:
-    if path is None:
-        return default_plan()
-    try:
-        return parse_plan(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError("can't be read as a text", where=str(path)) from err

@@ -18,6 +18,7 @@ from typing import IO
 from sentinel.errors import ConfigError
 
 __all__ = [
+    "OTHERS",
     "DataFolderBusy",
     "lock",
     "others_may_read",
@@ -31,7 +32,8 @@ __all__ = [
 ]
 
 
-_OTHERS = 0o077
+OTHERS = 0o077
+"""The bits of a mode that let somebody else in."""
 
 
 class DataFolderBusy(ConfigError):
@@ -103,7 +105,7 @@ def service_tls(folder: Path) -> Mapping[str, str] | None:
 
 def others_may_read(path: Path) -> bool:
     """Whether a file is open to others than its owner, and so is the folder that it lies in."""
-    return bool(path.stat().st_mode & _OTHERS and path.parent.stat().st_mode & _OTHERS)
+    return bool(path.stat().st_mode & OTHERS and path.parent.stat().st_mode & OTHERS)
 
 
 def own_secret(path: Path) -> bytes:

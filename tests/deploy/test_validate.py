@@ -33,13 +33,6 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CA = make_ca("ours", NOW - timedelta(days=360))
 
 
-def board(uid: str) -> dict[str, Any]:
-    """The least that a board is: one panel that asks the datasource that is provisioned."""
-    panel = {"title": "Rate", "type": "timeseries", "gridPos": {"x": 0, "y": 0, "w": 12, "h": 8}}
-    source = {"type": "prometheus", "uid": "prometheus"}
-    return {"uid": uid, "panels": [panel | {"datasource": source, "targets": [{"expr": "up", "datasource": source}]}]}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The deployment of this repository, as somebody has it who has made his secrets and certificates."""
@@ -48,9 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("docker-compose.yml", "docker-compose-mtls.yml", "Dockerfile"):
         shutil.copy(REPOSITORY / name, folder)
     shutil.copytree(REPOSITORY / "config", folder / "config")
-    if not list((folder / "config" / "grafana").rglob("*.json")):
-        for uid in BOARDS:
-            (folder / "config" / "grafana" / f"{uid}.json").write_text(json.dumps(board(uid)))
+    shutil.copytree(REPOSITORY / "docs" / "runbooks", folder / "docs" / "runbooks")
     for place in ("secrets", "certs"):
         (folder / place).mkdir(mode=0o700)
     for name, text in (
@@ -185,9 +176,14 @@ FAULTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         "has none",
         change(R, lambda found: first_alert(found)["annotations"].pop("runbook_url")),
     ),
+    "an alert's runbook is gone": (
+        "rules: runbooks",
+        "ThreatDetected.md, which is missing",
+        lambda f: (f / "docs/runbooks/ThreatDetected.md").unlink(),
+    ),
     "an expression does not parse": (
         "rules: promtool",
-        "",
+        "could not parse expression",
         change(R, lambda found: first_alert(found).update(expr="sum(rate(")),
     ),
     "a route names no receiver": (
@@ -223,10 +219,30 @@ FAULTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
         each_board(lambda found: first_panel(found).pop("gridPos")),
     ),
     "a board is missing": ("grafana: boards", "is missing", each_board(lambda found: found.update(uid="x"))),
+    "the scanner's board is missing": (
+        "grafana: boards",
+        "scanner-dashboard is missing",
+        lambda f: next((f / "config/grafana").rglob("scanner-dashboard.json")).unlink(),
+    ),
+    "all boards are missing": (
+        "grafana: boards",
+        "security-overview is missing",
+        lambda f: [path.unlink() for path in (f / "config/grafana").rglob("*.json")],
+    ),
     "the datasource has no uid": (
-        "grafana: datasource",
+        "grafana: datasource of provisioning",
         "no uid",
         change("config/grafana/provisioning/datasources/*.yml", lambda found: found["datasources"][0].pop("uid")),
+    ),
+    "the datasource is not there": (
+        "grafana: datasource of provisioning",
+        "there is none",
+        lambda f: shutil.rmtree(f / "config/grafana/provisioning/datasources"),
+    ),
+    "the datasource over TLS is not there": (
+        "grafana: datasource of provisioning-mtls",
+        "there is none",
+        change("config/grafana/provisioning-mtls/datasources/*.yml", lambda found: found["datasources"].clear()),
     ),
     "a container may do more": (f"{M}: hardening", "api", edit(M, "hostname: sentinel", "cap_add: [SYS_ADMIN]")),
     "an image is not pinned": (
@@ -288,6 +304,13 @@ def test_each_planted_fault_is_named(folder: Path, fault: str) -> None:
     assert len({other.partition(": ")[0] for other in found} - {"docker-compose.yml"}) == 1, found
 
 
+def test_without_the_pages_runbooks_are_not_called_right(folder: Path) -> None:
+    """An installed release has no documents: whether an alert's page exists can't be said there."""
+    shutil.rmtree(folder / "docs")
+    [check] = [check for check in deployment(folder, list(ACCESS), NOW) if check.name == "rules: runbooks"]
+    assert check.state is State.SKIPPED
+
+
 # --- the command
 
 
@@ -339,7 +362,27 @@ def test_the_checklist_has_the_seven_points_of_the_lab(service: Service, whole: 
     assert checks["structured logging enabled"].state == checks["metrics endpoint secured"].state == State.OK
     assert checks["dashboard reviewed"].state == State.SKIPPED
     assert checks["backup alerting channel"].state == State.WARNING
+    assert checks["PII masking enabled"].state == State.SKIPPED  # nothing was scanned yet
     assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "state"),
+    [
+        ("", State.SKIPPED),
+        ('{"user_id": null}', State.SKIPPED),
+        ("7", State.SKIPPED),
+        ('{"user_id": "0123456789abcdef"}', State.OK),
+        ('{"user_id": "grace.fox"}', State.PROBLEM),
+    ],
+)
+def test_masking_is_called_right_only_where_a_user_was_seen(tmp_path: Path, line: str, state: State) -> None:
+    """An empty log proves nothing; a pseudonym does, and a name is a problem."""
+    with Service(tmp_path) as service:
+        (service.folder / "logs").mkdir(parents=True)
+        (service.folder / "logs" / "scan.log").write_text(f"{line}\n" if line else "")
+        _, checks = told(service.run("validate", str(tmp_path), "--checklist", "--json"))
+    assert checks["PII masking enabled"].state is state
 
 
 # --- the doctor
@@ -399,10 +442,15 @@ def write(path: Path, text: str) -> str:
     return str(path)
 
 
+def binary(path: Path) -> str:
+    path.write_bytes(b"\xff\xfe\x00levels")
+    return str(path)
+
+
 ILLS: dict[str, tuple[str, str, Callable[[Path], dict[str, str] | object]]] = {
     "others may look in": ("data folder", "others may look", lambda d: d.chmod(0o755)),
     "others may read the token": ("data folder: token", "others may read", lambda d: (d / "token").chmod(0o644)),
-    "the store is damaged": ("store", "", lambda d: corrupt(d / "sentinel.db")),
+    "the store is damaged": ("store", "sentinel db restore", lambda d: corrupt(d / "sentinel.db")),
     "the store is no store": ("store", "no whole store", lambda d: (d / "sentinel.db").write_bytes(b"nothing" * 999)),
     "the clock was ahead": ("clock: against the store", "2.0 h", lambda d: from_the_future(d / "sentinel.db")),
     "everybody is a proxy": ("trusted_proxies", "0.0.0.0/0", lambda d: {"TRUSTED_PROXIES": "0.0.0.0/0"}),
@@ -421,11 +469,25 @@ ILLS: dict[str, tuple[str, str, Callable[[Path], dict[str, str] | object]]] = {
         "ca.pem",
         lambda d: tls(d, 300) | {"TLS_CLIENT_CA": str(d / "ca.pem")},
     ),
-    "the policy does not load": ("policy", "", lambda d: {"POLICY_FILE": write(d / "p.yml", "rules: 7")}),
+    "the policy does not load": ("policy", "p.yml", lambda d: {"POLICY_FILE": write(d / "p.yml", "rules: 7")}),
     "a rule is refused": ("rules", "refused", lambda d: {"RULES_DIR": str(rule(d))}),
     "the plan does not load": ("escalation", "levels", lambda d: {"ESCALATION_FILE": write(d / "e.yml", "levels: []")}),
+    "the plan is no text": ("escalation", "as a text", lambda d: {"ESCALATION_FILE": binary(d / "e.yml")}),
+    "the baselines' file does not load": (
+        "baselines",
+        "b.yml",
+        lambda d: {"BASELINES_FILE": write(d / "b.yml", "metrics: 7")},
+    ),
+    **{
+        f"a file for Alertmanager is missing, {kind}": (
+            f"alertmanager_{kind}_file",
+            "missing",
+            lambda d, kind=kind: {f"ALERTMANAGER_{kind.upper()}_FILE": str(d / "none")},
+        )
+        for kind in ("token", "ca", "cert", "key")
+    },
     "the webhook's secret is missing": (
-        "webhook secret",
+        "webhook_secret_file",
         "missing",
         lambda d: {"WEBHOOK_SECRET_FILE": str(d / "none")},
     ),
@@ -496,8 +558,14 @@ def test_a_bundle_names_nobody(service: Service, tmp_path: Path) -> None:
     service.run("blocks", "add", "grace.fox", "--type", "user_suspend", "--reason", "x")
     eventually(lambda: "203.0.113.77" in service.run("blocks", "list").stdout, seconds=20, what="it is in force")
     bundle = tmp_path / "bundle.tar.gz"
-    service.settings = {"SENTINEL_PROTECTED_USERS": "ceo.smith", "SENTINEL_ALLOW_LIST": "198.51.100.0/24"}
-    assert service.run("doctor", "--bundle", str(bundle), "--json").returncode == 0
+    service.settings = {
+        "SENTINEL_PROTECTED_USERS": "ceo.smith",
+        "SENTINEL_ALLOW_LIST": "198.51.100.0/24",
+        "SENTINEL_ALERTMANAGER_URLS": "https://alerts.corp.example:9093",
+        "SENTINEL_KNOWN_SERVICES": "payroll",
+        "SENTINEL_ESCALATION_FILE": "/etc/grace.hopper/plan.yml",
+    }
+    assert service.run("doctor", "--bundle", str(bundle), "--json").returncode == 1  # there is no such plan
     assert service.run("doctor", "--bundle", str(bundle), "--json").returncode == 2
     service.settings = {}
     assert bundle.stat().st_mode & 0o077 == 0
@@ -516,8 +584,15 @@ def test_a_bundle_names_nobody(service: Service, tmp_path: Path) -> None:
         "198.51.100",
         "grace.fox",
         "ceo.smith",
+        "corp.example",
+        "payroll",
+        "grace.hopper",
+        str(service.folder),
         "sntl_",
         (service.folder / "token").read_text(),
     ):
         assert secret not in text
     assert "Security monitoring services initialized" in text
+    shown = json.loads(parts["sentinel-doctor/settings.json"])
+    wanted = {"port": 8000, "known_services": "1 of them", "host": "set", "escalation_file": "set", "policy_file": None}
+    assert {name: shown[name] for name in wanted} == wanted

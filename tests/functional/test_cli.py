@@ -297,5 +297,14 @@ def test_a_command_without_the_server_extra_says_what_to_install(tmp_path: Path,
         timeout=60,
         cwd=tmp_path,
     )
-    assert (done.returncode, "install sentinel-ai[server]" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "in a checkout, pip install '.[server]'" in done.stderr) == (2, True), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_the_server_extra_no_certificate_is_called_invalid(tmp_path: Path) -> None:
+    """What can't be looked at is not judged: the command says what it lacks."""
+    (tmp_path / "x.pem").write_text("-----BEGIN CERTIFICATE-----")
+    code = "import sys\nsys.modules['cryptography'] = None\nfrom sentinel.cli import run\nsys.exit(run())\n"
+    command = [sys.executable, "-c", code, "certs", "check", "--dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
+    assert (done.returncode, "pip install '.[server]'" in done.stderr, done.stdout) == (2, True, "")

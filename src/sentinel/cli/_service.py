@@ -22,7 +22,7 @@ from sentinel.settings import Settings, load_settings
 if TYPE_CHECKING:  # the server extra, and slow to import
     from sentinel.app import Monitor
 
-__all__ = ["DataDir", "ask", "connect_running", "console", "fail", "on_service", "server_extra"]
+__all__ = ["AsJson", "DataDir", "ask", "connect_running", "console", "fail", "on_service", "server_extra"]
 
 _S = "/api/v1/security"
 _STARTING_SECONDS = 5.0
@@ -33,6 +33,7 @@ DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", "-d", help="Folder with the store, the token and the logs.", show_default="data"),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -73,7 +74,7 @@ def server_extra() -> Iterator[None]:
         yield
     except ModuleNotFoundError as err:
         raise ConfigError(
-            f"this command needs the server extra ({err.name} is missing): install sentinel-ai[server]"
+            f"this command needs the server extra ({err.name} is missing): in a checkout, pip install '.[server]'"
         ) from err
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from sentinel.cli._service import DataDir, ask, console, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, on_service
 
 __all__ = ["app"]
 
@@ -25,7 +25,7 @@ def list_anomalies(
     data_dir: DataDir = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the latest noticed first.")] = 50,
     entity: Annotated[str | None, typer.Option(help="Of this user or service only.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Show what was unusual: about whom, how much, and what was expected.

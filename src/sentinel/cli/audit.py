@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from sentinel.audit import Report, Status
-from sentinel.cli._service import DataDir, server_extra
+from sentinel.cli._service import AsJson, DataDir, server_extra
 from sentinel.datafolder import read_key
 from sentinel.settings import load_settings
 
@@ -37,7 +37,7 @@ def verify(
         list[Path] | None,
         typer.Option(help="A key that signed them; may be repeated, the oldest first.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Compare the audit log with its anchor. It reads the store's file itself, whether or not the service runs.

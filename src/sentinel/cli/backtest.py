@@ -13,7 +13,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from sentinel.cli._service import DataDir, ask, console, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, on_service, server_extra
 from sentinel.cli.ingest import Format, reader_for
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
@@ -35,7 +35,7 @@ def backtest_rules(  # noqa: PLR0917 - typer makes an option of each
     ] = None,
     log_format: Annotated[Format | None, typer.Option("--format", help="What kind of log it is.")] = None,
     last: Annotated[str, typer.Option(help="How far to go back in the store.")] = "7d",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
     tz: Annotated[str, typer.Option(help="Zone of times that name none.")] = "UTC",
     year: Annotated[int | None, typer.Option(help="Year of the first line, where the log has none.")] = None,
     logsource: Annotated[
@@ -69,11 +69,9 @@ def backtest_rules(  # noqa: PLR0917 - typer makes an option of each
 
 
 def _tried(rules: RuleSet, events: list[StoredEvent], data_dir: Path | None) -> Backtest:
-    try:
+    with server_extra():
         from sentinel.app import guard_rails  # noqa: PLC0415 - the server extra, and slow to import
         from sentinel.policyfile import read_policy  # noqa: PLC0415 - as above
-    except ModuleNotFoundError as err:
-        raise ConfigError(f"this needs the server extra ({err.name} is missing): install sentinel-ai[server]") from err
     settings = load_settings({"data_dir": data_dir})
     return backtest(rules, read_policy(settings.policy_file), guard_rails(settings), events)
 

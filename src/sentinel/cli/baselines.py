@@ -9,13 +9,11 @@ from urllib.parse import quote
 import typer
 from rich.table import Column, Table
 
-from sentinel.cli._service import DataDir, ask, console, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, on_service
 
 __all__ = ["app"]
 
 app = typer.Typer(help="See what is usual, and adjust from when on something is not.", no_args_is_help=True)
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command()

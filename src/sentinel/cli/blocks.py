@@ -10,7 +10,7 @@ import httpx
 import typer
 from rich.table import Column, Table
 
-from sentinel.cli._service import DataDir, ask, console, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, on_service
 
 __all__ = ["app"]
 
@@ -25,7 +25,6 @@ _LISTS = {
     "threat_quarantine": "quarantines",
     "alert_escalation": "escalations",
 }
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("list")

@@ -13,6 +13,7 @@ import typer
 from sentinel.cli._figures import Limit, limit_for, wilson
 from sentinel.cli._files import read_rows
 from sentinel.cli._progress import progress
+from sentinel.cli._service import AsJson
 from sentinel.cli._tipping import MOVABLE, Tipping
 from sentinel.errors import ConfigError, InputTooLong
 
@@ -35,7 +36,7 @@ class _Calibration(msgspec.Struct, kw_only=True):
 def calibrate(
     file: Annotated[Path, typer.Argument(help="JSONL with `text` and perhaps `label`, or one text a line; .gz too.")],
     fpr: Annotated[float, typer.Option(help="The share of benign texts that may be flagged.")] = 0.01,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Find the threshold that flags a given share of your own benign texts. Texts without a label count as benign.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sentinel.cli._service import console, fail
+from sentinel.cli._service import AsJson, console, fail, server_extra
 from sentinel.datafolder import others_may_read, write_secret
 from sentinel.errors import ConfigError
 from sentinel.settings import parse_duration
@@ -29,12 +29,8 @@ _WORSE_THAN_OLD = {"critical", "expired", "invalid"}
 
 
 def _library() -> Any:
-    try:
+    with server_extra():
         from sentinel import certificates  # noqa: PLC0415 - the server extra, and slow to import
-    except ModuleNotFoundError as err:
-        raise ConfigError(
-            f"`certs` needs the server extra ({err.name} is missing): install sentinel-ai[server]"
-        ) from err
     return certificates
 
 
@@ -95,9 +91,7 @@ def rotate(
 
 
 @app.command()
-def check(
-    folder: Folder = _DEFAULT, as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False
-) -> None:
+def check(folder: Folder = _DEFAULT, as_json: AsJson = False) -> None:
     """
     Show how each certificate does. Exit code 3: something ends within 30 days; 1: within 7, or it can't be used.
 
@@ -129,10 +123,11 @@ def certificate_rows(folder: Path, now: datetime) -> list[dict[str, Any]]:
 
 def _row(folder: Path, name: str, now: datetime) -> dict[str, Any]:
     key_file, ca_file = folder / f"{name}.key", folder / f"{_CA}.pem"
+    library = _library()  # without it no certificate is invalid: nobody can tell
     try:
         ca = None if name == _CA or not ca_file.exists() else ca_file.read_bytes()
         key = key_file.read_bytes() if key_file.exists() else None
-        facts: certificates.Facts = _library().examine((folder / f"{name}.pem").read_bytes(), now, ca=ca, key=key)
+        facts: certificates.Facts = library.examine((folder / f"{name}.pem").read_bytes(), now, ca=ca, key=key)
     except (OSError, ConfigError) as err:
         problem = str(err.strerror) if isinstance(err, OSError) else str(err)
         return {"name": name, "state": "invalid", "days_left": None, "not_after": None, "names": [], "problem": problem}

@@ -19,8 +19,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from sentinel.cli._service import console
-from sentinel.errors import ConfigError
+from sentinel.cli._service import console, server_extra
 
 if TYPE_CHECKING:  # the server extra, and slow to import
     from sentinel.cli._demo.measure import Criterion, Measured
@@ -49,12 +48,8 @@ def demo(
     Example: sentinel demo
     """
     talk = console(stderr=as_json)
-    try:
+    with server_extra():
         from sentinel.cli._demo.shop import Mailbox, Shop  # noqa: PLC0415 - the server extra, and slow to import
-    except ModuleNotFoundError as err:
-        raise ConfigError(
-            f"`demo` needs the server extra ({err.name} is missing): install sentinel-ai[server]"
-        ) from err
     from sentinel.cli._demo.measure import measure  # noqa: PLC0415 - as above
     from sentinel.cli._demo.service import Service  # noqa: PLC0415
     from sentinel.cli._demo.visitors import People, passwords, play  # noqa: PLC0415

@@ -20,19 +20,15 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from sentinel.cli._checks import Check, State, bad, good, skipped
+from sentinel.cli._checks import Check, ask_service, bad, counted, good, tell
 from sentinel.cli._checks.machine import machine_checks
-from sentinel.cli._service import DataDir, connect_running
-from sentinel.cli.validate import counted, print_checks
+from sentinel.cli._service import AsJson, DataDir, connect_running
 from sentinel.errors import ConfigError, SentinelError
 from sentinel.settings import Settings, load_settings
 
 __all__ = ["doctor"]
 
-_CANARY = "192.0.2.254"
 _LINES = 2_000
-_LISTED = {"allow_list", "protected_users", "trusted_proxies", "tls_scrapers"}
-"""Settings of which a bundle says only how many they are: they name people and networks."""
 
 
 def doctor(
@@ -46,7 +42,7 @@ def doctor(
     bundle: Annotated[
         Path | None, typer.Option(help="Also write a .tar.gz for others: no address, name, token or text is in it.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Find out why it does not work: settings, folder, disk, clock, port, TLS, rules, service. Exit code 1: a problem.
@@ -58,24 +54,15 @@ def doctor(
     try:
         settings = load_settings({"data_dir": data_dir})
     except SentinelError as err:
-        _end([bad("settings", str(err), "docs/reference/settings.md has them all")], as_json=as_json)
+        tell([bad("settings", str(err), "docs/reference/settings.md has them all")], as_json=as_json)
         return
     if ready:
         raise typer.Exit(0 if asyncio.run(_ready(settings)) else 1)
-    checks = [good("settings", "they can be read"), *machine_checks(settings), *_service(settings, probe=probe)]
+    checks = [good("settings", "they can be read"), *machine_checks(settings), *ask_service(settings, probe=probe)]
     if bundle is not None:
         _write(bundle, settings, checks)
         sys.stderr.write(f"{bundle} is written; look into it before you give it away\n")
-    _end(checks, as_json=as_json)
-
-
-def _end(checks: list[Check], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(counted(checks)))
-    else:
-        print_checks(checks)
-    if any(check.state is State.PROBLEM for check in checks):
-        raise typer.Exit(1)
+    tell(checks, as_json=as_json)
 
 
 async def _ready(settings: Settings) -> bool:
@@ -83,23 +70,6 @@ async def _ready(settings: Settings) -> bool:
         async with connect_running(settings) as client:
             return client is not None and (await client.get("/readyz")).is_success
     return False
-
-
-def _service(settings: Settings, *, probe: bool) -> list[Check]:
-    from sentinel.cli._checks.live import prove_a_block, service_checks  # noqa: PLC0415 - only when it is asked
-
-    async def ask() -> list[Check]:
-        async with connect_running(settings) as client:
-            if client is None:
-                return [skipped("service", f"none runs on {settings.data_dir}: `sentinel serve`")]
-            checks = await service_checks(client)
-            return [*checks, await prove_a_block(client, _CANARY)] if probe else checks
-
-    try:
-        return asyncio.run(ask())
-    except (httpx.HTTPError, SentinelError, KeyError, ValueError) as err:
-        says = f"a process holds the data folder, and its API can't be asked ({type(err).__name__})"
-        return [bad("service", says, "is it starting, or stopped by a debugger? logs/api.log says more")]
 
 
 # --- the bundle
@@ -127,9 +97,11 @@ def _write(path: Path, settings: Settings, checks: Iterable[Check]) -> None:
 
 _HIDDEN = (
     (re.compile(r"sntl_\w+"), "<token>"),
+    (re.compile(r"""(?<![\w<])(?:https?://|/)[^\s;,'")]+"""), "<place>"),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?"), "<address>"),
     (re.compile(r"(?i)(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?:/\d+)?"), "<address>"),
     (re.compile(r"(?i)[\w.+-]+@[\w-]+\.[\w.]+"), "<mail>"),
+    (re.compile(r"[\w-]+(?:\.[\w-]+)+:\d+(?![\d:])"), "<address>"),
     (re.compile(r"(?<= on )(?!the |disk)[^;,]+"), "<target>"),
 )
 
@@ -144,14 +116,18 @@ def _redacted(value: Any) -> Any:
         return value
     for pattern, word in _HIDDEN:
         value = pattern.sub(word, value)
-    return value.replace(str(Path.home()), "~")
+    return value
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
+    """Return numbers and switches as they are; of what names people, machines or places only that it is there."""
     found: dict[str, Any] = {}
     for name in Settings.__dataclass_fields__:
         value = getattr(settings, name)
-        found[name] = f"{len(value)} of them" if name in _LISTED else _redacted(value if value is None else str(value))
+        if value is None or isinstance(value, bool | int | float):
+            found[name] = value
+        else:
+            found[name] = f"{len(value)} of them" if isinstance(value, tuple) else "set"
     return found
 
 

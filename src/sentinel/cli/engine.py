@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 from rich.table import Column, Table
 
-from sentinel.cli._service import console
+from sentinel.cli._service import AsJson, console
 
 __all__ = ["app"]
 
@@ -22,7 +21,7 @@ def _group() -> None:
 
 @app.command("list")
 def list_engines(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Show the engines, what each looks for, and in which parts of the input.

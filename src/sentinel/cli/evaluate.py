@@ -15,7 +15,7 @@ from rich.table import Column, Table
 from sentinel.cli._figures import Risks, auc, recall_at, wilson
 from sentinel.cli._files import Row, labelled_files, read_rows
 from sentinel.cli._progress import progress
-from sentinel.cli._service import console
+from sentinel.cli._service import AsJson, console
 from sentinel.cli._tipping import Tipping
 from sentinel.errors import InputTooLong
 
@@ -58,7 +58,7 @@ class _Figures(msgspec.Struct, kw_only=True):
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder with JSONL files (.gz too) of `text`, `label`, `lang`.")],
     limit: Annotated[int | None, typer.Option(min=1, help="So many rows of each file at most, the first ones.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Measure the scanner on labelled texts, by set, threat and language.

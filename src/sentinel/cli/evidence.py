@@ -11,7 +11,7 @@ from urllib.parse import quote
 import msgspec
 import typer
 
-from sentinel.cli._service import DataDir, ask, fail, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, fail, on_service
 from sentinel.response.evidence import Bundle, pack, seal_of
 
 __all__ = ["app"]
@@ -61,7 +61,7 @@ def export(
 def verify(
     what: Annotated[str, typer.Argument(help="Id of the quarantine, or a file that `export` wrote.")],
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Compare a bundle with its hash, the audit log and the events that it names; a file also with the service's bundle.

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import typer
 
-from sentinel.cli._service import DataDir, ask, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, on_service
 
 __all__ = ["explain"]
 
@@ -16,7 +16,7 @@ __all__ = ["explain"]
 def explain(
     thing: Annotated[str, typer.Argument(help="Id of an event, a signal, an incident or an action.")],
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Say why something was done, or why nothing was: what the rule asks, what the policy says, where it is enforced.

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Column, Table
 
-from sentinel.cli._service import DataDir, ask, console, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, on_service
 
 __all__ = ["app", "feedback"]
 
 app = typer.Typer(help="See incidents, acknowledge and close them.", no_args_is_help=True)
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 IncidentId = Annotated[str, typer.Argument(help="As `incidents list` shows it.")]
 
 

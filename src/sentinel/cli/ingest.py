@@ -24,7 +24,7 @@ import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from sentinel.cli._service import DataDir, ask, console, fail, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, fail, on_service
 from sentinel.errors import ConfigError
 from sentinel.ingest import apache, jsonlog, nginx, sshd
 from sentinel.ingest.apart import Apart, parts_of
@@ -74,7 +74,7 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     log_format: Annotated[Format, typer.Option("--format", help="What kind of log it is.")],
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what is written later; implies --act.")] = False,
     act: Annotated[bool, typer.Option("--act", help="Let what is decided take effect, from now on.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
     tz: Annotated[str, typer.Option(help="Zone of times that name none.")] = "UTC",
     year: Annotated[int | None, typer.Option(help="Year of the first line, where the log has none.")] = None,
     lateness: Annotated[

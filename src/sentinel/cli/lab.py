@@ -17,7 +17,7 @@ import typer
 from rich.table import Column, Table
 
 import sentinel
-from sentinel.cli._service import console, fail
+from sentinel.cli._service import AsJson, console, fail
 from sentinel.errors import ConfigError
 
 __all__ = ["app"]
@@ -32,7 +32,6 @@ Labs = Annotated[
     ),
 ]
 Number = Annotated[str, typer.Argument(help="001 to 004.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.command("list")

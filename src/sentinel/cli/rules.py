@@ -14,7 +14,7 @@ import msgspec
 import typer
 from rich.table import Table
 
-from sentinel.cli._service import DataDir, ask, console, fail, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, fail, on_service
 from sentinel.cli.backtest import backtest_rules
 from sentinel.detection import RuleSet, parse_rules, shipped_rules
 from sentinel.detection.examples import failures
@@ -93,7 +93,7 @@ def run_examples(
     path: Annotated[
         Path | None, typer.Argument(help="A rule file, or a folder with rule files; by default the shipped rules.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Run the examples that rules carry: `flags` and `ignores` of scanner rules, `examples` of detection rules.

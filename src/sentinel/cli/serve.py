@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sentinel.cli._service import DataDir
+from sentinel.cli._service import DataDir, server_extra
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
 from sentinel.settings import Settings, load_settings
@@ -53,14 +53,10 @@ def serve(  # noqa: PLR0917 - typer makes an option of each
             "tls_client_ca": tls_client_ca,
         }
     )
-    try:
+    with server_extra():
         import uvloop  # noqa: PLC0415 - the server extra
 
         from sentinel.cli._running import run_service  # noqa: PLC0415
-    except ModuleNotFoundError as err:
-        raise ConfigError(
-            f"`serve` needs the server extra ({err.name} is missing): install sentinel-ai[server]"
-        ) from err
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         listener = _listen(settings.host, settings.port, "--port")
         metrics = None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from sentinel.cli._service import DataDir, ask, console, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, on_service
 
 __all__ = ["app"]
 
@@ -18,7 +18,7 @@ app = typer.Typer(help="See and adjust how much it takes for a rule to fire.", n
 @app.command("list")
 def list_thresholds(
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Show each rule's threshold, and which ones somebody has adjusted.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import shutil
@@ -14,20 +13,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import msgspec
 import typer
-from rich.table import Table
 
-from sentinel.cli._checks import Check, State, bad, good, skipped, warned
-from sentinel.cli._service import DataDir, connect_running, console
-from sentinel.errors import ConfigError, SentinelError
+from sentinel.cli._checks import Check, State, ask_service, bad, good, skipped, tell, warned
+from sentinel.cli._service import AsJson, DataDir, server_extra
+from sentinel.errors import ConfigError
 from sentinel.settings import Settings, load_settings
 from sentinel.tls import Tls
 
-__all__ = ["print_checks", "validate"]
+__all__ = ["validate"]
 
-_MARK = {State.OK: "[green]ok[/]", State.WARNING: "[yellow]warning[/]", State.PROBLEM: "[red]problem[/]"}
 _TESTS_SECONDS = 600
 _PSEUDONYM = re.compile(r"[0-9a-f]{16}")
 _LOG_KEYS = {"timestamp", "level", "event"}
@@ -43,7 +39,7 @@ def validate(  # noqa: PLR0917 - typer makes an option of each
     key: Annotated[Path | None, typer.Option(help="Its key.")] = None,
     checklist: Annotated[bool, typer.Option("--checklist", help="The list to go through before going live.")] = False,
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Check a deployment: files, rules, routes, boards, certificates, and what runs. Exit code 1: there is a problem.
@@ -54,7 +50,7 @@ def validate(  # noqa: PLR0917 - typer makes an option of each
     Example: sentinel validate --prometheus http://127.0.0.1:9090
     """
     settings = load_settings({"data_dir": data_dir})
-    checks = [*_files(folder), *_running(settings)]
+    checks = [*_files(folder), *ask_service(settings)]
     verify: Any = True
     if ca is not None or certificate is not None:
         verify = Tls(ca_file=ca, certificate_file=certificate, key_file=key).files().context
@@ -63,35 +59,16 @@ def validate(  # noqa: PLR0917 - typer makes an option of each
     checks += stack_checks(prometheus, alertmanager, grafana, verify)
     if checklist:
         checks = list(_checklist(folder, settings, checks))
-    _end(checks, as_json=as_json)
+    tell(checks, as_json=as_json)
 
 
 def _files(folder: Path) -> list[Check]:
-    try:
+    with server_extra():
         from sentinel.cli._checks.deployment import deployment  # noqa: PLC0415
         from sentinel.server.authorize import ACCESS  # noqa: PLC0415 - the server extra, and slow to import
-    except ModuleNotFoundError as err:
-        raise ConfigError(
-            f"`validate` needs the server extra ({err.name} is missing): install sentinel-ai[server]"
-        ) from err
     if not folder.is_dir():
         raise ConfigError("there is no such folder", where=str(folder))
     return deployment(folder, list(ACCESS), datetime.now(UTC))
-
-
-def _running(settings: Settings) -> list[Check]:
-    from sentinel.cli._checks.live import service_checks  # noqa: PLC0415
-
-    async def ask() -> list[Check]:
-        async with connect_running(settings) as client:
-            if client is None:
-                return [skipped("service", f"none runs on the data folder {settings.data_dir}")]
-            return await service_checks(client)
-
-    try:
-        return asyncio.run(ask())
-    except (httpx.HTTPError, SentinelError) as err:
-        return [bad("service", f"it can't be asked ({type(err).__name__})", "sentinel doctor")]
 
 
 # --- the list of the lab
@@ -121,9 +98,10 @@ def _last_lines(path: Path) -> list[dict[str, Any]]:
     found = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines()[-200:]:
         try:
-            found.append(json.loads(line))
+            one = json.loads(line)
         except ValueError:
-            found.append({})
+            one = {}
+        found.append(one if isinstance(one, dict) else {})
     return found
 
 
@@ -154,56 +132,27 @@ def _tested(folder: Path) -> Check:
 def _masked(settings: Settings) -> Check:
     name, path = "PII masking enabled", settings.data_dir / "logs" / "scan.log"
     try:
-        users = {str(line["user_id"]) for line in _last_lines(path) if line.get("user_id")}
+        users = [str(line["user_id"]) for line in _last_lines(path) if line.get("user_id")]
     except OSError:
         return skipped(name, f"there is no {path} yet: scan something")
-    plain = [user for user in users if not _PSEUDONYM.fullmatch(user)]
-    if plain:
+    if not users:
+        return skipped(name, f"no user stands in the last lines of {path}: scan something with a user_id")
+    if not all(map(_PSEUDONYM.fullmatch, users)):
         return bad(name, "users stand in the scan log under their names", "leave masking on")
-    return good(name, "the scan log knows users by pseudonyms, and holds no text")
+    return good(name, f"the last {len(users)} users in the scan log stand there under pseudonyms")
 
 
 def _backup_channel(settings: Settings) -> Check:
-    from sentinel.notify import ConsoleChannel, parse_plan  # noqa: PLC0415
+    from sentinel.notify import ConsoleChannel  # noqa: PLC0415
+    from sentinel.planfile import read_plan  # noqa: PLC0415
 
     name, fix = "backup alerting channel", "backup: file:/etc/sentinel/other.url in the escalation file"
     if settings.escalation_file is None:
         return warned(name, "nobody is told but standard error: there is no escalation file", fix)
     try:
-        plan = parse_plan(settings.escalation_file.read_text(encoding="utf-8"), str(settings.escalation_file))
-    except (OSError, ConfigError) as err:
+        plan = read_plan(settings.escalation_file)
+    except ConfigError as err:
         return bad(name, str(err), "docs/how-to/wake-people.md")
     if isinstance(plan.backup, ConsoleChannel):
         return warned(name, "the backup is standard error, which nobody may read", fix)
     return good(name, "there is one beside the levels' own")
-
-
-# --- how it is told
-
-
-def _end(checks: list[Check], *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(counted(checks)))
-    else:
-        print_checks(checks)
-    if any(check.state is State.PROBLEM for check in checks):
-        raise typer.Exit(1)
-
-
-def counted(checks: list[Check]) -> dict[str, Any]:
-    """Return the checks as one document, with their counts."""
-    counts = {state.value: sum(check.state is state for check in checks) for state in State}
-    return {"ok": not counts["problem"], "counts": counts, "checks": msgspec.to_builtins(checks)}
-
-
-def print_checks(checks: list[Check]) -> None:
-    """Print a line for each check, the worst last, and the counts."""
-    order = [State.SKIPPED, State.OK, State.WARNING, State.PROBLEM]
-    table = Table("check", "", "what was found", "what to do")
-    for check in sorted(checks, key=lambda check: order.index(check.state)):
-        table.add_row(check.name, _MARK.get(check.state, "[dim]skipped[/]"), check.says, check.fix)
-    console().print(table)
-    counts = counted(checks)["counts"]
-    typer.echo(
-        f"{counts['ok']} ok, {counts['warning']} warnings, {counts['problem']} problems, {counts['skipped']} skipped"
-    )

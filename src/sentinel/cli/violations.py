@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Column, Table
 
-from sentinel.cli._service import DataDir, ask, console, on_service
+from sentinel.cli._service import AsJson, DataDir, ask, console, on_service
 
 __all__ = ["app"]
 
@@ -20,7 +20,7 @@ def list_violations(
     data_dir: DataDir = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the latest first.")] = 50,
     open_only: Annotated[bool, typer.Option("--open", help="Only those that nobody has resolved.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """
     Show the latest violations: security violations, refused rights, escapes from sandboxes, foreign rows.

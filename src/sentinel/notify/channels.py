@@ -82,7 +82,7 @@ class AppriseChannel:
         try:
             import apprise  # noqa: PLC0415 - the alerts extra
         except ModuleNotFoundError:
-            raise ConfigError("this channel needs the alerts extra: install sentinel-ai[alerts]") from None
+            raise ConfigError("this channel needs the alerts extra: in a checkout, pip install '.[alerts]'") from None
         asset = apprise.AppriseAsset()
         asset.http_redirects = False  # a URL that moved, or was taken over, must not lead to a place inside
         self._service = apprise.Apprise(asset=asset)

@@ -1,6 +1,6 @@
 """From an incident to a decision: the policy and the guard rails, both pure."""
 
-from sentinel.response.guardrails import GuardRails, Network, normalise, protected, spelling
+from sentinel.response.guardrails import WIDEST_PREFIX, GuardRails, Network, normalise, protected, spelling
 from sentinel.response.policy import (
     DEFAULT_LIMIT,
     SHARED_BY_USERS,
@@ -19,6 +19,7 @@ from sentinel.response.targets import Target, parse_target, refusal
 __all__ = [
     "DEFAULT_LIMIT",
     "SHARED_BY_USERS",
+    "WIDEST_PREFIX",
     "Declined",
     "Facts",
     "GuardRails",

@@ -11,7 +11,7 @@ __all__ = ["GuardRails", "Network", "normalise", "protected", "spelling"]
 Network = IPv4Network | IPv6Network
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
-_WIDEST_PREFIX = {4: 8, 6: 32}
+WIDEST_PREFIX = {4: 8, 6: 32}
 
 # The special-purpose ranges of RFC 6890. Private and documentation ranges are absent on purpose: attackers inside a
 # company have private addresses.
@@ -68,7 +68,7 @@ def protected(network: Network, rails: GuardRails) -> str | None:
 
     A network is refused if any part of it is protected, so a wide block cannot take a proxy or localhost with it.
     """
-    widest = _WIDEST_PREFIX[network.version]
+    widest = WIDEST_PREFIX[network.version]
     if network.prefixlen < widest:
         return f"it is wider than /{widest}; name smaller networks"
     lists = (

@@ -21,13 +21,19 @@ from urllib.parse import urlsplit
 import yaml
 
 from sentinel.cli._checks.check import Check, bad, good, skipped, warned
-from sentinel.errors import ConfigError
+from sentinel.datafolder import OTHERS
 
 __all__ = ["ALERTS", "BOARDS", "deployment"]
 
 COMPOSE = ("docker-compose.yml", "docker-compose-mtls.yml")
 SEVERITIES = {"low", "medium", "high", "critical"}
-BOARDS = {"security-overview", "authentication-dashboard", "threat-detection-dashboard", "system-health-dashboard"}
+BOARDS = {
+    "security-overview",
+    "authentication-dashboard",
+    "threat-detection-dashboard",
+    "scanner-dashboard",
+    "system-health-dashboard",
+}
 ALERTS = frozenset(
     [
         "HighThreatRate",
@@ -75,7 +81,6 @@ ALERTS = frozenset(
 
 _RETIRED = {"graph", "singlestat", "table-old"}
 _TOOL_SECONDS = 60
-_OTHERS = 0o077
 
 
 class _Broken(Exception):
@@ -175,7 +180,7 @@ def _tool(name: str, says: str, *words: str | Path) -> Check:
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TOOL_SECONDS, check=False)  # noqa: S603
     if done.returncode == 0:
         return good(name, says)
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip() not in {"", "FAILED:"}]
     told = next((line for line in lines if "error" in line.lower() or "FAILED" in line), " ".join(lines[-1:]))
     return bad(name, told[:300], f"run `{' '.join(map(str, words))}` and mend what it names")
 
@@ -321,27 +326,29 @@ def _rules(folder: Path) -> Iterator[Check]:
         "the words are low, medium, high and critical; routes know no others",
         "every severity is one that routes know",
     )
-    yield _verdict(
-        "rules: runbooks",
-        (
-            f"{name} has none"
-            for name, rule in alerts.items()
-            if not _runbook(folder, str(_map(rule, "annotations").get("runbook_url", "")))
-        ),
-        "write docs/runbooks/ALERT.md and name it in annotations.runbook_url",
-        "every alert leads to a runbook",
-    )
+    yield _runbooks(folder / "docs" / "runbooks", alerts)
     yield _verdict(
         "rules: expressions", _doubtful(alerts), "see the runbook of the alert", "no expression of the known kind"
     )
     yield _tool("rules: promtool", "promtool takes them", "promtool", "check", "rules", path)
 
 
-def _runbook(folder: Path, url: str) -> bool:
-    if not (folder / "docs" / "runbooks").is_dir():
-        return bool(url)  # an installed release without the documents
-    name = url.rsplit("/", 1)[-1].partition("#")[0]
-    return bool(name) and (folder / "docs" / "runbooks" / name).is_file()
+def _runbooks(pages: Path, alerts: Mapping[str, Any]) -> Check:
+    named = {alert: str(_map(rule, "annotations").get("runbook_url", "")) for alert, rule in alerts.items()}
+    without = [alert for alert, url in named.items() if not url]
+    if not without and not pages.is_dir():  # an installed release without the documents
+        return skipped("rules: runbooks", f"every alert names one; there is no {pages} to look for them in")
+    lost = [
+        f"{alert} names {url}, which is missing"
+        for alert, url in named.items()
+        if url and pages.is_dir() and not (pages / url.rsplit("/", 1)[-1].partition("#")[0]).is_file()
+    ]
+    return _verdict(
+        "rules: runbooks",
+        [*(f"{alert} has none" for alert in without), *lost],
+        "write docs/runbooks/ALERT.md and name it in annotations.runbook_url",
+        "every alert leads to a runbook",
+    )
 
 
 def _doubtful(alerts: Mapping[str, Any]) -> Iterator[str]:
@@ -421,39 +428,40 @@ def _amtool(path: Path) -> Check:
 
 
 def _grafana(folder: Path) -> Iterator[Check]:
-    provisioning = folder / "provisioning"
-    sources = [
-        source
-        for path in sorted(provisioning.glob("datasources/*.y*ml"))
-        for source in _list(_yaml(path), "datasources")
-        if isinstance(source, Mapping)
-    ]
-    uids = {str(source.get("uid")) for source in sources if source.get("uid")}
-    yield _verdict(
-        "grafana: datasource",
-        (f"{source.get('name')} has no uid, so no board finds it" for source in sources if not source.get("uid"))
-        if sources
-        else ["there is none"],
-        "uid: prometheus",
-        f"datasource {', '.join(sorted(uids))}",
-    )
-    boards = sorted(folder.rglob("*.json"))
-    if not boards:
-        yield skipped("grafana: boards", "there are no boards")
-        return
-    found = {path: _json(path) for path in boards}
+    # Both forms bring the same boards; each has a datasource of its own.
+    known = []
+    for place in sorted({folder / "provisioning" / "datasources", *folder.glob("provisioning*/datasources")}):
+        sources = [
+            source
+            for path in sorted(place.glob("*.y*ml"))
+            for source in _list(_yaml(path), "datasources")
+            if isinstance(source, Mapping)
+        ]
+        found = {str(source.get("uid")) for source in sources if source.get("uid")}
+        known.append(found)
+        yield _verdict(
+            f"grafana: datasource of {place.parent.name}",
+            (f"{source.get('name')} has no uid, so no board finds it" for source in sources if not source.get("uid"))
+            if sources
+            else ["there is none"],
+            "uid: prometheus",
+            f"datasource {', '.join(sorted(found))}",
+        )
+    uids = set.intersection(*known)
+    boards = {path: _json(path) for path in sorted(folder.rglob("*.json"))}
     yield _verdict(
         "grafana: boards",
-        (f"{uid} is missing" for uid in BOARDS - {str(board.get("uid")) for board in found.values()}),
+        (f"{uid} is missing" for uid in BOARDS - {str(board.get("uid")) for board in boards.values()}),
         "restore the board from the release",
         f"{len(boards)} boards",
     )
-    yield _verdict(
-        "grafana: panels",
-        (fault for path, board in found.items() for fault in _panels(path.name, board, uids)),
-        "restore the board from the release",
-        f"{sum(len(list(_all_panels(board))) for board in found.values())} panels ask a datasource that is there",
-    )
+    if boards:
+        yield _verdict(
+            "grafana: panels",
+            (fault for path, board in boards.items() for fault in _panels(path.name, board, uids)),
+            "restore the board from the release",
+            f"{sum(len(list(_all_panels(board))) for board in boards.values())} panels ask a datasource that is there",
+        )
 
 
 def _json(path: Path) -> Mapping[str, Any]:
@@ -499,7 +507,7 @@ def _secrets(folder: Path) -> Iterator[Check]:
         Path(path) for name in COMPOSE for path in _secret_files(_yaml(folder / name)) if path.startswith("./secrets")
     }
     yield _verdict("secrets", _unready(folder, wanted), "see docs/how-to/deploy.md", f"{len(wanted)} secrets are there")
-    if (folder / "secrets").stat().st_mode & _OTHERS:
+    if (folder / "secrets").stat().st_mode & OTHERS:
         yield warned("secrets: access", "others may look into `secrets`", "chmod 700 secrets")
 
 
@@ -526,13 +534,9 @@ def _certificates(folder: Path, now: datetime) -> Iterator[Check]:
     if not place.is_dir():
         yield skipped("certificates", "there is no folder `certs` yet")
         return
-    try:
-        from sentinel.cli.certs import certificate_rows  # noqa: PLC0415 - the server extra
+    from sentinel.cli.certs import certificate_rows  # noqa: PLC0415 - the server extra
 
-        rows = certificate_rows(place, now)
-    except ConfigError as err:
-        yield skipped("certificates", str(err))
-        return
+    rows = certificate_rows(place, now)
     wanted = [path for path in _secret_files(_yaml(folder / COMPOSE[1])) if path.startswith("./certs")]
     yield _verdict(
         "certificates: files",

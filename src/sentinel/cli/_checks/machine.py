@@ -16,12 +16,14 @@ from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
+from sentinel.baselinefile import read_tuning
 from sentinel.cli._checks.check import Check, bad, good, skipped, warned
-from sentinel.datafolder import DataFolderBusy, lock, others_may_read
+from sentinel.datafolder import OTHERS, DataFolderBusy, lock, others_may_read
 from sentinel.errors import ConfigError
 from sentinel.model import Micros
-from sentinel.notify import parse_plan
+from sentinel.planfile import read_plan
 from sentinel.policyfile import read_policy
+from sentinel.response import WIDEST_PREFIX
 from sentinel.rulefolder import read_files
 from sentinel.settings import Settings
 
@@ -34,8 +36,14 @@ _FORGETFUL = {"tmpfs", "ramfs", "overlay", "aufs"}
 _ELSEWHERE = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p"}
 _AHEAD: Micros = 5 * 60 * 1_000_000
 _TIME_ERROR = 5
-_OTHERS = 0o077
-_WIDEST = {4: 8, 6: 32}
+_NAMED = (
+    "alertmanager_token_file",
+    "alertmanager_ca_file",
+    "alertmanager_cert_file",
+    "alertmanager_key_file",
+    "webhook_secret_file",
+)
+"""Settings that name a file of which only whether it can be read is looked at."""
 
 
 def machine_checks(settings: Settings) -> Iterator[Check]:
@@ -76,13 +84,13 @@ def _folder(folder: Path) -> Iterator[Check]:
             f"chown it, or run as its owner (uid {folder.stat().st_uid})",
         )
         return
-    if folder.stat().st_mode & _OTHERS:
+    if folder.stat().st_mode & OTHERS:
         yield bad(name, f"others may look into {folder}, where tokens and keys lie", f"chmod 700 {folder}")
     else:
         yield good(name, f"{folder} belongs to us alone")
     for secret in ("token", "audit.key", "pseudonym.key"):
         path = folder / secret
-        if path.exists() and path.stat().st_mode & _OTHERS:
+        if path.exists() and path.stat().st_mode & OTHERS:
             yield bad(f"data folder: {secret}", f"others may read {path}", f"chmod 600 {path}")
 
 
@@ -218,7 +226,7 @@ def _lists(settings: Settings) -> Iterator[Check]:
             text
             for text in getattr(settings, name)
             for network in [ip_network(text)]
-            if network.prefixlen < _WIDEST[network.version]
+            if network.prefixlen < WIDEST_PREFIX[network.version]
         ]
         if wide:
             yield bad(name, f"{', '.join(wide)}: {harm}", f"name the few addresses in {name} that need it")
@@ -277,20 +285,22 @@ def _files(settings: Settings) -> Iterator[Check]:
             yield bad("rules", f"{len(rules.refused)} refused: {refused}", "sentinel rules lint says which and why")
         else:
             yield good("rules", f"{len(rules.rules)} load")
-    try:
-        read_policy(settings.policy_file)
-        yield good("policy", "it loads")
-    except ConfigError as err:
-        yield bad("policy", str(err), "docs/how-to/decide-what-is-done.md")
-    if settings.escalation_file is not None:
+    for name, read, page in (
+        ("policy", lambda: read_policy(settings.policy_file), "decide-what-is-done.md"),
+        ("escalation", lambda: read_plan(settings.escalation_file), "wake-people.md"),
+        ("baselines", lambda: read_tuning(settings.baselines_file, settings.baselines_path), "notice-the-unusual.md"),
+    ):
         try:
-            parse_plan(settings.escalation_file.read_text(encoding="utf-8"), str(settings.escalation_file))
-            yield good("escalation", "the plan loads")
-        except (OSError, ConfigError) as err:
-            yield bad("escalation", str(err), "docs/how-to/wake-people.md")
-    if settings.webhook_secret_file is not None and not settings.webhook_secret_file.is_file():
-        yield bad(
-            "webhook secret",
-            f"{settings.webhook_secret_file} is missing",
-            "put the secret there, or take the setting out",
-        )
+            read()
+        except ConfigError as err:
+            yield bad(name, str(err), f"docs/how-to/{page}")
+        else:
+            yield good(name, "it loads")
+    for name in _NAMED:
+        path: Path | None = getattr(settings, name)
+        if path is None:
+            continue
+        if path.is_file() and os.access(path, os.R_OK):
+            yield good(name, "it is there")
+        else:
+            yield bad(name, f"{path} is missing, or closed to this user", "put it there, or take the setting out")
