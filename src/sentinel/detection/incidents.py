@@ -59,13 +59,10 @@ def incidents_of(
     for places in by_node.values():
         _join_runs(ordered, places, joined, gap)
     _join_known(ordered, together, joined)
-    for one, other, hour in links:
+    for (one, other), hours in _by_pair(links).items():
         if one in by_node and other in by_node and not joined.all_one(by_node[one], by_node[other]):
-            near = [_near(ordered, by_node[node], hour, gap) for node in (one, other)]
-            for here in near[0]:
-                for there in near[1]:
-                    if _apart(ordered[here], ordered[there]) <= gap:
-                        joined.join(here, there)
+            for hour in hours:
+                _join_near(ordered, by_node[one], by_node[other], hour, joined, gap)
     components: dict[int, list[Signal]] = defaultdict(list)
     for place, signal in enumerate(ordered):
         components[joined.root(place)].append(signal)
@@ -109,9 +106,23 @@ def _join_runs(signals: Sequence[Signal], places: Sequence[int], joined: _Joined
         end, before = max(end, signals[place].last), place
 
 
-def _near(signals: Sequence[Signal], places: Sequence[int], hour: int, gap: Micros) -> list[int]:
+def _by_pair(links: Iterable[Link]) -> dict[tuple[Node, Node], list[int]]:
+    pairs: dict[tuple[Node, Node], list[int]] = defaultdict(list)
+    for one, other, hour in links:
+        pairs[one, other].append(hour)
+    return pairs
+
+
+def _join_near(
+    signals: Sequence[Signal], some: Iterable[int], others: Iterable[int], hour: int, joined: _Joined, gap: Micros
+) -> None:
+    """Join the signals of two subjects that an event of this hour carried, where they are near it and each other."""
     start, end = hour * HOUR - gap, (hour + 1) * HOUR + gap
-    return [place for place in places if signals[place].last >= start and signals[place].first < end]
+    near = [[n for n in places if signals[n].last >= start and signals[n].first < end] for places in (some, others)]
+    for here in near[0]:
+        for there in near[1]:
+            if _apart(signals[here], signals[there]) <= gap:
+                joined.join(here, there)
 
 
 def _apart(one: Signal, other: Signal) -> Micros:

@@ -9,14 +9,15 @@ from typing import Final
 from sentinel.detection.sigma.fields import getter
 from sentinel.model import Event, Micros, StoredEvent, SubjectType
 
-__all__ = ["HOUR", "Link", "Links", "Node"]
+__all__ = ["HOUR", "Link", "Links", "Node", "link"]
 
 Node = tuple[SubjectType, str]
 Link = tuple[Node, Node, int]
 """Two subjects, the smaller first, and the hour since 1970 in which an event carried both."""
 
 HOUR: Final[Micros] = 3600 * 1_000_000
-_MOST = 200_000  # links in memory, some 30 MB; beyond, the oldest hours go
+_MOST = 200_000  # links in memory, some 30 MB; beyond, those that join nobody with signals go, the oldest first
+_GROWN = 1.2  # by how much they must have grown for the next try
 _NEIGHBOURS = 256  # of one subject in an hour
 _network = getter("ip_network")
 
@@ -27,7 +28,9 @@ class Links:
     def __init__(self) -> None:
         self._seen: dict[int, set[tuple[str | None, str | None, str | None]]] = {}
         self._hours: dict[int, dict[Node, set[Node]]] = {}
-        self._size = 0
+        self.size = 0
+        """How many there are."""
+        self._allowed = _MOST
 
     def add(self, events: Iterable[StoredEvent]) -> list[Link]:
         """Take in events; returns the links that are new."""
@@ -43,8 +46,6 @@ class Links:
                 continue
             seen.add(carried)
             fresh += self._connect(_nodes(event), hour)
-        while self._size > _MOST and len(self._hours) > 1:
-            self._forget(min(self._hours))
         return fresh
 
     def _connect(self, nodes: list[Node], hour: int) -> Iterable[Link]:
@@ -55,12 +56,28 @@ class Links:
                     continue
                 neighbours[one].add(other)
                 neighbours[other].add(one)
-                self._size += 1
-                yield _link(one, other, hour)
+                self.size += 1
+                yield link(one, other, hour)
 
-    def _forget(self, hour: int) -> None:
-        self._size -= sum(map(len, self._hours.pop(hour).values())) // 2
+    def shrink(self, among: KeysView[Node]) -> None:
+        """Let go of links that do not join two of these, while there are too many; and in the end of whole hours."""
+        if self.size <= self._allowed:
+            return
+        for hour in sorted(self._hours):
+            if self.size > _MOST:
+                self._keep(hour, among)
+        for hour in sorted(self._hours):
+            if self.size > 2 * _MOST:
+                self._keep(hour, {}.keys())
+        self._allowed = max(_MOST, round(_GROWN * self.size))
+
+    def _keep(self, hour: int, among: KeysView[Node]) -> None:
+        before = self._hours.pop(hour)
         self._seen.pop(hour, None)
+        kept = {node: both for node in before.keys() & among if (both := before[node] & among)}
+        if kept:
+            self._hours[hour] = defaultdict(set, kept)
+        self.size -= (sum(map(len, before.values())) - sum(map(len, kept.values()))) // 2
 
     def merge(self, links: Iterable[Link]) -> None:
         """Take in links that are known from elsewhere."""
@@ -69,7 +86,7 @@ class Links:
             if other not in neighbours[one]:
                 neighbours[one].add(other)
                 neighbours[other].add(one)
-                self._size += 1
+                self.size += 1
 
     def of(self, nodes: Iterable[Node], hours: range, among: KeysView[Node]) -> set[Link]:
         """Return the links of some subjects to some others in these hours."""
@@ -78,14 +95,14 @@ class Links:
         for hour in self._hours.keys() & hours:
             neighbours = self._hours[hour]
             for node in wanted & neighbours.keys():
-                found |= {_link(node, other, hour) for other in neighbours[node] & among}
+                found |= {link(node, other, hour) for other in neighbours[node] & among}
         return found
 
     def all_of(self, nodes: Iterable[Node]) -> set[Link]:
         """Return all links of some subjects."""
         wanted = set(nodes)
         return {
-            _link(node, other, hour)
+            link(node, other, hour)
             for hour, neighbours in self._hours.items()
             for node in wanted & neighbours.keys()
             for other in neighbours[node]
@@ -102,5 +119,6 @@ def _nodes(event: Event) -> list[Node]:
     return [(kind, name) for kind, name in told if isinstance(name, str)]
 
 
-def _link(one: Node, other: Node, hour: int) -> Link:
+def link(one: Node, other: Node, hour: int) -> Link:
+    """Return the link between two subjects, whichever is named first."""
     return (one, other, hour) if one < other else (other, one, hour)

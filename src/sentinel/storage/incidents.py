@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-from sqlalchemy import Connection, bindparam, insert, select, text, update
+from collections.abc import Iterable
 
-from sentinel.detection.links import Link, Node
+import msgspec
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
+
+from sentinel.detection.links import Link, Node, link
 from sentinel.model import Micros, SubjectType
 from sentinel.storage import tables
 from sentinel.storage.database import Database
@@ -13,26 +15,27 @@ from sentinel.storage.values import Note, Outcome
 
 __all__ = ["IncidentTables", "write_incidents"]
 
+_encode = msgspec.json.Encoder().encode
+
 
 class IncidentTables(Database):
     """The part of the store that joins incidents, and keeps what people note about them."""
 
-    async def links_in(self, hours: range, limit: int) -> list[Link]:
-        """Return up to `limit` stored links of these hours."""
-        c = tables.links.c
-        query = select(tables.links).where(c.hour.between(hours[0], hours[-1])).limit(2 * limit)
-        found = []
-        for row in await self._all(query):
-            here, there = (SubjectType(row.of_type), row.of), (SubjectType(row.to_type), row.to)
-            if here < there:  # each is there from both sides
-                found.append((here, there, row.hour))
-        return found
+    async def links_of(self, nodes: Iterable[Node], hours: range) -> list[Link]:
+        """Return the stored links of some subjects in these hours."""
+        asked = [(kind.value, name) for kind, name in nodes]
+        if not asked:
+            return []
+        values = (_encode(asked).decode(), hours.start, hours.stop - 1)
+        rows = await self._read(lambda connection: connection.exec_driver_sql(_LINKS_OF, values).all())
+        return [link((SubjectType(a), one), (SubjectType(b), other), hour) for a, one, hour, b, other in rows]
 
     async def subjects_between(self, start: Micros, end: Micros, limit: int) -> list[Node]:
-        """Return up to `limit` subjects that have signals in a time, the latest first."""
+        """Return up to `limit` subjects that have signals in a time, whose last come latest, those at the end."""
         s = tables.signals.c
-        query = select(s.subject_type, s.subject).where(s.last >= start, s.first <= end).order_by(s.last.desc())
-        return [(SubjectType(row.subject_type), row.subject) for row in await self._all(query.limit(limit))]
+        query = select(s.subject_type, s.subject).where(s.last >= start, s.first <= end)
+        latest = query.group_by(s.subject_type, s.subject).order_by(func.max(s.last).desc()).limit(limit)
+        return [(SubjectType(row.subject_type), row.subject) for row in reversed(await self._all(latest))]
 
     async def notes_on(self, incident_id: str) -> list[Note]:
         """Return what people did about an incident and said of it, oldest first."""
@@ -59,6 +62,13 @@ def write_incidents(connection: Connection, outcome: Outcome) -> None:
         connection.execute(_ASSIGN, [{"which": which, "who": who} for which, who in outcome.assignee_of.items()])
     if outcome.notes:
         connection.execute(insert(tables.notes), list(map(msgspec.to_builtins, outcome.notes)))
+
+
+_LINKS_OF = (
+    """SELECT of_type, "of", hour, to_type, "to" FROM json_each(?) AS asked JOIN links"""
+    """ ON of_type = json_extract(asked.value, '$[0]') AND "of" = json_extract(asked.value, '$[1]')"""
+    " AND hour BETWEEN ? AND ?"
+)
 
 
 def _row(here: Node, there: Node, hour: int) -> dict[str, object]:

@@ -223,24 +223,22 @@ class Store(BaselineTables, IncidentTables):
         Raises:
             StoreUnable, StoreLost: as `accept`.
         """
-        change_seq = self.change_seq
-        numbered: list[Action] = []
-        for action in outcome.actions:
-            change_seq += action.effective
-            numbered.append(msgspec.structs.replace(action, change_seq=change_seq) if action.effective else action)
 
-        def written(connection: Connection) -> tuple[int, bytes]:
+        def written(connection: Connection) -> tuple[list[Action], int, tuple[int, bytes]]:
+            change_seq = self.change_seq  # here, one after the other: no number may be given twice
+            numbered: list[Action] = []
+            for action in outcome.actions:
+                change_seq += action.effective
+                numbered.append(msgspec.structs.replace(action, change_seq=change_seq) if action.effective else action)
             _write_outcome(connection, outcome, numbered)
             _write_what_people_say(connection, outcome)
             write_evidence(connection, outcome.evidence)
             if outcome.position > self.processed_seq:
                 connection.execute(statements.UPSERT_POSITION, {"name": "processed", "value": outcome.position})
-            return _chain(connection, self.audited, outcome.audit)
+            return numbered, change_seq, _chain(connection, self.audited, outcome.audit)
 
-        audited = await self._write(written, rows=len(outcome.signals))
-        self.audited = audited
+        numbered, self.change_seq, self.audited = await self._write(written, rows=len(outcome.signals))
         self.processed_seq = max(self.processed_seq, outcome.position)
-        self.change_seq = change_seq
         return numbered
 
     async def signals_by_id(self, ids: Iterable[str]) -> list[Signal]:
@@ -571,13 +569,13 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
     if outcome.incidents:
         rows = [with_text(incident, "signals", "threat_types") for incident in outcome.incidents]
         _execute(connection, statements.UPSERT_INCIDENT, rows)
+    if actions:  # before they move: one may have been read while it was in another incident
+        connection.execute(statements.UPSERT_ACTION, list(map(action_row, actions)))
     if outcome.incident_of:
         moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
         _execute(connection, statements.MOVE_SIGNAL, moved)
         _execute(connection, statements.MOVE_ACTION, moved)
     write_incidents(connection, outcome)
-    if actions:
-        connection.execute(statements.UPSERT_ACTION, list(map(action_row, actions)))
     if outcome.dead:
         rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
         connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)

@@ -1,9 +1,10 @@
 """
 Signals -> incidents, over all subjects that events join (decisions, H4).
 
-Links between subjects are kept in memory for late hours, and stored as soon as one of the two has a signal: before that
-nobody asks for them. What the store knows of an hour is taken up once, when events or signals first touch it. Whichever
-comes last, the signal or the event that joins, finds the other; so the order in which they come can't matter.
+Links between subjects are kept in memory, and stored as soon as one of the two has a signal: before that nobody asks
+for them. What the store knows of an hour is taken up once, when events or signals first touch it, and what it knows of
+a subject when that has its first signal. Whichever comes last, the signal or the event that joins, finds the other; so
+the order in which they come can't matter, as long as memory holds the links of subjects that have no signal yet.
 
 Components only grow: what is in one incident stays together, so only the neighbours of what is new must be looked at,
 and an incident whose signals are in another one is gone for good.
@@ -21,7 +22,7 @@ from sentinel.storage import Outcome, Store
 __all__ = ["Joiner"]
 
 _MOST_HOT = 100_000  # subjects that are known to have signals
-_MOST_LINKS = 100_000  # taken up from the store for hours that follow each other
+_EVER = range(-(2**31), 2**31)  # hours
 
 _Known = dict[str, tuple[Signal, str | None]]
 """Signals by id, each with the id of the incident that it is in."""
@@ -44,6 +45,7 @@ class Joiner:
         """Take in events that are judged, each once; links to somebody with signals wait for the next outcome."""
         self._touched |= {event.at // HOUR for event in events}
         self._fresh += [link for link in self.links.add(events) if link[0] in self._hot or link[1] in self._hot]
+        self.links.shrink(self._hot.keys())
 
     def written(self, outcome: Outcome) -> None:
         """Forget what waited: it is durable."""
@@ -60,13 +62,13 @@ class Joiner:
             outcome: Gets new signals, incidents, and the links that must be kept.
         """
         nodes = {node_of(signal) for signal in fresh.values()}
-        self._new |= nodes - self._hot.keys()
-        for node in nodes:
-            self._hot[node] = self._hot.pop(node, None)
-        while len(self._hot) > _MOST_HOT:
-            del self._hot[next(iter(self._hot))]
         hours = _hours((signal.first, signal.last) for signal in fresh.values())
         await self._take_up(self._touched.union(hours))
+        await self._begin(nodes - self._hot.keys())
+        for node in nodes:  # who had a signal last goes last
+            self._hot[node] = self._hot.pop(node)
+        while len(self._hot) > _MOST_HOT:
+            del self._hot[next(iter(self._hot))]
         joining = set(self._fresh)
         outcome.links = sorted(joining | self.links.all_of(self._new))
         nodes |= {node for link in joining for node in link[:2]}
@@ -83,16 +85,28 @@ class Joiner:
         whole = await self._whole({key: found for key, found in near.items() if _overlaps(found[0], start, end)})
         return _joined(fresh, known, whole, links, outcome)
 
+    async def _begin(self, nodes: set[Node]) -> None:
+        """Take in subjects that have their first signal: what joins them to others counts from now on."""
+        stored = await self._store.links_of(nodes, _EVER)
+        self._new |= nodes
+        self._hot |= dict.fromkeys(nodes)
+        self._merge(stored)
+
     async def _take_up(self, hours: Iterable[int]) -> None:
         """Make good what this process does not know of hours: who had signals then, and which links are stored."""
         for run in _runs(sorted(set(hours) - self._taken_up)):
             start, end = run.start * HOUR - INCIDENT_GAP, run.stop * HOUR + INCIDENT_GAP
-            for node in await self._store.subjects_between(start, end, _MOST_HOT):
+            known = await self._store.subjects_between(start, end, _MOST_HOT)
+            stored = await self._store.links_of(known, run)
+            for node in known:
                 self._hot.setdefault(node)
             self._fresh += self.links.of(self._hot, run, self._hot.keys())  # seen before it was known who had signals
-            self.links.merge(await self._store.links_in(run, _MOST_LINKS))
+            self._merge(stored)
             self._taken_up.update(run)
         self._touched -= self._taken_up  # more may have been seen meanwhile
+
+    def _merge(self, stored: Iterable[Link]) -> None:
+        self.links.merge(link for link in stored if link[0] in self._hot and link[1] in self._hot)
 
     async def _signals_of(self, nodes: Iterable[Node]) -> _Known:
         found = await self._store.signals_of([(name, kind) for kind, name in nodes])
