@@ -62,7 +62,7 @@ def incidents_of(
     for (one, other), hours in _by_pair(links).items():
         if one in by_node and other in by_node and not joined.all_one(by_node[one], by_node[other]):
             for hour in hours:
-                _join_near(ordered, by_node[one], by_node[other], hour, joined, gap)
+                _join_near(ordered, by_node[one], by_node[other], hour, joined, gap=gap)
     components: dict[int, list[Signal]] = defaultdict(list)
     for place, signal in enumerate(ordered):
         components[joined.root(place)].append(signal)
@@ -114,7 +114,7 @@ def _by_pair(links: Iterable[Link]) -> dict[tuple[Node, Node], list[int]]:
 
 
 def _join_near(
-    signals: Sequence[Signal], some: Iterable[int], others: Iterable[int], hour: int, joined: _Joined, gap: Micros
+    signals: Sequence[Signal], some: Iterable[int], others: Iterable[int], hour: int, joined: _Joined, *, gap: Micros
 ) -> None:
     """Join the signals of two subjects that an event of this hour carried, where they are near it and each other."""
     start, end = hour * HOUR - gap, (hour + 1) * HOUR + gap

@@ -26,7 +26,7 @@ from sentinel.server.values import Limit
 from sentinel.storage import Action, Note
 from sentinel.stream.board import shown
 
-__all__ = ["add_incidents", "found_incident"]
+__all__ = ["add_incidents", "no_incident"]
 
 _S = "/api/v1/security"
 _EVIDENCE = 20
@@ -51,11 +51,15 @@ class NoteOrder(BaseModel):
     assignee: str | None = Field(default=None, min_length=1, max_length=256)
 
 
-async def found_incident(monitor: Monitor, incident_id: str) -> Incident:
-    """Return the incident with this id, or refuse."""
+def no_incident() -> Problem:
+    """Return the refusal of an id that no incident has."""
+    return Problem("not_found", "no incident has this id; `sentinel incidents list` shows them")
+
+
+async def _found(monitor: Monitor, incident_id: str) -> Incident:
     incident = await monitor.store.incident(incident_id)
     if incident is None:
-        raise Problem("not_found", "no incident has this id; `sentinel incidents list` shows them")
+        raise no_incident()
     return incident
 
 
@@ -75,7 +79,7 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/incidents/{{incident_id}}")
     async def incident(incident_id: str) -> Response:
-        one = await found_incident(monitor, incident_id)
+        one = await _found(monitor, incident_id)
         signals = await store.signals_by_id(one.signals)
         return answer(await _page(monitor, one, signals, await _evidence(monitor, one, signals)))
 
@@ -85,7 +89,7 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
         form: Annotated[Literal["json", "ocsf"], Query(alias="format")] = "json",
         names: Annotated[bool, Query()] = False,
     ) -> Response:
-        one = await found_incident(monitor, incident_id)
+        one = await _found(monitor, incident_id)
         signals = await store.signals_by_id(one.signals)
         events = await _evidence(monitor, one, signals)
         if form == "json":
@@ -101,12 +105,14 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
     async def follow(
         incident_id: str, word: Literal["ack", "close", "note"], request: Request, order: NoteOrder | None = None
     ) -> Response:
-        one, by = await found_incident(monitor, incident_id), token_of(request.scope)
-        said = order or NoteOrder()
-        status = {"ack": IncidentStatus.ACKNOWLEDGED, "close": IncidentStatus.CLOSED, "note": one.status}[word]
-        assignee = said.assignee or (by.name if word == "ack" and one.assignee is None else None)
-        await monitor.people.follow(one, status, by=by.id, note=said.note, assignee=assignee, noted=word == "note")
-        done = "has a note" if word == "note" else f"is {status.value}"
+        by, said = token_of(request.scope), order or NoteOrder()
+        status = {"ack": IncidentStatus.ACKNOWLEDGED, "close": IncidentStatus.CLOSED}.get(word)
+        one = await monitor.people.follow(
+            incident_id, status, by=by.id, note=said.note, assignee=said.assignee, taker=by.name
+        )
+        if one is None:
+            raise no_incident()
+        done = "has a note" if status is None else f"is {status.value}"
         return answer({"success": True, "message": f"{incident_id} {done}"})
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sentinel.app import Monitor
 from sentinel.model import EventType
 from sentinel.server.authorize import token_of
-from sentinel.server.incidents import found_incident
+from sentinel.server.incidents import no_incident
 from sentinel.server.problems import Problem, answer
 from sentinel.storage import Feedback, Verdict
 
@@ -60,7 +60,6 @@ def add_people(api: FastAPI, monitor: Monitor) -> None:
         hours = order.suppress_hours
         if hours is not None and (kind == "scan" or order.verdict is Verdict.TRUE_POSITIVE):
             raise Problem("invalid", "suppress_hours belongs to a false positive on an action or an incident")
-        incidents = [await found_incident(monitor, about)] if kind == "incident" else []
         actions = await store.actions_by_id([about]) if kind == "action" else []
         if kind == "action" and not actions:
             raise Problem("not_found", "no action has this id; `sentinel blocks list --all --json` shows them")
@@ -74,7 +73,10 @@ def add_people(api: FastAPI, monitor: Monitor) -> None:
             at=monitor.clock(),
             by=token_of(request.scope).id,
         )
-        return answer({"success": True, "undone": await monitor.people.judge(said, incidents, actions, hours)})
+        undone = await monitor.people.judge(said, actions, hours)
+        if undone is None:
+            raise no_incident()
+        return answer({"success": True, "undone": undone})
 
 
 def _about(order: FeedbackOrder) -> tuple[Literal["action", "incident", "scan"], str]:

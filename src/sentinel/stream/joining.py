@@ -19,7 +19,7 @@ from sentinel.detection.links import HOUR, Link, Links, Node
 from sentinel.model import Incident, Micros, Signal, StoredEvent
 from sentinel.storage import Outcome, Store
 
-__all__ = ["Joiner"]
+__all__ = ["Joiner", "earlier_incidents"]
 
 _MOST_HOT = 100_000  # subjects that are known to have signals
 _EVER = range(-(2**31), 2**31)  # hours
@@ -138,18 +138,27 @@ def _joined(
         outcome.incident_of |= changed
         gone = {old for key in changed if (old := before[key]) is not None}
         outcome.incidents_gone |= dict.fromkeys(sorted(gone), incident.id)
-    past: dict[Node, list[tuple[Micros, str]]] = {}
+    past: dict[Node, list[tuple[Signal, str | None]]] = {}
     for key, (signal, incident_id) in known.items():
         now = incident_of[key].id if key in incident_of else incident_id
-        past.setdefault(node_of(signal), []).append((signal.first, str(now)))
-    return {key: (_earlier(past[node_of(signal)], incident_of[key]), incident_of[key]) for key, signal in fresh.items()}
+        past.setdefault(node_of(signal), []).append((signal, now))
+    return {
+        key: (earlier_incidents(past[node_of(signal)], incident_of[key].id), incident_of[key])
+        for key, signal in fresh.items()
+    }
 
 
-def _earlier(past: Iterable[tuple[Micros, str]], incident: Incident) -> int:
-    """Return in how many incidents a subject was before this one."""
+def earlier_incidents(past: Iterable[tuple[Signal, str | None]], incident_id: str) -> int:
+    """
+    Return in how many incidents a subject was before this one.
+
+    Args:
+        past: Its signals, each with the id of the incident that it is in; one at least is in this one.
+        incident_id: Which it is.
+    """
     mine = list(past)
-    begun = min(first for first, name in mine if name == incident.id)
-    return len({name for first, name in mine if first < begun} - {incident.id})
+    begun = min(signal.first for signal, name in mine if name == incident_id)
+    return len({name for signal, name in mine if signal.first < begun} - {incident_id})
 
 
 def _hours(spans: Iterable[tuple[Micros, Micros]]) -> set[int]:

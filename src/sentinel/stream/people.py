@@ -33,31 +33,40 @@ class People:
             self._metrics.precision.set(right / (right + wrong))
 
     async def follow(
-        self, incident: Incident, status: IncidentStatus, *, by: str, note: str, assignee: str | None, noted: bool
-    ) -> None:
+        self, incident_id: str, status: IncidentStatus | None, *, by: str, note: str, assignee: str | None, taker: str
+    ) -> Incident | None:
         """
         Acknowledge or close an incident, so that nobody is woken about it any more, or only note something.
 
         Args:
-            incident: As it is.
-            status: As it is to be.
+            incident_id: Which.
+            status: As it is to be; None when something is only noted.
             by: Who says so.
             note: What they say; it stays with the incident, and goes into the audit log.
             assignee: Who has it from now on; None leaves that as it is.
-            noted: Whether it was only noted.
+            taker: Who has it when it is acknowledged and nobody else has.
+
+        Returns:
+            The incident as it was; None when there is none, which may have become part of another a moment ago.
         """
-        async with self._worker.acting:
+        async with self._worker.acting:  # it is read here: a batch that joins it to another waits until this is done
+            incident = await self._store.incident(incident_id)
+            if incident is None:
+                return None
+            if status is IncidentStatus.ACKNOWLEDGED and incident.assignee is None:
+                assignee = assignee or taker
             now = self._clock()
-            what = "noted" if noted else status.value
-            calls = [] if noted else await self._in_force([incident])
+            what = "noted" if status is None else status.value
+            calls = [] if status is None else await self._in_force([incident])
             calls = [action for action in calls if action.action_type is ActionType.ALERT_ESCALATION]
             details = {"note": note} | ({} if assignee is None else {"assignee": assignee})
             entry = AuditEntry(at=now, actor=by, operation=f"incident.{what}", target=incident.id, details=details)
             said = Outcome(position=0, audit=[entry])
-            said.status_of = {} if noted else {incident.id: status}
+            said.status_of = {} if status is None else {incident.id: status}
             said.assignee_of = {} if assignee is None else {incident.id: assignee}
             said.notes = [Note(incident_id=incident.id, at=now, by=by, what=what, note=note)]
             await self._worker.carry_out(_ended(calls, now, by), "revoke", by, said=said)
+        return incident
 
     async def resolve(self, resolution: Resolution) -> None:
         """Keep a person's word that a violation is dealt with: from now on it does not count against health."""
@@ -71,22 +80,24 @@ class People:
         await self._store.apply(Outcome(position=0, resolutions=[resolution], audit=[entry]))
 
     async def judge(
-        self, feedback: Feedback, incidents: Iterable[Incident], actions: Iterable[Action], suppress_hours: float | None
-    ) -> list[str]:
+        self, feedback: Feedback, actions: Iterable[Action], suppress_hours: float | None
+    ) -> list[str] | None:
         """
         Keep a verdict; a false positive undoes the actions that it is about, and closes the incident.
 
         Args:
             feedback: What was said, by whom.
-            incidents: That it is about.
-            actions: That it is about, beside those of the incidents.
+            actions: That it is about, beside those of the incident that it may be about.
             suppress_hours: For how long the detection rules are to do nothing about the subjects; None = not at all.
 
         Returns:
-            Ids of the actions that were undone.
+            Ids of the actions that were undone; None when the incident is not there.
         """
         async with self._worker.acting:
-            incidents = list(incidents)
+            found = await self._store.incident(feedback.about) if feedback.kind == "incident" else None
+            if feedback.kind == "incident" and found is None:
+                return None
+            incidents = [] if found is None else [found]
             before = await self._store.feedback_on(feedback.kind, feedback.about)
             concerned = {action.id: action for action in [*actions, *await self._in_force(incidents)]}
             said = Outcome(position=0, feedback=[feedback], audit=[_entry(feedback)])

@@ -36,7 +36,7 @@ from sentinel.response import (
 )
 from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, Suppression
 from sentinel.stream.board import ended
-from sentinel.stream.joining import Joiner
+from sentinel.stream.joining import Joiner, earlier_incidents
 
 __all__ = ["IMPORT_ORIGIN", "Responder", "Run"]
 
@@ -106,8 +106,10 @@ class Responder:
         now = self._clock()
         subject = (signal.subject, signal.subject_type)
         stored = (await self._store.signals_of([subject])).get(subject, [])
-        incidents = incidents_of([found for found, _ in stored] or [signal])
-        earlier, incident = next((n, one) for n, one in enumerate(incidents) if signal.id in one.signals)
+        mine = next((incident_id for found, incident_id in stored if found.id == signal.id), None)
+        incident = await self._store.incident(mine) if mine else None
+        earlier = 0 if incident is None else earlier_incidents(stored, incident.id)
+        incident = incident or incidents_of([signal])[0]
         crowd = _Crowd(self._store, self._blast_radius, now, imported=False)
         return await self._consult(signal, incident, earlier, await self._known(now), crowd)
 
@@ -209,7 +211,9 @@ class Responder:
             [incident] = incidents_of([signal])
             verdict = await self._consult(signal, incident, 0, known, crowd)
             if isinstance(verdict, Decision):
-                await self._take([verdict], action.effective, now, outcome)
+                mine = outcome.incident_of.get(signal.id, action.incident_id)
+                decided = msgspec.structs.replace(verdict, incident_id=mine)
+                await self._take([decided], action.effective, now, outcome)
 
 
 class _Known:

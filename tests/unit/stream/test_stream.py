@@ -18,10 +18,21 @@ from sentinel.app import Monitor
 from sentinel.detection import Engine
 from sentinel.detection.incidents import incidents_of
 from sentinel.detection.links import Links
-from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, Signal, StoredEvent, iso
+from sentinel.model import (
+    ActionStatus,
+    ActionType,
+    Event,
+    EventType,
+    Incident,
+    IncidentStatus,
+    Severity,
+    Signal,
+    StoredEvent,
+    iso,
+)
 from sentinel.rulefolder import read_rules
 from sentinel.settings import Settings
-from sentinel.storage import Action, Outcome, StoreFull
+from sentinel.storage import Action, AuditEntry, Outcome, StoreFull
 from sentinel.stream import Source
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -246,3 +257,67 @@ def test_what_rules_could_not_count_is_a_metric(tmp_path: Path) -> None:
         value = desk.monitor.metrics.registry.get_sample_value
         assert (value("security_rule_inputs_ignored_total", {"reason": "number"}) or 0) > 0
         assert (value("security_rule_inputs_ignored_total", {"reason": "field"}) or 0) > 0
+
+
+def test_two_writes_at_once_number_each_change_once(tmp_path: Path) -> None:
+    """A note in the audit log beside a block does not give the block's number to the next one."""
+
+    async def both(desk: Desk) -> list[int]:
+        store = desk.monitor.store
+        note = AuditEntry(at=NOW, actor="erin", operation="note", target="-", details={})
+        blocks = [manual(name, NOW + 3_600_000_000) for name in ("a", "b")]
+        for block in blocks:
+            await asyncio.gather(
+                store.apply(Outcome(position=0, actions=[block])), store.apply(Outcome(position=0, audit=[note]))
+            )
+        return [action.change_seq for action in await store.actions_since(0)]
+
+    with desk_on(tmp_path) as desk:
+        assert desk.run(both(desk)) == [1, 2]
+
+
+def test_what_is_said_of_an_incident_that_becomes_part_of_another_is_refused_not_lost(tmp_path: Path) -> None:
+    """Whoever acknowledges it at that moment hears that there is none, and can look which it is now."""
+
+    async def late(desk: Desk) -> tuple[Incident | None, int]:
+        store, worker = desk.monitor.store, desk.monitor.worker
+        [one] = await store.list_incidents(10)
+        async with worker.acting:  # a batch is being written; the acknowledgement waits for it
+            said = asyncio.create_task(
+                desk.monitor.people.follow(
+                    one.id, IncidentStatus.ACKNOWLEDGED, by="tok", note="on it", assignee=None, taker="erin"
+                )
+            )
+            await asyncio.sleep(0)
+            larger = msgspec.structs.replace(one, id="f" * 32)
+            moved = dict.fromkeys(one.signals, larger.id)
+            await store.apply(
+                Outcome(position=0, incidents=[larger], incident_of=moved, incidents_gone={one.id: larger.id})
+            )
+        return await said, len(await store.notes_on(one.id))
+
+    with desk_on(tmp_path) as desk:
+        desk.send([failure(f"e{n}", n) for n in range(10)])
+        desk.drain()
+        assert desk.run(late(desk)) == (None, 0)
+
+
+def test_an_action_moves_with_its_incident(tmp_path: Path) -> None:
+    """Also one that was read before and is written again in the same batch."""
+
+    async def merged(desk: Desk) -> tuple[set[str | None], set[str]]:
+        store = desk.monitor.store
+        [one] = await store.list_incidents(10)
+        read = await store.actions_of(one.id)
+        larger = msgspec.structs.replace(one, id="f" * 32)
+        moved = dict.fromkeys(one.signals, larger.id)
+        outcome = Outcome(position=0, incidents=[larger], incident_of=moved, incidents_gone={one.id: larger.id})
+        outcome.actions = read
+        await store.apply(outcome)
+        now = {action.incident_id for action in await store.list_actions()}
+        return now, {incident.id for incident in await store.list_incidents(10)}
+
+    with desk_on(tmp_path) as desk:
+        desk.send([failure(f"e{n}", n) for n in range(10)])
+        desk.drain()
+        assert desk.run(merged(desk)) == ({"f" * 32}, {"f" * 32})
