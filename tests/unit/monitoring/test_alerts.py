@@ -225,5 +225,5 @@ def test_an_unreadable_address_is_refused_without_quoting_it() -> None:
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """The base install says what to install."""
     monkeypatch.setitem(sys.modules, "apprise", None)
-    with pytest.raises(ConfigError, match=r"sentinel-ai\[alerts\]"):
+    with pytest.raises(ConfigError, match=r"\.\[alerts\]"):
         AppriseChannel("json://127.0.0.1/")
