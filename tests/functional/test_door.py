@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -142,14 +144,19 @@ def test_each_refusal_is_counted_and_few_lines_tell_of_all(
     """Whoever fills the log with bad tokens fills nothing: one line at once, then one a second with the number."""
     eventually(lambda: sum(line["count"] for line in told(service)) == refused(), seconds=30, what="told")
     before, lines = refused(), len(told(service))
-    for _ in range(300):
+    began, asked = time.monotonic(), 0
+    while asked < 300 or time.monotonic() < began + 3:
         assert wire.ask(JUNK).status == 401
-    assert refused() == before + 300
+        asked += 1
+    elapsed = time.monotonic() - began
+    assert refused() == before + asked
     eventually(
-        lambda: sum(line["count"] for line in told(service)) == before + 300, seconds=30, what="the last second is told"
+        lambda: sum(line["count"] for line in told(service)) == before + asked,
+        seconds=30,
+        what="the last second is told",
     )
     fresh = told(service)[lines:]
-    assert len(fresh) < 150
-    assert fresh[0]["address"] == "127.0.0.1"
+    assert len(fresh) <= 2 + math.ceil(elapsed)
+    assert told(service)[0]["address"] == "127.0.0.1"
     assert {line["status"] for line in fresh} == {401}
     assert "sntl_" not in json.dumps(told(service))

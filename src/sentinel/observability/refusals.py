@@ -25,7 +25,7 @@ class Refusals:
         self._log = log
         self._counters = {status: metrics.bad_tokens.labels(status=str(status)) for status in (401, 403)}
         self._untold: dict[int, int] = {}
-        """By status what has not been told; a status is here while its second runs."""
+        """By status what has not been told; a status is here for as long as no second passes without a refusal."""
 
     def count(self, status: int, address: Callable[[], str | None]) -> None:
         """Count one refusal; `address` is asked where the request came from, if there is a line to write."""
@@ -34,13 +34,21 @@ class Refusals:
             self._untold[status] += 1
             return
         self._log.warning("request refused", status=status, address=address(), count=1)
-        self._untold[status] = 0
-        asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._tell, status)
+        self._tell_in_a_second(status)
 
-    def _tell(self, status: int) -> None:
+    def _tell_in_a_second(self, status: int) -> None:
+        self._untold[status] = 0
+        asyncio.get_running_loop().call_later(_EVERY_SECONDS, self._go_on, status)
+
+    def _go_on(self, status: int) -> None:
+        if self._tell(status):
+            self._tell_in_a_second(status)
+
+    def _tell(self, status: int) -> int:
         count = self._untold.pop(status, 0)
         if count:
             self._log.warning("more requests refused", status=status, count=count)
+        return count
 
     def close(self) -> None:
         """Tell what has not been told."""
