@@ -285,7 +285,13 @@ def test_an_engine_that_breaks_over_a_text_does_not_spread_it(
     """What an engine's exception quotes ends with it: the verdict names the engine, and nothing is written."""
     caplog.set_level(logging.DEBUG)
     broken = SimpleNamespace(
-        id="broken", title="Breaks", threats=(), sources=("prompt", "response"), EXAMPLES=(), examine=examine
+        id="broken",
+        title="Breaks",
+        threats=(),
+        sources=("prompt", "response"),
+        by_rules=False,
+        EXAMPLES=(),
+        examine=examine,
     )
     scanner = Scanner(engines={"broken": broken}, rules=default_scanner().rules, on_error=on_error)
     for result in (scanner.scan(ATTACK), scanner.scan("Hello", ATTACK)):

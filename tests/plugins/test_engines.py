@@ -31,6 +31,7 @@ class Demo:
     title = "Demo"
     threats = ()
     sources = ("prompt",)
+    by_rules = False
     EXAMPLES = ()
 
     def examine(self, text):
@@ -46,6 +47,19 @@ def test_examples_of_engines_hold(engine: Engine, example: Flags | Ignores) -> N
     assert bool(findings) is isinstance(example, Flags)
     assert {finding.threat for finding in findings} <= set(engine.threats)
     assert {finding.engine for finding in findings} <= {engine.id}
+
+
+@pytest.mark.parametrize(
+    "engine", [each for each in SCANNER.engines.values() if each.by_rules], ids=lambda each: each.id
+)
+def test_an_engine_by_rules_finds_nothing_where_none_of_them_holds(engine: Engine) -> None:
+    """It isn't asked about such texts, so what it found in one would never be heard."""
+    texts = {(source, example.text) for _, example in EXAMPLES for source in engine.sources}
+    texts |= {(source, text) for _, _, text in FLAGS for source in engine.sources}
+    read_texts = [read(source, text, SCANNER.rules) for source, text in sorted(texts)]
+    silent = [text for text in read_texts if engine.id not in {hit.rule.engine for hit in text.hits}]
+    assert len(silent) > 100
+    assert [text.views[0].text for text in silent if list(engine.examine(text))] == []
 
 
 @pytest.mark.parametrize(("book", "rule", "text"), FLAGS, ids=lambda value: getattr(value, "id", None))
@@ -107,6 +121,7 @@ def test_a_module_in_the_room_is_an_engine(room: Callable[..., Mapping[str, Engi
         ({"a": "__all__ = ['X', 'Y']"}, "a.py", "exactly one"),
         ({"a": "x = 1"}, "a.py", "exactly one"),
         ({"a": ENGINE.replace("def examine", "def inspect")}, "a.py", "lacks one of"),
+        ({"a": ENGINE.replace("by_rules", "by_luck")}, "a.py", "lacks one of"),
     ],
 )
 def test_a_broken_plugin_stops_the_start(

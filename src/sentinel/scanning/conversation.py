@@ -81,6 +81,7 @@ class Conversation:
     title = "Escalation over several turns"
     threats = (ScanThreat.EXTRACTION, ScanThreat.JAILBREAK, ScanThreat.INJECTION)
     sources: tuple[Source, ...] = ()
+    by_rules = False
     EXAMPLES: tuple[Flags | Ignores, ...] = ()
 
     def __init__(self, languages: Languages | None = None) -> None:

@@ -38,6 +38,7 @@ class CustomEngine:
     """Finds the places where any of its patterns holds, in every reading of a text."""
 
     threats = (ScanThreat.CUSTOM,)
+    by_rules = False
     EXAMPLES: tuple[Flags | Ignores, ...] = ()
 
     def __init__(self, engine: str, title: str, sources: tuple[Source, ...], patterns: Iterable[CustomPattern]) -> None:

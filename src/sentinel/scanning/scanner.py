@@ -87,7 +87,7 @@ class Scanner:
         engines = {**self.engines, **{engine.id: engine for engine in added}}
         if self.protected_texts or self.canaries:
             engines[Leak.id] = Leak(self.protected_texts, self.canaries)
-        silent = {id_: EngineResult(id_) for id_, engine in engines.items() if getattr(engine, "by_rules", False)}
+        silent = {id_: EngineResult(id_) for id_, engine in engines.items() if engine.by_rules}
         versions = [str(engine.version) for engine in engines.values() if hasattr(engine, "version")]
         derived = {
             "engines": MappingProxyType(engines),

@@ -153,6 +153,6 @@ def test_only_the_engines_asked_for_judge() -> None:
 
 def test_an_engine_that_fails_blocks_if_it_is_told_to() -> None:
     """A response that could not be examined is not let through by a scanner that blocks on errors."""
-    broken = SimpleNamespace(id="broken", sources=("response",), examine=lambda _: 1 / 0)
+    broken = SimpleNamespace(id="broken", sources=("response",), by_rules=False, examine=lambda _: 1 / 0)
     scanner = Scanner(engines={"broken": broken}, on_error="block")  # type: ignore[dict-item]
     assert received(StreamFilter(lambda text: scanner.scan("", text)).over(["Hello"])) == ("", True)

@@ -3,7 +3,7 @@ Engines: each examines one text and yields findings.
 
 Adding an engine is adding one module here whose `__all__` names one class that fits `Engine`. Its rules stand
 in `scanning/rules/<id>.yaml`; one that is nothing but its rules returns `rule_findings`. An engine that finds nothing
-in texts where none of its rules holds says `by_rules = True` and isn't asked about them.
+in texts where none of its rules holds says `by_rules = True` and isn't asked about them; any other says False.
 """
 
 from __future__ import annotations
@@ -72,6 +72,10 @@ class Engine(Protocol):
     @property
     def sources(self) -> tuple[Source, ...]:
         """The parts of the input that it examines."""
+
+    @property
+    def by_rules(self) -> bool:
+        """Whether it finds nothing where none of its rules holds: it isn't asked about such texts."""
 
     @property
     def EXAMPLES(self) -> tuple[Flags | Ignores, ...]:  # noqa: N802 - a constant of the class
@@ -168,5 +172,7 @@ def _engine_in(module_name: str) -> Engine:
         raise ConfigError("`__all__` must name exactly one engine class", where=where)
     engine = getattr(module, names[0])()
     if not isinstance(engine, Engine):
-        raise ConfigError(f"{names[0]} lacks one of id, title, threats, sources, EXAMPLES, examine()", where=where)
+        raise ConfigError(
+            f"{names[0]} lacks one of id, title, threats, sources, by_rules, EXAMPLES, examine()", where=where
+        )
     return engine

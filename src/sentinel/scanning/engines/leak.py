@@ -42,6 +42,7 @@ class Leak:
     title = "Protected text in the answer"
     threats = (ScanThreat.EXTRACTION,)
     sources: tuple[Source, ...] = ("response",)
+    by_rules = False
     EXAMPLES = (Ignores("You are a helpful assistant of the city library.", "response"),)
 
     def __init__(self, protected_texts: Iterable[str] = (), canaries: Iterable[str] = ()) -> None:
