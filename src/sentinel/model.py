@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import functools
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -174,8 +174,8 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The answer to one scan."""
 
     is_safe: bool
-    risk_score: float
-    """Calibrated, in [0, 1]; 0.5 is the default threshold."""
+    risk_score: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    """Calibrated; 0.5 is the default threshold."""
     threat_type: ScanThreat | None
     """None when safe."""
     triggered_engines: list[str]

@@ -151,6 +151,14 @@ def test_every_route_has_examples_that_fit(api: Api) -> None:
     assert set(examples.ANSWERS) == {key for key, route in ROUTES.items() if route.answer is not None}
 
 
+def test_a_verdict_promises_every_field(api: Api) -> None:
+    """A client made from the document may rely on all that a verdict says, also where it says nothing."""
+    shape = api.ask("GET", "/api/v1/openapi.json", "viewer").json()["components"]["schemas"]["Judged"]
+    verdict = api.ask("POST", "/api/v1/scan", "ingest", json={"prompt": "Hello"}).json()
+    assert sorted(shape["required"]) == sorted(verdict)
+    assert shape["properties"]["risk_score"]["maximum"] == 1
+
+
 ORDER = {"action_type": "ip_block", "target": "203.0.113.9", "reason": "seen before"}
 
 

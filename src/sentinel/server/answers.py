@@ -17,16 +17,15 @@ from sentinel.model import (
     ActionStatus,
     ActionType,
     EventType,
-    Finding,
     IncidentStatus,
     Role,
-    ScanAction,
-    ScanThreat,
+    ScanResult,
     Severity,
     SubjectType,
     ThreatType,
 )
 from sentinel.response.evidence import Bundle
+from sentinel.server.gates import CrowdSecDecision
 from sentinel.storage.values import TopSource
 from sentinel.stream.evidence import EvidenceStatus
 
@@ -136,22 +135,9 @@ class Receipt(Strict):
     """Those that were made for events that came without one."""
 
 
-class Judged(Strict):
+class Judged(ScanResult, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answer to one scan, and what became of its event."""
 
-    is_safe: bool
-    risk_score: Share
-    threat_type: ScanThreat | None
-    triggered_engines: list[str]
-    findings: list[Finding]
-    latency_ms: float
-    version: str
-    action: ScanAction
-    is_blocked: bool
-    block_reason: str | None
-    matched_patterns: list[str]
-    triggered_layers: list[str]
-    failed_engines: list[str]
     scan_id: str
     event_stored: bool
 
@@ -286,8 +272,8 @@ class NoteShown(Strict):
     note: str
 
 
-class IncidentShown(Strict):
-    """Signals about one subject that belong together."""
+class IncidentCommon(Strict):
+    """What an incident says of itself, in a list and alone."""
 
     id: str
     subject: str
@@ -296,12 +282,17 @@ class IncidentShown(Strict):
     confidence: Share
     first: Time
     last: Time
-    signals: list[str]
     threat_types: list[ThreatType]
     status: IncidentStatus
     assignee: str | None
-    actions: list[str]
     rank: Annotated[float, msgspec.Meta(ge=0, le=100)]
+
+
+class IncidentShown(IncidentCommon):
+    """Signals about one subject that belong together."""
+
+    signals: list[str]
+    actions: list[str]
 
 
 class Incidents(Strict):
@@ -340,23 +331,12 @@ class Happened(Strict):
     says: str
 
 
-class IncidentPage(Strict):
+class IncidentPage(IncidentCommon):
     """One incident with all that belongs to it."""
 
-    id: str
-    subject: str
-    subject_type: SubjectType
-    severity: Severity
-    confidence: Share
-    first: Time
-    last: Time
-    threat_types: list[ThreatType]
-    status: IncidentStatus
     signals: list[SignalShown]
     actions: list[ActionShown]
     timeline: list[Happened]
-    assignee: str | None
-    rank: Annotated[float, msgspec.Meta(ge=0, le=100)]
     suggestion: str
     anomalies: list[AnomalyShown]
     evidence: list[Evidence]
@@ -573,19 +553,6 @@ class Decisions(Strict):
     seq: Count
     complete: bool
     items: list[ActionShown]
-
-
-class CrowdSecDecision(Strict):
-    """A decision as CrowdSec's local API shows it."""
-
-    id: int
-    origin: str
-    scenario: str
-    scope: str
-    value: str
-    type: str
-    duration: str
-    uuid: str
 
 
 class CrowdSecStream(Strict):

@@ -27,7 +27,7 @@ from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, 
 from sentinel.storage import Action
 from sentinel.stream.board import CANARY
 
-__all__ = ["Gates"]
+__all__ = ["CrowdSecDecision", "Gates"]
 
 _NAME_HEADERS = {
     b"x-sentinel-user": Kind.USER,
@@ -142,7 +142,7 @@ def _text(raw: bytes) -> str:
     return unicodedata.normalize("NFC", raw.decode("utf-8", "replace"))
 
 
-class _Decision(msgspec.Struct, frozen=True):
+class CrowdSecDecision(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A decision as CrowdSec's local API shows it."""
 
     id: int
@@ -155,11 +155,11 @@ class _Decision(msgspec.Struct, frozen=True):
     uuid: str
 
 
-def _decision(action: Action, now: Micros) -> _Decision:
+def _decision(action: Action, now: Micros) -> CrowdSecDecision:
     target = parse_target(action.action_type, action.target)
     scope = "Range" if target.scope is Kind.IP and "/" in target.name else _SCOPES.get(target.scope, target.scope.value)
     left = _FOREVER if action.expiration is None else action.expiration - now
-    return _Decision(
+    return CrowdSecDecision(
         id=int.from_bytes(hashlib.sha256(action.id.encode()).digest()[:6]),
         origin="sentinel",
         scenario=f"sentinel/{action.rule or 'manual'}",
@@ -184,7 +184,7 @@ class _Query:
         self.startup = values.get("startup") == "true"
         self._values = values
         self._scopes = _words(values.get("scopes", "" if "scope" in values or "ip" in values else _DEFAULT_SCOPES))
-        self._filters: list[Callable[[_Decision], bool]] = []
+        self._filters: list[Callable[[CrowdSecDecision], bool]] = []
         if origins := _words(values.get("origins", "")):
             self._filters.append(lambda row: row.origin in origins)
         if with_ := _words(values.get("scenarios_containing", "")):
@@ -196,11 +196,11 @@ class _Query:
         if self._scopes:
             self._filters.append(lambda row: row.scope.lower() in self._scopes)
 
-    def wanted(self, row: _Decision) -> bool:
+    def wanted(self, row: CrowdSecDecision) -> bool:
         """Whether the asker takes such decisions."""
         return all(accepts(row) for accepts in self._filters)
 
-    def about(self, row: _Decision) -> bool:
+    def about(self, row: CrowdSecDecision) -> bool:
         """Whether a decision is about what was asked for; without a question, about everything."""
         address = self._values.get("ip") or self._values.get("range")
         if address:

@@ -240,7 +240,8 @@ def _add_components(document: dict[str, Any], engines: Iterable[str]) -> dict[tu
 
 
 def _tell_of_scans(found: dict[str, Any], engines: list[str]) -> None:
-    """Say what the types of a scan's request leave open: engines by name, and what surrounds a prompt."""
+    """Say what the types leave open: which engines, what surrounds a prompt, and that a verdict has every field."""
+    found["Judged"]["required"] = list(found["Judged"]["properties"])  # those with a default too
     fields = found["ScanRequest"]["properties"]
     fields["engines"]["anyOf"][0].update({"items": {"enum": engines}, "minItems": 1})
     fields["ip_address"] = {"anyOf": [*_ADDRESS["anyOf"], {"type": "null"}], "default": None}

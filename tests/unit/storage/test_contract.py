@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sqlite3
 import uuid
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from sqlalchemy import create_engine
 
 import sentinel.storage
 from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, micros
-from sentinel.storage import SYSTEM, Action, Outcome, Pending, Store, backup, restore
+from sentinel.storage import SYSTEM, Action, Outcome, Pending, backup, restore
 from sentinel.storage.contract import contract_rows, row_id
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -42,28 +40,6 @@ def pending(kind: EventType, number: int = 0, cap: Severity = Severity.CRITICAL,
     return Pending(
         event=event, at=at, received_at=at, late=False, origin="t", max_severity=cap, may_act=False, effects=True
     )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "s.db"
-
-
-@pytest.fixture
-def on_store(path: Path) -> Callable[[Callable[[Store], Awaitable[Any]]], Any]:
-    """Open the store, do something, close it."""
-
-    def run(work: Callable[[Store], Awaitable[Any]]) -> Any:
-        async def session() -> Any:
-            store = await Store.open(path)
-            try:
-                return await work(store)
-            finally:
-                await store.close()
-
-        return asyncio.run(session())
-
-    return run
 
 
 def rows(path: Path, table: str, columns: str = "*") -> list[tuple[Any, ...]]:

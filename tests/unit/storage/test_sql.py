@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -89,28 +88,6 @@ def signal(name: str, **fields: Any) -> Signal:
         "count": 3,
     }
     return Signal(id=name, **(defaults | fields))
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "s.db"
-
-
-@pytest.fixture
-def on_store(path: Path) -> Callable[[Callable[[Store], Awaitable[Any]]], Any]:
-    """Open the store, do something, close it: each call is a restart."""
-
-    def run(work: Callable[[Store], Awaitable[Any]]) -> Any:
-        async def session() -> Any:
-            store = await Store.open(path)
-            try:
-                return await work(store)
-            finally:
-                await store.close()
-
-        return asyncio.run(session())
-
-    return run
 
 
 def test_the_file_promises_what_202_says(on_store: Any, path: Path) -> None:
