@@ -298,6 +298,7 @@ _BLOCKED = ("sentinel_scan_total", 'result="blocked",threat_type="injection"')
 _ALLOWED = ("sentinel_scan_total", 'result="allowed",threat_type="none"')
 _PROBED = "sentinel_canary_probes_total"
 _OK, _FAILED = of(_PROBED, 'probe="event",result="ok"'), of(_PROBED, 'probe="event",result="failed"')
+_BLOCKED_OK, _BLOCKED_NOT = (of("sentinel_canary_block_probes_total", f'result="{word}"') for word in ("ok", "failed"))
 _STATUS = "security_monitoring_status"
 _CERTIFICATE, _ENDS = "security_ssl_certificate_status", "security_ssl_certificate_not_after_seconds"
 
@@ -444,6 +445,44 @@ CASES: dict[str, list[Case]] = {
             silent=("10m15s", "10m45s", "12m"),
         ),
         Case("a healthy system is silent", {UP: "1x80", _OK: grows(2), _FAILED: "0x80"}, silent=("2m", "15m")),
+    ],
+    "BlockCanaryFailed": [
+        Case(
+            "blocks that are obeyed no more fire, and are over when they are again",
+            {_BLOCKED_OK: f"{grows(1, 10)} 10x40 {grows(1, 10, 10)}", _BLOCKED_NOT: f"0x40 {grows(1, 10)} 10x40"},
+            fires=("14m", "21m"),
+            silent=("10m", "27m"),
+        ),
+        Case(
+            "a canary that has stopped fires",
+            {_BLOCKED_OK: f"{grows(1, 10)} 10x80", _BLOCKED_NOT: "0x120"},
+            fires=("17m", "25m"),
+            silent=("10m", "14m"),
+        ),
+        Case(
+            "blocks that are obeyed on one of two targets fire for the other",
+            {_BLOCKED_OK: grows(1), of("sentinel_canary_block_probes_total", 'result="failed"', _B): grows(1)},
+            fires=("10m",),
+        ),
+        Case(
+            "one late probe is silent",
+            {_BLOCKED_OK: f"{grows(1, 10)} 10x4 {grows(1, 10, 10)}", _BLOCKED_NOT: "0x42 1x80"},
+            silent=("11m", "12m", "14m"),
+        ),
+        Case(
+            "a restart, after which the first probe comes in a minute, is silent",
+            {
+                _BLOCKED_OK: f"{grows(1, 10)} _x4 0x4 {grows(1, 10, 1)}",
+                _BLOCKED_NOT: "0x40 _x4 0x48",
+            },
+            silent=("11m", "12m30s", "14m"),
+        ),
+        Case(
+            "a new service, not yet probed, is silent",
+            {_BLOCKED_OK: "_x40 0x6 1x4", _BLOCKED_NOT: "_x40 0x10"},
+            silent=("11m", "11m30s", "12m"),
+        ),
+        Case("a healthy system is silent", {_BLOCKED_OK: grows(1), _BLOCKED_NOT: "0x80"}, silent=("2m", "15m")),
     ],
     # --- authentication
     "HighAuthenticationFailureRate": per_minute(
@@ -716,7 +755,7 @@ CASES: dict[str, list[Case]] = {
             "accesses without an entry fire",
             {
                 of("security_data_access_total", 'service="shop",table_name="orders"'): grows(2, 40),
-                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "0x160",
+                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "3x160",
             },
             fires=("20m", "35m"),
         ),
@@ -724,10 +763,27 @@ CASES: dict[str, list[Case]] = {
             "the alert that comes back as an entry does not end it",
             {
                 of("security_data_access_total", 'service="shop",table_name="orders"'): grows(2, 40),
-                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "0x160",
+                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "3x160",
                 of("security_audit_log_entries_total", 'operation="alert",table_name="other"'): grows(1, 40),
             },
             fires=("20m", "35m"),
+        ),
+        Case(
+            "entries of before a restart count as the log that has a gap",
+            {
+                of("security_data_access_total", 'service="shop",table_name="orders"'): grows(2, 60),
+                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "3x40 0x200",
+            },
+            fires=("30m", "55m"),
+        ),
+        Case(
+            "where nobody ever wrote an entry there is no gap, whatever alerts come back",
+            {
+                of("security_data_access_total", 'service="shop",table_name="orders"'): grows(2, 40),
+                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "0x160",
+                of("security_audit_log_entries_total", 'operation="alert",table_name="other"'): "1x160",
+            },
+            silent=("20m", "35m"),
         ),
         Case(
             "an entry on another target is one",
@@ -741,7 +797,7 @@ CASES: dict[str, list[Case]] = {
             "an idle system is silent",
             {
                 of("security_data_access_total", 'service="shop",table_name="orders"'): "900x160",
-                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "0x160",
+                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "3x160",
             },
             silent=("20m", "35m"),
         ),
@@ -749,7 +805,7 @@ CASES: dict[str, list[Case]] = {
             "a few accesses are silent",
             {
                 of("security_data_access_total", 'service="shop",table_name="orders"'): grows(0.5, 40),
-                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "0x160",
+                of("security_audit_log_entries_total", 'operation="insert",table_name="other"'): "3x160",
             },
             silent=("20m", "35m"),
         ),

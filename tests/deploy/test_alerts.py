@@ -34,9 +34,9 @@ CONTRACT = {
 }
 
 
-def test_the_alerts_are_those_of_the_contract_and_two_for_the_service_levels() -> None:
+def test_the_alerts_are_those_of_the_contract_and_three_of_ours() -> None:
     """None is missing, and each has its cases."""
-    assert set(NAMES) == CONTRACT | {"ErrorBudgetBurnFast", "ErrorBudgetBurnSlow"}
+    assert set(NAMES) == CONTRACT | {"ErrorBudgetBurnFast", "ErrorBudgetBurnSlow", "BlockCanaryFailed"}
     assert CASES.keys() == set(NAMES)
 
 

@@ -43,6 +43,7 @@ ALERTS = frozenset(
         "HighBlockRate",
         "HighScanErrorRate",
         "LowAvailability",
+        "BlockCanaryFailed",
         "HighAuthenticationFailureRate",
         "CriticalAuthenticationFailureRate",
         "JWTTokenFailures",
