@@ -3,7 +3,7 @@
 Write the boards: `python config/grafana/boards.py`.
 
 Grafana's own library makes the JSON, so that a panel has the form that Grafana 11 knows. tests/deploy/test_boards.py
-fails while the files say something else than this script, and runs every query.
+fails while the files say something else than this script; test_live.py, beside it, runs every query.
 """
 
 from __future__ import annotations
