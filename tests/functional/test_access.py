@@ -288,8 +288,8 @@ def test_a_defect_inside_is_one_clean_answer(api: Api, path: str) -> None:
 
 def test_a_locked_database_is_told_and_over_when_it_is_over(api: Api) -> None:
     """Somebody's shell holds the write lock: 503 with Retry-After, not lost, and taken afterwards."""
-    api.monitor.store._writer.exec_driver_sql("PRAGMA busy_timeout=50")
-    api.monitor.store._writer.rollback()
+    api.monitor.store._backend._writer.exec_driver_sql("PRAGMA busy_timeout=50")
+    api.monitor.store._backend._writer.rollback()
     other = sqlite3.connect(api.settings.database_path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     body, headers = json.dumps(api.failed_login()), {"Content-Type": "application/json"}

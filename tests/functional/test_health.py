@@ -147,8 +147,8 @@ def strained(tmp_path: Path, make_api: Any, monkeypatch: pytest.MonkeyPatch) -> 
     policy = tmp_path / "policy.yml"
     policy.write_text("rules: []\n")
     api: Api = make_api(policy_file=policy)
-    api.monitor.store._writer.exec_driver_sql("PRAGMA busy_timeout=50")
-    api.monitor.store._writer.rollback()
+    api.monitor.store._backend._writer.exec_driver_sql("PRAGMA busy_timeout=50")
+    api.monitor.store._backend._writer.rollback()
     return api
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, Text, cast, func, select, tuple_
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, select, tuple_
 
 from sentinel.model import EventType, Micros, StoredEvent
 from sentinel.storage import tables
 from sentinel.storage.database import Database, whole
+from sentinel.storage.dialect import detail
 from sentinel.storage.rows import to_event
-from sentinel.storage.statements import STORED
+from sentinel.storage.statements import STORED, UPSERT_BASELINE
 
 __all__ = ["BaselineTables"]
 
@@ -54,7 +54,7 @@ class BaselineTables(Database):
 
         def written(connection: Connection) -> None:
             for start in range(0, len(rows), _ROWS):
-                connection.execute(_UPSERT, rows[start : start + _ROWS])
+                connection.execute(UPSERT_BASELINE.on(connection), rows[start : start + _ROWS])
 
         await self._write(written, rows=len(rows))
 
@@ -91,7 +91,7 @@ class BaselineTables(Database):
             None if until is None else e.at < until,
             None if upto is None else e.seq <= upto,
             None if user_id is None else e.user_id == user_id,
-            None if entity is None else func.json_extract(cast(e.body, Text), "$.details.entity") == entity,
+            None if entity is None else detail(e.body, "entity") == entity,
         ):
             if condition is not None:
                 query = query.where(condition)
@@ -107,10 +107,3 @@ class BaselineTables(Database):
 
 def _row(key: _Key, day: int, record: bytes) -> dict[str, object]:
     return {"entity_type": key[0], "entity": key[1], "day": day, "record": record}
-
-
-_INSERT = insert(tables.baselines)
-_UPSERT = _INSERT.on_conflict_do_update(
-    index_elements=["entity_type", "entity"],
-    set_={"day": _INSERT.excluded.day, "record": _INSERT.excluded.record},
-)

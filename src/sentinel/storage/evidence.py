@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, func, insert, literal, select
-from sqlalchemy.dialects.sqlite import insert as upsert_into
+from sqlalchemy import Connection, LargeBinary, insert, literal, select
 
 from sentinel.model import Micros, StoredEvent
 from sentinel.storage import tables
+from sentinel.storage.dialect import holds, insert_missing
 from sentinel.storage.rows import to_event
 from sentinel.storage.statements import STORED
 from sentinel.storage.values import Evidence
@@ -18,13 +18,14 @@ from sentinel.storage.values import Evidence
 __all__ = ["read_evidence", "read_naming", "write_evidence"]
 
 _encode = msgspec.json.Encoder().encode
+_KEEP = insert_missing(tables.evidence)
 
 
 def write_evidence(connection: Connection, evidence: Iterable[Evidence]) -> None:
     """Keep evidence; what is there for an action already stays as it is."""
     for one in evidence:
         row = {"action_id": one.action_id, "bundle": one.bundle, "sha256": one.sha256}
-        fresh = connection.execute(upsert_into(tables.evidence).values(row).on_conflict_do_nothing()).rowcount
+        fresh = connection.execute(_KEEP.on(connection), row).rowcount
         if fresh and one.events:
             rows = [{"action_id": one.action_id, "seq": seq} for seq in one.events]
             connection.execute(insert(tables.evidence_events), rows)
@@ -47,7 +48,7 @@ def read_naming(
     e = tables.events.c
     # As they stand in the stored JSON, without the quotes: a number has none.
     needles = [literal(_encode(word)[1:-1], LargeBinary) for word in words]
-    query = select(*STORED).where(e.at >= start, e.at <= end, *(func.instr(e.body, needle) > 0 for needle in needles))
+    query = select(*STORED).where(e.at >= start, e.at <= end, *(holds(e.body, needle) for needle in needles))
     # By time, which has an index: by sequence, a rare text would be looked for in the whole table.
     rows = connection.execute(query.order_by(e.at.desc(), e.seq.desc()).limit(limit)).all()
     return sorted(map(to_event, rows), key=attrgetter("seq"))

@@ -11,11 +11,10 @@ from sentinel.detection.links import Link, Node, link
 from sentinel.model import Micros, SubjectType
 from sentinel.storage import tables
 from sentinel.storage.database import Database
+from sentinel.storage.dialect import FIRST, LISTED, SECOND, insert_missing, listed, words
 from sentinel.storage.values import Note, Outcome
 
 __all__ = ["IncidentTables", "write_incidents"]
-
-_encode = msgspec.json.Encoder().encode
 
 
 class IncidentTables(Database):
@@ -26,8 +25,8 @@ class IncidentTables(Database):
         asked = [(kind.value, name) for kind, name in nodes]
         if not asked:
             return []
-        values = (_encode(asked).decode(), hours.start, hours.stop - 1)
-        rows = await self._read(lambda connection: connection.exec_driver_sql(_LINKS_OF, values).all())
+        between = {"start": hours.start, "last": hours.stop - 1}
+        rows = await self._read(lambda on: on.execute(_LINKS_OF.on(on), {"listed": listed(on, asked), **between}).all())
         return [link((SubjectType(a), one), (SubjectType(b), other), hour) for a, one, hour, b, other in rows]
 
     async def subjects_between(self, start: Micros, end: Micros, limit: int) -> list[Node]:
@@ -54,7 +53,7 @@ def write_incidents(connection: Connection, outcome: Outcome) -> None:
         connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
     if outcome.links:
         rows = [_row(*pair, hour) for one, other, hour in outcome.links for pair in ((one, other), (other, one))]
-        connection.execute(insert(tables.links).prefix_with("OR IGNORE"), rows)
+        connection.execute(_INSERT_LINKS.on(connection), rows)
     if outcome.status_of:
         statuses = [{"of": incident_id, "to": status.value} for incident_id, status in outcome.status_of.items()]
         connection.execute(_SET_STATUS, statuses)
@@ -64,10 +63,13 @@ def write_incidents(connection: Connection, outcome: Outcome) -> None:
         connection.execute(insert(tables.notes), list(map(msgspec.to_builtins, outcome.notes)))
 
 
-_LINKS_OF = (
-    """SELECT of_type, "of", hour, to_type, "to" FROM json_each(?) AS asked JOIN links"""
-    """ ON of_type = json_extract(asked.value, '$[0]') AND "of" = json_extract(asked.value, '$[1]')"""
-    " AND hour BETWEEN ? AND ?"
+_INSERT_LINKS = insert_missing(tables.links)
+_LINKS_OF = words(
+    """SELECT of_type, "of", hour, to_type, "to" FROM {listed} JOIN links"""
+    """ ON of_type = {first} AND "of" = {second} AND hour BETWEEN :start AND :last""",
+    listed=LISTED,
+    first=FIRST,
+    second=SECOND,
 )
 
 

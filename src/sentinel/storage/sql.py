@@ -7,15 +7,14 @@ The store: what Sentinel keeps, and how it is asked for.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Select, and_, func, insert, or_, select, text
+from sqlalchemy import Connection, Row, Select, TextClause, and_, func, or_, select
 
 from sentinel.access import Token
 from sentinel.audit import GENESIS, link
@@ -32,8 +31,10 @@ from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
 from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
+from sentinel.storage.dialect import Bulk, Each, insert_rows, insert_unless_known, listed
 from sentinel.storage.evidence import read_evidence, read_naming, write_evidence
 from sentinel.storage.incidents import IncidentTables, write_incidents
+from sentinel.storage.ports import Backend
 from sentinel.storage.rows import (
     action_row,
     decode_event,
@@ -48,6 +49,7 @@ from sentinel.storage.rows import (
     token_row,
     with_text,
 )
+from sentinel.storage.sqlite import SqliteFile
 from sentinel.storage.summary import COUNT_EVENTS, stood, summed_up
 from sentinel.storage.values import (
     SYSTEM,
@@ -78,10 +80,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Store(BaselineTables, IncidentTables):
-    """One data folder's SQLite file. Made by `open`; `close` at the end."""
+    """What a data folder's SQLite file keeps. Made by `open`; `close` at the end."""
 
-    def __init__(self, path: Path, engine: Engine, writer: Connection) -> None:
-        super().__init__(path, engine, writer)
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
         self._accepting = asyncio.Lock()  # from the first free number to having used it
         self.accepted_seq = 0
         self.processed_seq = 0
@@ -99,8 +101,8 @@ class Store(BaselineTables, IncidentTables):
         Raises:
             StoreUnable, StoreLost: as `accept`; the next start begins where this one did.
         """
-        store = await cls._opened(path)
-        await store._load()  # noqa: SLF001 - of its own
+        store = cls(await SqliteFile.opened(path))
+        await store._load()
         return store
 
     async def _load(self) -> None:
@@ -234,7 +236,7 @@ class Store(BaselineTables, IncidentTables):
             _write_what_people_say(connection, outcome)
             write_evidence(connection, outcome.evidence)
             if outcome.position > self.processed_seq:
-                connection.execute(statements.UPSERT_POSITION, {"name": "processed", "value": outcome.position})
+                _reach(connection, "processed", outcome.position)
             return numbered, change_seq, _chain(connection, self.audited, outcome.audit)
 
         numbered, self.change_seq, self.audited = await self._write(written, rows=len(outcome.signals))
@@ -260,12 +262,11 @@ class Store(BaselineTables, IncidentTables):
         rows = await self._listed(statements.SIGNALS_TOGETHER, list(incident_ids))
         return [(to_signal(row), row[-1]) for row in rows]
 
-    async def _listed(self, query: str, asked: Sequence[object]) -> Sequence[Sequence[Any]]:
-        """Return the rows of a query about a list of things, as SQLite has them; one that is empty asks nobody."""
+    async def _listed(self, query: Each[Any], asked: Sequence[object]) -> Sequence[Row[Any]]:
+        """Return the rows of a query about a list of things; one that is empty asks nobody."""
         if not asked:
             return []
-        values = (_encode(asked).decode(),)
-        return await self._read(lambda connection: connection.exec_driver_sql(query, values).all())
+        return await self._read(lambda on: on.execute(query.on(on), {"listed": listed(on, asked)}).all())
 
     async def list_signals(self, limit: int, before: tuple[Micros, str] | None = None) -> list[Signal]:
         """Return up to `limit` signals, the latest first, below the (last, id) of `before`."""
@@ -368,10 +369,7 @@ class Store(BaselineTables, IncidentTables):
 
     async def automatic_blocks(self, targets: Iterable[str]) -> list[Action]:
         """Return the automatic blocks on these addresses that nobody has ended, effective or not."""
-        return [
-            to_action(row)
-            for row in await self._all(statements.AUTOMATIC_BLOCKS, {"listed": _encode(list(targets)).decode()})
-        ]
+        return [to_action(row) for row in await self._listed(statements.AUTOMATIC_BLOCKS, list(targets))]
 
     async def actions_by_key(self, keys: Iterable[str]) -> list[Action]:
         """Return the actions of these decision keys."""
@@ -441,7 +439,7 @@ class Store(BaselineTables, IncidentTables):
         """Write a token, new or changed, with its audit entry."""
 
         def written(connection: Connection) -> tuple[int, bytes]:
-            connection.execute(statements.UPSERT_TOKEN, token_row(token))
+            connection.execute(statements.UPSERT_TOKEN.on(connection), token_row(token))
             return _chain(connection, self.audited, [entry])
 
         self.audited = await self._write(written, rows=1)
@@ -465,7 +463,7 @@ class Store(BaselineTables, IncidentTables):
         floor = self.change_seq + _FAR
 
         def written(connection: Connection) -> None:
-            connection.execute(statements.UPSERT_POSITION, {"name": _FLOOR, "value": floor})
+            _reach(connection, _FLOOR, floor)
 
         await self._write(written, rows=1)
         self.change_floor = self.change_seq = floor
@@ -498,11 +496,16 @@ class Store(BaselineTables, IncidentTables):
             deleted[name] = await self._prune(statement, places)
         return deleted
 
-    async def _prune(self, statement: str, places: dict[str, int]) -> int:
+    async def _prune(self, statement: Each[TextClause], places: dict[str, int]) -> int:
         """Delete in small transactions, so that events go on being accepted between them."""
+
+        def deleted(connection: Connection) -> int:
+            which = statement.on(connection)
+            return connection.execute(which, {name: places[name] for name in which.compile().params}).rowcount
+
         rows = 0
         while True:
-            gone = await self._write(lambda connection: connection.execute(text(statement), places).rowcount, rows=0)
+            gone = await self._write(deleted, rows=0)
             rows += gone
             if gone < statements.PRUNED_AT_ONCE:
                 return rows
@@ -517,36 +520,23 @@ def _insert_new(
     first: int, offered: Sequence[Pending], connection: Connection
 ) -> tuple[Sequence[Pending], frozenset[int], frozenset[int]]:
     """Write events, numbered from `first`; returns the new ones, and the places of duplicates and conflicts."""
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
     fresh: Sequence[Pending] = offered
     duplicates = conflicts = frozenset[int]()
-    try:
-        _insert_rows(driver, "events", [event_row(seq, item) for seq, item in enumerate(offered, first)])
-    except sqlite3.IntegrityError:  # nearly always all are new: looking each of them up first would cost more
-        driver.rollback()
+    # Nearly always all are new: looking each of them up first would cost more.
+    if not insert_unless_known(connection, tables.events, list(map(event_row, count(first), offered))):
         fresh, duplicates, conflicts = _told_apart(connection, offered)
-        _insert_rows(driver, "events", [event_row(seq, item) for seq, item in enumerate(fresh, first)])
+        insert_rows(connection, tables.events, list(map(event_row, count(first), fresh)))
     for table, rows in contract_rows(first, fresh).items():
-        _insert_rows(driver, table, rows)
+        insert_rows(connection, tables.metadata.tables[table], rows)
     return fresh, duplicates, conflicts
-
-
-def _insert_rows(driver: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    done = 0
-    for size, statement in statements.INSERTS[table]:
-        while len(rows) - done >= size:
-            driver.execute(statement, list(chain.from_iterable(rows[done : done + size])))
-            done += size
 
 
 def _told_apart(
     connection: Connection, offered: Sequence[Pending]
 ) -> tuple[list[Pending], frozenset[int], frozenset[int]]:
-    ids = _encode([item.event.event_id for item in offered]).decode()
-    known = {
-        row.event_id: decode_event(row.body) for row in connection.exec_driver_sql(statements.KNOWN_EVENTS, (ids,))
-    }
+    ids = {"listed": listed(connection, [item.event.event_id for item in offered])}
+    rows = connection.execute(statements.KNOWN_EVENTS.on(connection), ids)
+    known = {row.event_id: decode_event(row.body) for row in rows}
     fresh: list[Pending] = []
     duplicates: set[int] = set()
     conflicts: set[int] = set()
@@ -570,7 +560,7 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
         rows = [with_text(incident, "signals", "threat_types") for incident in outcome.incidents]
         _execute(connection, statements.UPSERT_INCIDENT, rows)
     if actions:  # before they move: one may have been read while it was in another incident
-        connection.execute(statements.UPSERT_ACTION, list(map(action_row, actions)))
+        connection.execute(statements.UPSERT_ACTION.on(connection), list(map(action_row, actions)))
     if outcome.incident_of:
         moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
         _execute(connection, statements.MOVE_SIGNAL, moved)
@@ -578,20 +568,27 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
     write_incidents(connection, outcome)
     if outcome.dead:
         rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
-        connection.execute(insert(tables.dead_letters).prefix_with("OR IGNORE"), rows)
+        connection.execute(statements.INSERT_DEAD.on(connection), rows)
 
 
 def _write_what_people_say(connection: Connection, outcome: Outcome) -> None:
     if outcome.feedback:
-        connection.execute(statements.UPSERT_FEEDBACK, list(map(msgspec.to_builtins, outcome.feedback)))
+        connection.execute(statements.UPSERT_FEEDBACK.on(connection), list(map(msgspec.to_builtins, outcome.feedback)))
     if outcome.suppressions:
-        connection.execute(statements.UPSERT_SUPPRESSION, list(map(msgspec.to_builtins, outcome.suppressions)))
+        connection.execute(
+            statements.UPSERT_SUPPRESSION.on(connection), list(map(msgspec.to_builtins, outcome.suppressions))
+        )
     if outcome.resolutions:
         connection.execute(statements.RESOLVE, list(map(msgspec.to_builtins, outcome.resolutions)))
 
 
-def _execute(connection: Connection, statement: statements.Bulk, rows: Iterable[Mapping[str, Any]]) -> None:
-    connection.exec_driver_sql(statement.text, statement.bound(rows))
+def _execute(connection: Connection, statement: Each[Bulk], rows: Iterable[Mapping[str, Any]]) -> None:
+    bulk = statement.on(connection)
+    connection.exec_driver_sql(bulk.text, bulk.bound(rows))
+
+
+def _reach(connection: Connection, name: str, value: int) -> None:
+    connection.execute(statements.UPSERT_POSITION.on(connection), {"name": name, "value": value})
 
 
 def _chain(connection: Connection, audited: tuple[int, bytes], entries: Sequence[AuditEntry]) -> tuple[int, bytes]:
@@ -604,7 +601,7 @@ def _chain(connection: Connection, audited: tuple[int, bytes], entries: Sequence
         root = link(root, fields)
         rows.append((*fields, root))
     if rows:
-        connection.exec_driver_sql(statements.INSERT_AUDIT, rows)
+        insert_rows(connection, tables.audit, rows)
     return size, root
 
 

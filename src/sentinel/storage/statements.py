@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-from sqlalchemy import Select, Table, and_, bindparam, case, func, or_, select, text, true, update
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.dialects.sqlite import insert as upsert_into
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Table,
+    TextClause,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 
 from sentinel.model import ActionStatus, ActionType, IncidentStatus, Signal
 from sentinel.storage import tables
+from sentinel.storage.dialect import (
+    FIRST,
+    LISTED,
+    SECOND,
+    TEXTS,
+    VALUE,
+    Bulk,
+    Each,
+    delete_some,
+    each,
+    insert_missing,
+    words,
+)
 
 __all__ = [
     "AUDIT_ENTRIES",
     "AUTOMATIC_BLOCKS",
-    "INSERTS",
-    "INSERT_AUDIT",
+    "INSERT_DEAD",
     "KNOWN_EVENTS",
     "MOVE_ACTION",
     "MOVE_SIGNAL",
@@ -29,6 +53,7 @@ __all__ = [
     "SIGNALS_TOGETHER",
     "STORED",
     "UPSERT_ACTION",
+    "UPSERT_BASELINE",
     "UPSERT_FEEDBACK",
     "UPSERT_INCIDENT",
     "UPSERT_POSITION",
@@ -36,44 +61,32 @@ __all__ = [
     "UPSERT_SUPPRESSION",
     "UPSERT_TOKEN",
     "USERS_BEHIND",
-    "Bulk",
 ]
 
 PRUNED_AT_ONCE = 5_000
 
 
-class Bulk(NamedTuple):
-    """A statement as text for many rows at once: SQLAlchemy takes longer to bind a row than SQLite to write it."""
-
-    text: str
-    places: tuple[str, ...]
-    given: Mapping[str, Any]
-    """Values that are the same for every row."""
-
-    def bound(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
-        """Return what the places of the statement get, for each row; JSON columns as text."""
-        return [tuple(row[place] if place in row else self.given[place] for place in self.places) for row in rows]
+Insert = Callable[[Table], Any]
 
 
-def _bulk(statement: Any) -> Bulk:
-    compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
-    return Bulk(str(compiled), tuple(compiled.positiontup), compiled.params)
-
-
-def _upsert(table: Table) -> Any:
+def _upsert(table: Table) -> Each[Any]:
     """Return the statement that writes whole rows, in place of those with the same primary key."""
     keys = [column.name for column in table.primary_key]
     names = [column.name for column in table.columns]
-    statement = upsert_into(table).values({name: bindparam(name) for name in names})
-    replaced = {name: statement.excluded[name] for name in names if name not in keys}
-    return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
+
+    def made(insert: Insert) -> Any:
+        statement = insert(table).values({name: bindparam(name) for name in names})
+        replaced = {name: statement.excluded[name] for name in names if name not in keys}
+        return statement.on_conflict_do_update(index_elements=keys, set_=replaced)
+
+    return each(made)
 
 
-def _incident_upsert() -> Any:
+def _incident_upsert(insert: Insert) -> Any:
     """The status is people's, but what goes on after it was closed is open again."""
     i = tables.incidents.c
     names = [column.name for column in tables.incidents.columns]
-    statement = upsert_into(tables.incidents).values({name: bindparam(name) for name in names})
+    statement = insert(tables.incidents).values({name: bindparam(name) for name in names})
     new = statement.excluded
     replaced = {name: new[name] for name in names if name not in {"id", "status", "assignee"}}
     goes_on = and_(i.status == IncidentStatus.CLOSED.value, new.last > i.last)
@@ -81,33 +94,35 @@ def _incident_upsert() -> Any:
     return statement.on_conflict_do_update(index_elements=["id"], set_=replaced | {"status": status})
 
 
-def _signal_upsert() -> Any:
+def _signal_upsert(insert: Insert) -> Any:
     """Only ever widen: another order of the same events must end in the same row."""
     s = tables.signals.c
-    statement = upsert_into(tables.signals).values({name: bindparam(name) for name in Signal.__struct_fields__})
+    statement = insert(tables.signals).values({name: bindparam(name) for name in Signal.__struct_fields__})
     new = statement.excluded
     return statement.on_conflict_do_update(
         index_elements=["id"],
         set_={
-            "first": func.min(s.first, new.first),
-            "last": func.max(s.last, new.last),
-            "count": func.max(s.count, new["count"]),
+            "first": case((new.first < s.first, new.first), else_=s.first),
+            "last": _larger(new.last, s.last),
+            "count": _larger(new["count"], s["count"]),
             "severity": new.severity,
             "may_act": or_(s.may_act, new.may_act),
         },
     )
 
 
-def _automatic_blocks() -> Select[Any]:
+def _larger(one: ColumnElement[int], other: ColumnElement[int]) -> ColumnElement[int]:
+    return case((one > other, one), else_=other)
+
+
+def _automatic_blocks() -> Each[Select[Any]]:
     a = tables.actions.c
-    # One bound value however many addresses: a statement with a place for each takes longer to build than to run.
-    listed = select(func.json_each(bindparam("listed")).table_valued("value").c.value)
-    return select(tables.actions).where(
-        a.target.in_(listed),
+    query = select(tables.actions).where(
         a.action_type == ActionType.IP_BLOCK.value,
         a.status == ActionStatus.ACTIVE.value,
         a.auto_created.is_(True),
     )
+    return Each(*(query.where(a.target.in_(texts)) for texts in TEXTS))
 
 
 def _users_behind() -> Select[Any]:
@@ -126,7 +141,7 @@ def _users_behind() -> Select[Any]:
     return select(func.count()).select_from(found.subquery())
 
 
-def _prune_statements() -> dict[str, str]:
+def _prune_statements() -> dict[str, Each[TextClause]]:
     """Return by table the statement that deletes some of what is over."""
     over = {
         # What a quarantine rests on stays as long as it holds.
@@ -144,18 +159,15 @@ def _prune_statements() -> dict[str, str]:
         "audit_trail": "seq <= :upto",
         "baselines": "day >= 0 AND day < :before / 86400000000",
     }
-    return {
-        name: f"DELETE FROM {name} WHERE rowid IN (SELECT rowid FROM {name} WHERE {which} LIMIT {PRUNED_AT_ONCE})"  # noqa: S608 - our own names
-        for name, which in over.items()
-    }
+    return {name: delete_some(name, which, PRUNED_AT_ONCE) for name, which in over.items()}
 
 
 PRUNE = _prune_statements()
 
 AUTOMATIC_BLOCKS = _automatic_blocks()
 USERS_BEHIND = _users_behind()
-UPSERT_SIGNAL = _bulk(_signal_upsert())
-UPSERT_INCIDENT = _bulk(_incident_upsert())
+UPSERT_SIGNAL = Bulk.of(each(_signal_upsert))
+UPSERT_INCIDENT = Bulk.of(each(_incident_upsert))
 RESOLVE = (
     update(tables.security_violations)
     .where(tables.security_violations.c.id == bindparam("violation_id"))
@@ -163,56 +175,52 @@ RESOLVE = (
         resolved=True, resolution_notes=bindparam("notes"), resolved_at=bindparam("at"), resolved_by=bindparam("by")
     )
 )
+UPSERT_BASELINE = _upsert(tables.baselines)
 UPSERT_FEEDBACK = _upsert(tables.feedback)
 UPSERT_SUPPRESSION = _upsert(tables.suppressions)
 UPSERT_ACTION = _upsert(tables.actions)
 UPSERT_TOKEN = _upsert(tables.tokens)
 UPSERT_POSITION = _upsert(tables.positions)
 PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
-MOVE_SIGNAL = _bulk(
-    update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
-)
-MOVE_ACTION = _bulk(
+_MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
+MOVE_SIGNAL = Bulk.of(Each(_MOVE_SIGNAL, _MOVE_SIGNAL))
+_MOVE_ACTION = (
     update(tables.actions).where(tables.actions.c.signal_id == bindparam("of")).values(incident_id=bindparam("to"))
 )
+MOVE_ACTION = Bulk.of(Each(_MOVE_ACTION, _MOVE_ACTION))
+INSERT_DEAD = insert_missing(tables.dead_letters)
 
 _SIGNAL_COLUMNS = ", ".join(f'signals."{column.name}"' for column in tables.signals.columns)
-SIGNALS_OF = (
-    f"SELECT {_SIGNAL_COLUMNS} FROM json_each(?) JOIN signals"  # noqa: S608 - our own names
-    " ON subject = json_extract(json_each.value, '$[0]') AND subject_type = json_extract(json_each.value, '$[1]')"
-    " ORDER BY signals.first, signals.id"
+SIGNALS_OF = words(
+    f"SELECT {_SIGNAL_COLUMNS} FROM {{listed}} JOIN signals ON subject = {{first}} AND subject_type = {{second}}"  # noqa: S608 - our own names
+    " ORDER BY signals.first, signals.id",
+    listed=LISTED,
+    first=FIRST,
+    second=SECOND,
 )
-SIGNALS_BY_ID = (
-    f"SELECT {_SIGNAL_COLUMNS} FROM json_each(?) JOIN signals ON signals.id = json_each.value"  # noqa: S608 - our own names
-    " ORDER BY signals.first, signals.id"
+SIGNALS_BY_ID = words(
+    f"SELECT {_SIGNAL_COLUMNS} FROM {{listed}} JOIN signals ON signals.id = {{value}}"  # noqa: S608 - our own names
+    " ORDER BY signals.first, signals.id",
+    listed=LISTED,
+    value=VALUE,
 )
-SIGNALS_TOGETHER = (
-    f"SELECT {_SIGNAL_COLUMNS} FROM json_each(?) AS asked JOIN incidents ON incidents.id = asked.value"  # noqa: S608 - our own names
-    " JOIN json_each(incidents.signals) AS member JOIN signals ON signals.id = member.value"
-    " ORDER BY signals.first, signals.id"
+SIGNALS_TOGETHER = words(
+    f"SELECT {_SIGNAL_COLUMNS} FROM {{listed}} JOIN incidents ON incidents.id = {{value}}"  # noqa: S608 - our own names
+    " CROSS JOIN {members} JOIN signals ON signals.id = member.value ORDER BY signals.first, signals.id",
+    listed=LISTED,
+    value=VALUE,
+    members=Each(
+        "json_each(incidents.signals) AS member", "json_array_elements_text(incidents.signals) AS member(value)"
+    ),
 )
-KNOWN_EVENTS = "SELECT event_id, body FROM events WHERE event_id IN (SELECT value FROM json_each(?))"
+KNOWN_EVENTS = words(
+    "SELECT event_id, body FROM events WHERE event_id IN (SELECT {value} FROM {listed})", listed=LISTED, value=VALUE
+)
 _AUDIT_COLUMNS = ", ".join(column.name for column in tables.audit.columns)
-INSERT_AUDIT = f"INSERT INTO audit_trail ({_AUDIT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - our own names
 AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
 """The audit trail as it is stored: rows of `audit.Entry`."""
 
 
-def _inserts(table: Table) -> list[tuple[int, str]]:
-    """Return statements by how many rows they write, the most first; few, so that each is compiled once."""
-    columns = ", ".join(column.name for column in table.columns)
-    one = f"({', '.join('?' * len(table.columns))})"
-    return [
-        (rows, f"INSERT INTO {table.name} ({columns}) VALUES {', '.join([one] * rows)}")  # noqa: S608 - our own names
-        for rows in (256, 32, 4, 1)
-    ]
-
-
-INSERTS = {
-    table.name: _inserts(table)
-    for table in (tables.events, tables.audit_log, tables.security_violations, tables.data_access_log)
-}
-"""By table."""
 STORED = [
     tables.events.c[name]
     for name in ("seq", "at", "received_at", "late", "body", "max_severity", "may_act", "effects", "origin")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, text
+from typing import Any
+
+from sqlalchemy import Connection, Executable, Select, bindparam, func, not_, select, text
 
 from sentinel.model import Micros
+from sentinel.storage import tables
+from sentinel.storage.dialect import detail, gathered
 from sentinel.storage.values import Standing, Summary, TopSource
 
 __all__ = ["COUNT_EVENTS", "stood", "summed_up"]
@@ -12,16 +16,22 @@ __all__ = ["COUNT_EVENTS", "stood", "summed_up"]
 _SUMMARY = {
     "violations": "SELECT severity, count(*) FROM security_violations WHERE created_at >= :since GROUP BY severity",
     "data_access": """
-        SELECT count(*), coalesce(sum(sensitive_data_accessed), 0), count(DISTINCT user_id)
+        SELECT count(*), count(CASE WHEN sensitive_data_accessed THEN 1 END), count(DISTINCT user_id)
         FROM data_access_log WHERE created_at >= :since""",
-    # The reason is in the event's body, as JSON. An hour of events is read, by the index over time.
-    "sources": """
-        SELECT ip_address, count(*) AS failures,
-               group_concat(DISTINCT coalesce(json_extract(CAST(body AS TEXT), '$.details.failure_reason'), 'other'))
-        FROM events WHERE at >= :since AND success = 0 AND ip_address IS NOT NULL
-        GROUP BY ip_address ORDER BY failures DESC, ip_address LIMIT 10""",
 }
 
+
+def _sources() -> Select[Any]:
+    """The reason is in the event's body. An hour of events is read, by the index over time."""
+    e = tables.events.c
+    failures = func.count().label("failures")
+    reasons = gathered(func.coalesce(detail(e.body, "failure_reason"), "other"))
+    query = select(e.ip_address, failures, reasons)
+    query = query.where(e.at >= bindparam("since"), not_(e.success), e.ip_address.is_not(None))
+    return query.group_by(e.ip_address).order_by(failures.desc(), e.ip_address).limit(10)
+
+
+_QUERIES: dict[str, Executable] = {**{name: text(query) for name, query in _SUMMARY.items()}, "sources": _sources()}
 _STANDING = {
     "open_violations": """
         SELECT severity, count(*) FROM security_violations
@@ -30,7 +40,7 @@ _STANDING = {
     "last_minute": """
         SELECT severity, count(*) FROM security_violations WHERE created_at >= :minute_ago GROUP BY severity""",
 }
-COUNT_EVENTS = text("SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :since LIMIT :most)")
+COUNT_EVENTS = text("SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :since LIMIT :most) AS some")
 """How many events there are since a time, counted up to so many."""
 
 
@@ -46,7 +56,7 @@ def stood(hour_ago: Micros, minute_ago: Micros, connection: Connection) -> Stand
 
 def summed_up(since: Micros, connection: Connection) -> Summary:
     """Return what happened since a time."""
-    rows = {name: connection.execute(text(query), {"since": since}).all() for name, query in _SUMMARY.items()}
+    rows = {name: connection.execute(query, {"since": since}).all() for name, query in _QUERIES.items()}
     [access] = rows["data_access"]
     return Summary(
         violations={row.severity: row[1] for row in rows["violations"]},

@@ -7,10 +7,8 @@ import shutil
 import sqlite3
 from pathlib import Path
 
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-
 from sentinel.errors import ConfigError
+from sentinel.storage.migrations import known_versions
 
 __all__ = ["backup", "restore", "schema_version"]
 
@@ -97,7 +95,7 @@ def _check(source: Path) -> None:
         raise ConfigError("this is no whole backup of a store", where=str(source)) from None
     finally:
         connection.close()
-    if version not in _known_versions():
+    if version not in known_versions():
         raise ConfigError("the backup is of a newer version of Sentinel; upgrade first", where=str(source))
 
 
@@ -129,12 +127,6 @@ def schema_version(database: Path) -> str | None:
 
 def _version(connection: sqlite3.Connection) -> str:
     return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
-
-
-def _known_versions() -> set[str]:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
 
 
 def _opened(path: Path) -> sqlite3.Connection:
