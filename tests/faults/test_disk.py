@@ -48,9 +48,9 @@ def test_without_room_events_are_refused_until_there_is_room_again(
         with Sender(service, seed=11) as sender:
             sender.wait_for(5_000)
             with no_room(service):
-                eventually(lambda: sender.refusals, seconds=20, what="a sender is refused")
+                eventually(lambda: sender.refusals, seconds=30, what="a sender is refused")
                 owed = len(sender.owed)
-                eventually(lambda: overall(service) == "critical", seconds=5, what="health is critical")
+                eventually(lambda: overall(service) == "critical", seconds=30, what="health is critical")
                 assert readyz(service) == 503
                 assert service.ask(f"{S}/check-ip/{BLOCKED}")["is_blocked"] is True
                 assert_come_back_later(order_block(service))
@@ -70,7 +70,7 @@ def test_an_idle_service_notices_that_room_has_run_out(tmp_path: Path) -> None:
     with Service(tmp_path) as service:
         service.start()
         with files_may_not_grow(service):
-            eventually(lambda: overall(service) == "critical", seconds=5, what="health is critical")
+            eventually(lambda: overall(service) == "critical", seconds=30, what="health is critical")
         eventually(lambda: overall(service) == "healthy", seconds=60, what="it heals")
 
 

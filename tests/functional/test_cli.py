@@ -79,13 +79,13 @@ def test_the_whole_story_from_a_log_to_a_refused_request_and_back(service: Servi
             ATTACKER: ("ip_block", True),
             OFFICE: ("rate_limit", True),
         }
-        eventually(lambda: visit(ATTACKER) == 403, seconds=5, what="the application refuses the attacker")
+        eventually(lambda: visit(ATTACKER) == 403, seconds=30, what="the application refuses the attacker")
         assert visit(PERSON) == visit(OFFICE) == 200
         shown = json.loads(service.run("blocks", "list", "--json").stdout)
         [block] = shown["ip_blocks"]
         assert (block["ip_address"], block["enforced_by"]) == (ATTACKER, ["demo"])
         assert "has ended" in service.run("blocks", "remove", ATTACKER).stdout
-        eventually(lambda: visit(ATTACKER) == 200, seconds=5, what="the application serves again")
+        eventually(lambda: visit(ATTACKER) == 200, seconds=30, what="the application serves again")
         again = summary(service.run("ingest", str(log), "--format", "sshd", "--act", "--json"))
         assert (again["events"], again["duplicates"], again["decisions"]) == (0, told["events"], [])
         assert visit(ATTACKER) == 200

@@ -169,7 +169,7 @@ def test_pruning_takes_what_is_old_and_nothing_else(make_api: Any) -> None:
     api.ask("POST", f"{S}/manual-action", json=forever)
     api.now += 11 * DAY
     api.send([api.failed_login("198.51.100.1")])
-    eventually(lambda: len(api.get("/active-blocks")["ip_blocks"]) == 1, seconds=10, what="the others have expired")
+    eventually(lambda: len(api.get("/active-blocks")["ip_blocks"]) == 1, seconds=30, what="the others have expired")
     deleted = api.ask("POST", f"{S}/prune").json()["deleted"]
     assert (deleted["events"], deleted["signals"], deleted["incidents"], deleted["audit_trail"]) == (10, 1, 1, 0)
     assert [event["ip_address"] for event in api.get("/events")["items"]] == ["198.51.100.1"]

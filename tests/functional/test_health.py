@@ -208,7 +208,7 @@ def test_a_worker_that_died_is_critical(api: Api) -> None:
     assert status(api) == "healthy"
     for task in api.monitor.worker._tasks:
         task.cancel()
-    eventually(lambda: api.run(_turn(api)) or status(api) == "critical", seconds=10, what="it is critical")
+    eventually(lambda: api.run(_turn(api)) or status(api) == "critical", seconds=30, what="it is critical")
     assert api.get("/health", None)["components"]["security_event_processor"]["status"] == "stopped"
 
 

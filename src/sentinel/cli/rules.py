@@ -29,7 +29,6 @@ app = typer.Typer(help="Look at rules, and try them, before they judge anybody."
 _OF_SCANNER = re.compile(r"^rules:", re.MULTILINE)
 
 Place = Annotated[str, typer.Argument(help="A rule file, a folder with rule files, or `default` for the shipped ones.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 class _Outcome(NamedTuple):
@@ -38,7 +37,7 @@ class _Outcome(NamedTuple):
 
 
 @app.command()
-def lint(path: Place = "default", as_json: Json = False) -> None:
+def lint(path: Place = "default", as_json: AsJson = False) -> None:
     """
     Say which rules load, and why others don't. Exit code 0: none is refused; 1: some are.
 
@@ -61,7 +60,7 @@ def lint(path: Place = "default", as_json: Json = False) -> None:
 
 
 @app.command("list")
-def list_rules(path: Place = "default", as_json: Json = False) -> None:
+def list_rules(path: Place = "default", as_json: AsJson = False) -> None:
     """
     List the rules that make signals.
 

@@ -195,7 +195,7 @@ def test_a_batch_is_sent_when_it_is_full_or_old(stub: Callable[..., Stub]) -> No
     with Client(there.url, "secret", batch_events=3, linger_seconds=0.2) as client:
         for number in range(4):
             client.send(login(number))
-        eventually(lambda: len(there.bodies) == 2, seconds=10, what="both batches are sent")
+        eventually(lambda: len(there.bodies) == 2, seconds=30, what="both batches are sent")
     assert [len(body) for body in there.bodies] == [3, 1]
 
 

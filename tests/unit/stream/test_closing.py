@@ -44,10 +44,17 @@ def desk_on(home: Path) -> Iterator[Desk]:
     desk.close()
 
 
-def stored(desk: Desk) -> list[Signal]:
-    """Return the signals after many turns of whoever closes windows."""
+def stored(desk: Desk, least: int = 0) -> list[Signal]:
+    """Return the signals after many turns of whoever closes windows, and when there are so many."""
+    found: list[Signal] = []
+
+    def there() -> bool:
+        found[:] = desk.run(desk.monitor.store.list_signals(10))
+        return len(found) >= least
+
     desk.run(asyncio.sleep(0.3))
-    return list(desk.run(desk.monitor.store.list_signals(10)))
+    desk.until(there, f"{least} signals are there")
+    return found
 
 
 def take(desk: Desk, names: str) -> None:
@@ -66,7 +73,7 @@ def test_a_window_that_closes_while_nothing_comes_is_judged(tmp_path: Path, fail
         desk.now = CLOSED - 3_000_000
         assert stored(desk) == []
         desk.now = CLOSED
-        assert [(signal.rule, signal.count) for signal in stored(desk)] == [("few", failures)] * found
+        assert [(signal.rule, signal.count) for signal in stored(desk, found)] == [("few", failures)] * found
 
 
 def test_an_event_in_time_counts_in_a_window_that_is_nearly_closed(tmp_path: Path) -> None:
@@ -87,7 +94,7 @@ def test_a_window_that_closed_while_the_service_was_down_is_judged_after_the_sta
     with desk_on(tmp_path) as desk:
         assert stored(desk) == []
         desk.now = CLOSED
-        assert [(signal.rule, signal.count) for signal in stored(desk)] == [("few", 2)]
+        assert [(signal.rule, signal.count) for signal in stored(desk, 1)] == [("few", 2)]
 
 
 def test_the_end_of_an_import_closes_its_windows(tmp_path: Path) -> None:
@@ -108,7 +115,7 @@ def test_beside_live_events_an_import_closes_what_has_closed_for_these(tmp_path:
         assert stored(desk) == []
         del desk.monitor.worker.followed["imp"]
         desk.now = CLOSED
-        assert [(signal.rule, signal.count) for signal in stored(desk)] == [("few", 3)]
+        assert [(signal.rule, signal.count) for signal in stored(desk, 1)] == [("few", 3)]
 
 
 def test_an_import_under_way_keeps_windows_open(tmp_path: Path) -> None:
@@ -119,4 +126,4 @@ def test_an_import_under_way_keeps_windows_open(tmp_path: Path) -> None:
         desk.now = CLOSED
         assert stored(desk) == []
         del desk.monitor.worker.followed["imp"]
-        assert [signal.rule for signal in stored(desk)] == ["few"]
+        assert [signal.rule for signal in stored(desk, 1)] == ["few"]
