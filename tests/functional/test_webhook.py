@@ -68,6 +68,29 @@ def test_firing_and_resolved_are_each_taken_once(api: Api) -> None:
     assert {event["event_type"] for event in events} == {"threat_detection"}
 
 
+def test_the_end_of_an_alert_resolves_its_violation(api: Api) -> None:
+    """What is over counts against no health; only who said that it began can say so, and people's word stays."""
+
+    def violations() -> dict[str, tuple[bool, str | None]]:
+        items = api.get("/violations")["items"]
+        return {each["violation_details"]["alert"]: (each["resolved"], each["resolution_notes"]) for each in items}
+
+    names = ("DiskFull", "HighLoad", "Judged")
+    send(api, body(*map(alert, names)))
+    [judged] = [v["id"] for v in api.get("/violations")["items"] if v["violation_details"]["alert"] == "Judged"]
+    api.ask("POST", f"{S}/violations/{judged}/resolve", "analyst", json={"notes": "a test of ours"})
+    over = body(*(alert(name, "resolved") for name in names if name != "HighLoad"))
+    send(api, over, "acting")
+    assert violations() == {"DiskFull": (False, None), "HighLoad": (False, None), "Judged": (True, "a test of ours")}
+    for _ in range(2):
+        assert send(api, over).json()["processed_alerts"] == 2
+    ended = (True, "its sender says that it is over")
+    assert violations() == {"DiskFull": ended, "HighLoad": (False, None), "Judged": (True, "a test of ours")}
+    assert api.get("/summary")["health"]["open_violations_last_hour"] == {"high": 1}
+    operations = [entry["operation"] for entry in api.get("/audit")["items"]]
+    assert operations.count("violation.resolve") == 2
+
+
 def test_our_own_alerts_go_round_in_no_circle(api: Api) -> None:
     """An alert about our counts must not be counted, or it would keep itself alive (defect D15)."""
     for number in range(20):

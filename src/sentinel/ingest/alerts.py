@@ -8,7 +8,7 @@ noted (`audit_log`), for if it counted as a violation, the count would raise the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 from sentinel.errors import RejectedEvent
 from sentinel.model import Event, EventType, Severity
 
-__all__ = ["alert_events"]
+__all__ = ["alert_events", "ended"]
 
 _MAX_ALERTS = 1_000
 _TEXT = 1_000
@@ -70,6 +70,12 @@ def alert_events(body: bytes, now: datetime, new_id: Callable[[], str]) -> list[
         raise RejectedEvent("the body is no object in JSON and UTF-8") from None
 
 
+def ended(events: Iterable[Event]) -> list[str]:
+    """Return the ids of the events by which alerts began that are over now, our own left aside."""
+    theirs = (event.details for event in events if event.event_type is EventType.THREAT_DETECTION)
+    return [said["firing_event_id"] for said in theirs if said["status"] == "resolved"]
+
+
 def _bounded(sent: _Alertmanager) -> _Alertmanager:
     if sent.version != "4":
         raise RejectedEvent("`version` must be 4, Alertmanager's present one")
@@ -92,8 +98,11 @@ def _of_alertmanager(alert: _Alert, now: datetime) -> Event:
         "starts_at": alert.startsAt[:_LABELS],
     }
     fingerprint = alert.fingerprint or _digest(*(f"{name}={value}" for name, value in sorted(alert.labels.items())))
+    firing, this = (f"alert-{_digest(fingerprint, alert.startsAt, state)}" for state in ("firing", alert.status))
+    if alert.status == "resolved":
+        details["firing_event_id"] = firing
     return Event(
-        event_id=f"alert-{_digest(fingerprint, alert.startsAt, alert.status)}",
+        event_id=this,
         event_type=EventType.AUDIT_LOG if own else EventType.THREAT_DETECTION,
         severity=_severity(alert.labels.get("severity", "")) if alert.status == "firing" else Severity.LOW,
         timestamp=now,

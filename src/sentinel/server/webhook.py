@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 
 from sentinel.app import Monitor
 from sentinel.errors import ConfigError, RejectedEvent
-from sentinel.ingest.alerts import alert_events
+from sentinel.ingest.alerts import alert_events, ended
 from sentinel.ingest.events import Parsed
 from sentinel.model import Severity
 from sentinel.server.hot import new_id, read_body, sent_events
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
+from sentinel.storage.contract import row_id
 from sentinel.stream import Source
 
 __all__ = ["Webhook"]
@@ -50,6 +51,9 @@ class Webhook:
         except RejectedEvent as err:
             raise Problem("invalid", str(err)) from None
         receipt = await sent_events(self._monitor, Parsed(list(enumerate(events, 1)), []), source)
+        # A request that fails here is sent again: its events are known by then, and this is done all the same.
+        if over := ended(events):
+            await self._monitor.people.resolve_claims([row_id(event_id) for event_id in over], by=source.origin)
         answer = {"status": "received", "processed_alerts": len(events), "duplicates": receipt.duplicates}
         await respond(send, 200, json_bytes(answer))
 

@@ -21,6 +21,7 @@ from sentinel.audit import GENESIS, link
 from sentinel.model import (
     ActionStatus,
     ActionType,
+    EventType,
     Incident,
     Micros,
     Signal,
@@ -302,6 +303,16 @@ class Store(BaselineTables, IncidentTables):
             if value is not None:
                 query = query.where(v[name] == value)
         return [to_violation(row) for row in await self._all(query)]
+
+    async def open_claims(self, violation_ids: Sequence[str], origin: str) -> list[str]:
+        """Return those of these violations that are unresolved, and rest on alerts that `origin` sent."""
+        v, e = tables.security_violations.c, tables.events.c
+        sent = and_(e.origin == origin, e.event_type == EventType.THREAT_DETECTION.value)
+        found: list[str] = []
+        for chunk in _chunks(list(violation_ids)):
+            query = select(v.id).join(tables.events, e.seq == v.seq).where(v.id.in_(chunk), ~v.resolved, sent)
+            found += [row.id for row in await self._all(query)]
+        return found
 
     # --- what people say
 

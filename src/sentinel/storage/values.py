@@ -200,7 +200,7 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resolution(msgspec.Struct, frozen=True, kw_only=True):
-    """A person's word that a violation is dealt with; the latest one counts."""
+    """Somebody's word that a violation is dealt with; the latest one counts."""
 
     violation_id: str
     notes: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sentinel.model import ActionStatus, ActionType, Incident, IncidentStatus, Micros, Signal
 from sentinel.observability import Metrics
@@ -68,16 +68,27 @@ class People:
             await self._worker.carry_out(_ended(calls, now, by), "revoke", by, said=said)
         return incident
 
-    async def resolve(self, resolution: Resolution) -> None:
-        """Keep a person's word that a violation is dealt with: from now on it does not count against health."""
-        entry = AuditEntry(
-            at=resolution.at,
-            actor=resolution.by,
-            operation="violation.resolve",
-            target=resolution.violation_id,
-            details={"notes": resolution.notes},
-        )
-        await self._store.apply(Outcome(position=0, resolutions=[resolution], audit=[entry]))
+    async def resolve(self, *resolutions: Resolution) -> None:
+        """Keep somebody's word that violations are dealt with: from now on they do not count against health."""
+        entries = [
+            AuditEntry(
+                at=resolution.at,
+                actor=resolution.by,
+                operation="violation.resolve",
+                target=resolution.violation_id,
+                details={"notes": resolution.notes},
+            )
+            for resolution in resolutions
+        ]
+        await self._store.apply(Outcome(position=0, resolutions=list(resolutions), audit=entries))
+
+    async def resolve_claims(self, violation_ids: Sequence[str], *, by: str) -> None:
+        """Resolve those of these violations that rest on what `by` claimed, and now takes back."""
+        now = self._clock()
+        still = await self._store.open_claims(violation_ids, by)
+        said = [Resolution(violation_id=id_, notes="its sender says that it is over", at=now, by=by) for id_ in still]
+        if said:
+            await self.resolve(*said)
 
     async def judge(
         self, feedback: Feedback, actions: Iterable[Action], suppress_hours: float | None
