@@ -247,6 +247,7 @@ class _Crowd:
         self._now = now
         self._imported = imported
         self._fresh: dict[tuple[ActionType, str], set[str]] = {}
+        self._stored: dict[tuple[ActionType, str, Micros], set[str]] = {}
         self.overruns: dict[str, Decision] = {}
         """By key, what tells people of each rule that was found to have acted often enough."""
 
@@ -254,15 +255,21 @@ class _Crowd:
         """Whether the rule has acted often enough, this decision left aside; then people are to be told, too."""
         taken = self._fresh.get((decision.action, decision.rule), set()) - {decision.key}
         if len(taken) < self._limit:
-            end = decision.at if self._imported else self._now
-            taken |= await self._store.actions_taken(
-                decision.action, decision.rule, end - _MINUTE, end, event_time=self._imported
-            )
+            taken |= await self._taken(decision.action, decision.rule, decision.at if self._imported else self._now)
         if len(taken - {decision.key}) < self._limit:
             return False
         told = overrun(decision)
         self.overruns.setdefault(told.key, told)
         return True
+
+    async def _taken(self, action: ActionType, rule: str, end: Micros) -> set[str]:
+        """Return what the store knows of the minute before; it stays the same while a batch is decided."""
+        known = self._stored.get((action, rule, end))
+        if known is None:
+            known = self._stored[action, rule, end] = await self._store.actions_taken(
+                action, rule, end - _MINUTE, end, event_time=self._imported
+            )
+        return known
 
     def note(self, decision: Decision) -> None:
         """Count a decision of this batch."""

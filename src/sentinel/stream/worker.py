@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
 
@@ -33,8 +33,8 @@ from sentinel.stream.respond import Responder, Run
 
 __all__ = ["Touched", "Worker"]
 
-_BATCH = 500  # events judged between two turns of the event loop: about 10 ms
-_BATCH_BEHIND = 1_000  # the same while more than that wait: they are judged at less cost, and nobody waits for the last
+_SLICE = 500  # events judged between two turns of the event loop: about 10 ms
+_BATCH = 4_000  # events whose outcome is written together while so many wait: incidents are joined and asked about once
 _RECENT = 50_000  # events kept at hand: some 60 MB
 _POSITION_EVERY = 5_000  # events without an outcome after which the position is written all the same
 _FORGET_EVERY: Micros = 60 * 1_000_000
@@ -228,8 +228,7 @@ class Worker:
         while self._recent and self._recent[0].seq < wanted:
             self._recent.popleft()
         if self._recent and self._recent[0].seq == wanted:
-            size = _BATCH_BEHIND if len(self._recent) > _BATCH_BEHIND else _BATCH
-            return [self._recent.popleft() for _ in range(min(size, len(self._recent)))]
+            return [self._recent.popleft() for _ in range(min(_BATCH, len(self._recent)))]
         return await self._store.events_after(self.position, _BATCH)
 
     # --- judging
@@ -239,14 +238,17 @@ class Worker:
         usual = [event for event in timely if event.event.event_type is not EventType.ANOMALY]
         if usual:
             await self._warm(usual, batch[0].seq - 1)
-        self.noticing.add(usual)
-        self._responder.joiner.see(usual)
+        async for events in _in_turns(usual):
+            self.noticing.add(events)
+            self._responder.joiner.see(events)
         dead: list[tuple[int, str]] = []
         runs = []
-        for origin, events in groupby(timely, key=attrgetter("origin")):
-            mine = list(events)
-            signals = self._detect([e for e in mine if e.event.event_type is not EventType.ANOMALY], dead)
-            signals += await self.noticing.signals(mine, batch[0].seq - 1)
+        for origin, group in groupby(timely, key=attrgetter("origin")):
+            mine = list(group)
+            found: dict[str, Signal] = {}
+            async for events in _in_turns([e for e in mine if e.event.event_type is not EventType.ANOMALY]):
+                found |= {signal.id: signal for signal in self._detect(events, dead)}
+            signals = [*found.values(), *await self.noticing.signals(mine, batch[0].seq - 1)]
             runs.append(Run(origin, mine[0].effects, mine, signals))
         if self._engine.closes and not self.followed:
             signals = await self._closed(batch[-1].received_at, batch[0].seq - 1)
@@ -338,7 +340,7 @@ class Worker:
             self._on_lost(err)
             raise
 
-    def _detect(self, events: list[StoredEvent], dead: list[tuple[int, str]]) -> list[Signal]:
+    def _detect(self, events: Sequence[StoredEvent], dead: list[tuple[int, str]]) -> list[Signal]:
         try:
             signals = self._engine.add(events)
         except Exception as err:  # noqa: BLE001 - an event that breaks a rule must not stop the others
@@ -524,3 +526,11 @@ class Worker:
             self._metrics.actions.labels(action_type=action.action_type, status=action.status, auto=auto).inc()
             state = "executed" if action.status is ActionStatus.ACTIVE else action.status
             self._log.warning(f"Security action {action.action_type} {state} on {action.target}", action=action.id)
+
+
+async def _in_turns(events: Sequence[StoredEvent]) -> AsyncIterator[Sequence[StoredEvent]]:
+    """Yield the events in slices, between which others have the loop."""
+    for start in range(0, len(events), _SLICE):
+        if start:
+            await asyncio.sleep(0)
+        yield events[start : start + _SLICE]
