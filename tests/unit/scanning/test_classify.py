@@ -134,7 +134,7 @@ def raw_score(text: str) -> float:
     parts = seen.fold(text, MODEL._tables)
     found = seen.features(parts.chars, parts.shapes)
     ids = np.concatenate((found.grams.ravel(), found.words)).astype(np.int64)
-    total = MODEL._weights[0][ids].astype(np.int64).sum()
+    total = np.load(WEIGHTS / "ngram.npz")["weights"][0][ids].astype(np.int64).sum()
     return float(total * MODEL._scales[0] / np.sqrt(len(parts.chars)) + MODEL._biases[0])
 
 

@@ -51,10 +51,12 @@ _PADDING = _SHAPE_LENGTH
 _LAST_CODE = 0xFFFF
 """Characters beyond the basic plane (emoji, rare ideographs) count as one."""
 _SPACE = 0x20
+_TWO_SPACES = np.full(2, _SPACE, np.uint32).tobytes()
 
 _FACTOR = np.uint32(0x01000193)
 _INVERSE = np.uint32(pow(int(_FACTOR), -1, 2**32))
-_FIRST, _SECOND, _THIRD = np.uint32(0x85EBCA6B), np.uint32(0xC2B2AE35), np.uint32(0x27D4EB2F)
+_ORDERS = np.array([[0x85EBCA6B], [0xC2B2AE35], [0x27D4EB2F]], np.uint32)
+"""Factors of a word that is the first of a pair, in its middle or at its end."""
 _REPEATED = np.uint32(0x165667B1)
 _MIX = np.uint32(0x9E3779B1)
 _SHIFT = np.uint32(32 - BUCKET_BITS)
@@ -88,16 +90,31 @@ class Folded(NamedTuple):
     scripts: Ints
     positions: Ints
     """Of each character in the text; -1 for the space before it."""
+    is_latin: bool
+    """Whether no letter is of another script."""
+
+    @property
+    def window_size(self) -> int:
+        """How many characters a window has."""
+        return _WINDOW if self.is_latin else window_size(self.scripts)
 
 
 class Features(NamedTuple):
     """The buckets of one block, and where they stand."""
 
+    buckets: Ints
+    """All of them: `grams`, row by row, then `words`."""
     grams: Ints
     """(5, n): one column for each character."""
     words: Ints
-    word_at: Ints
-    """The character at which each of `words` begins."""
+    """Words, then pairs of neighbours, then pairs with one word between."""
+    beginnings: Ints
+    """The characters at which the words themselves begin."""
+
+    @property
+    def word_at(self) -> Ints:
+        """The character at which each of `words` begins."""
+        return np.concatenate((self.beginnings, self.beginnings[:-1], self.beginnings[:-2]))
 
 
 def fold(text: str, tables: Tables) -> Folded:
@@ -109,16 +126,17 @@ def fold(text: str, tables: Tables) -> Folded:
         codes = np.minimum(np.frombuffer(padded.encode("utf-32-le", "surrogatepass"), np.uint32), _LAST_CODE)
     chars = tables.fold.take(codes)
     positions = np.arange(-1, len(codes) - 1)
-    spaces = chars == _SPACE
-    doubled = spaces[1:] & spaces[:-1]
-    if doubled.any():
-        kept = np.flatnonzero(np.concatenate(([True], ~doubled)))
+    # A search for bytes costs a tenth of comparing numbers; one that begins inside a number does no harm.
+    if _TWO_SPACES in chars.tobytes():
+        spaces = chars == _SPACE
+        kept = np.flatnonzero(np.concatenate(([True], ~(spaces[1:] & spaces[:-1]))))
         codes, chars, positions = codes.take(kept), chars.take(kept), positions.take(kept)
     shapes = tables.shape.take(codes)
     if text.isupper():
         # Shouting is a habit of some people and a disguise of others: it must say nothing.
         shapes[shapes == _UPPER] = _LOWER
-    return Folded(chars, shapes, tables.script.take(codes), positions)
+    scripts = tables.script.take(codes)
+    return Folded(chars, shapes, scripts, positions, padded.isascii() or bool(scripts.max() <= LATIN))
 
 
 def features(chars: Ints, shapes: Ints) -> Features:
@@ -129,8 +147,15 @@ def features(chars: Ints, shapes: Ints) -> Features:
         chars: uint32, `Folded.chars` or a part of it.
         shapes: uint32, as long.
     """
-    words, word_at = _word_hashes(chars, shapes)
-    return Features(_buckets(_gram_hashes(chars, shapes)), _buckets(words), word_at)
+    n = len(chars)
+    of_words, beginnings = _word_hashes(chars, shapes)
+    buckets = np.empty((1 + _NGRAMS) * n + len(of_words), np.uint32)
+    grams, words = buckets[: (1 + _NGRAMS) * n].reshape(1 + _NGRAMS, n), buckets[(1 + _NGRAMS) * n :]
+    _hash_grams(chars, shapes, grams)
+    words[:] = of_words
+    buckets *= _MIX
+    buckets >>= _SHIFT
+    return Features(buckets, grams, words, beginnings)
 
 
 def window_size(scripts: Ints) -> int:
@@ -162,17 +187,11 @@ def window_starts(length: int, size: int) -> Ints:
     return np.append(np.arange(0, length - size, size // 2), length - size)
 
 
-def _buckets(hashes: Ints) -> Ints:
-    hashes *= _MIX
-    hashes >>= _SHIFT
-    return hashes
-
-
-def _gram_hashes(chars: Ints, shapes: Ints) -> Ints:
+def _hash_grams(chars: Ints, shapes: Ints, hashes: Ints) -> None:
+    """Put the hashes of shapes into the first row, those of 2 to 5 characters into the others."""
     n = len(chars)
     padded = np.zeros(n + _PADDING, np.uint32)
     padded[:n] = chars
-    hashes = np.empty((1 + _NGRAMS, n), np.uint32)
     before = chars
     for length in range(1, 1 + _NGRAMS):
         row = hashes[length]
@@ -183,18 +202,19 @@ def _gram_hashes(chars: Ints, shapes: Ints) -> Ints:
     pairs = padded[:-1] | padded[1:] << 4
     hashes[0] = pairs[:n] | pairs[2 : n + 2] << 8 | pairs[4 : n + 4] << 16
     hashes += _SALTS
-    return hashes
 
 
 def _word_hashes(chars: Ints, shapes: Ints) -> tuple[Ints, Ints]:
+    """Return the hashes of words, pairs of neighbours and pairs with a word between; and where the words begin."""
     inside = shapes < _WORD_SHAPES
     inside[0] = inside[-1] = False
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
+    (edges,) = (inside[1:] != inside[:-1]).nonzero()
     before, last = edges[::2], edges[1::2]
-    sums = np.cumsum(chars * _POWERS[: len(chars)], dtype=np.uint32)
+    sums = np.add.accumulate(chars * _POWERS[: len(chars)], dtype=np.uint32)
     words = (sums.take(last) - sums.take(before)) * _INVERSES.take(before)
-    pairs = words[:-1] * _FIRST + words[1:] * _SECOND
-    pairs[words[:-1] == words[1:]] = _REPEATED
-    skips = words[:-2] * _SECOND + words[2:] * _THIRD
-    skips[words[:-2] == words[2:]] = _REPEATED
-    return np.concatenate((words, pairs, skips)), np.concatenate((before, before[:-1], before[:-2]))
+    first, second, third = words * _ORDERS
+    pairs = first[:-1] + second[1:]
+    np.putmask(pairs, words[:-1] == words[1:], _REPEATED)
+    skips = second[:-2] + third[2:]
+    np.putmask(skips, words[:-2] == words[2:], _REPEATED)
+    return np.concatenate((words, pairs, skips)), before

@@ -26,7 +26,6 @@ from sentinel.scanning.classify.features import (
     features,
     fold,
     main_script,
-    window_size,
     window_starts,
 )
 
@@ -75,7 +74,7 @@ class NgramModel:
         version: str,
     ) -> None:
         self._tables = tables
-        self._weights = weights
+        self._weights = _in_one(weights)
         self._scales = scales
         self._biases = biases
         self._thresholds = thresholds
@@ -116,7 +115,7 @@ class NgramModel:
     def windows(self, text: str) -> Iterator[Window]:
         """Yield the windows of a text, in order, with their scores; they overlap by half."""
         folded = fold(text, self._tables)
-        length, size = len(folded.chars), window_size(folded.scripts)
+        length, size = len(folded.chars), folded.window_size
         if length <= size:
             yield self._only_window(text, folded)
             return
@@ -130,10 +129,9 @@ class NgramModel:
     def _only_window(self, text: str, folded: Folded) -> Window:
         """Return the window of a short text; arrays of one element would cost more than all else."""
         found = features(folded.chars, folded.shapes)
-        root, script = math.sqrt(len(folded.chars)), _main_script(folded.scripts)
+        root, script = math.sqrt(len(folded.chars)), _main_script(folded)
         logits = []
-        for vector, weights in enumerate(self._weights):
-            total = int(weights.take(found.grams).sum()) + int(weights.take(found.words).sum())
+        for vector, total in enumerate(_apart(int(np.add.reduce(self._weights.take(found.buckets))))):
             raw = total * self._scales[vector] / root + self._biases[vector]
             logits.append((raw - self._thresholds.item(vector, script)) * self._slopes[vector])
         injection, jailbreak = (1.0 / (1.0 + math.exp(-max(logit, _LEAST))) for logit in logits)
@@ -148,13 +146,35 @@ class NgramModel:
             ends = starts + size
             block, froms, tos = slice(starts[0], ends[-1]), starts - starts[0], ends - starts[0]
             found = features(folded.chars[block], folded.shapes[block])
-            sums = np.array([_window_sums(vector, found, froms, tos) for vector in self._weights])
+            sums = np.array(_apart(_window_sums(self._weights, found, froms, tos)))
             raw = sums * (np.array(self._scales) / math.sqrt(size))[:, None] + np.array(self._biases)[:, None]
             yield starts, ends, raw, _window_scripts(folded.scripts[block], froms, tos)
 
 
+_HALF = 2**31
+_BITS = 32
+
+
+def _in_one(weights: Ints) -> Ints:
+    """
+    Return two vectors of weights as one: sums of its numbers hold both sums, at half the look-ups.
+
+    Args:
+        weights: int8, of shape (2, n).
+    """
+    low, high = weights.astype(np.int64)
+    both: Ints = (high << _BITS) + low
+    return both
+
+
+def _apart(total: Any) -> tuple[Any, Any]:
+    """Return what numbers of `_in_one` add up to, each vector's for itself; below 2**31, far from what a text has."""
+    low = (total + _HALF) % (2 * _HALF) - _HALF
+    return low, (total - low) >> _BITS
+
+
 def _window_sums(weights: Ints, found: Features, starts: Ints, ends: Ints) -> Ints:
-    of_chars = weights.take(found.grams).sum(axis=0, dtype=np.int64)
+    of_chars = weights.take(found.grams).sum(axis=0)
     of_chars += np.bincount(found.word_at, weights.take(found.words), len(of_chars)).astype(np.int64)
     return _between(of_chars, starts, ends)
 
@@ -165,8 +185,8 @@ def _between(values: Ints, starts: Ints, ends: Ints) -> Ints:
     return up_to.take(ends) - up_to.take(starts)
 
 
-def _main_script(scripts: Ints) -> int:
-    return LATIN if scripts.max() <= LATIN else int(main_script(np.bincount(scripts, minlength=len(SCRIPTS))))
+def _main_script(folded: Folded) -> int:
+    return LATIN if folded.is_latin else int(main_script(np.bincount(folded.scripts, minlength=len(SCRIPTS))))
 
 
 def _window_scripts(scripts: Ints, starts: Ints, ends: Ints) -> Ints:
