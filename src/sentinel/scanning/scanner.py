@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from time import perf_counter
 from types import MappingProxyType
 
@@ -29,12 +28,14 @@ from sentinel.scanning.parts import MAX_BYTES, Joined, Part, checked, documents_
 from sentinel.scanning.pipeline import LAYERS, layer_of, run
 from sentinel.scanning.rulebook import RuleBook, load_rules
 from sentinel.scanning.taxonomy import TAXONOMY
-from sentinel.scanning.text import Time, read
+from sentinel.scanning.text import Source, Time, read
 from sentinel.scanning.turns import turns_joined
 
 __all__ = ["MAX_BYTES", "Scanner"]
 
 _NOTHING_ELSE = AnalysisContext()
+_INPUTS: tuple[tuple[Source, ...], ...] = (("prompt",), ("prompt", "response"))
+"""What parts an input may have; documents and tools are read like prompts."""
 _VIEWS = "views"
 """Stands in `failed_engines` when a text hides more readings than the bounds or the time allow."""
 _READING_SHARE = 0.75
@@ -79,15 +80,18 @@ class Scanner:
     ignored: frozenset[str] = field(init=False, repr=False)
     """Categories of findings that don't count."""
     _by_layer: Sequence[Engine] = field(init=False, repr=False)
-    _silent: Mapping[str, EngineResult] = field(init=False, repr=False)
-    """By engine that finds nothing where none of its rules holds: what it says then."""
+    _silent: Mapping[tuple[Source, ...], frozenset[str]] = field(init=False, repr=False)
+    """By the parts that an input has: the engines that find nothing there where none of their rules holds."""
 
     def __post_init__(self) -> None:
         added = added_engines(self.configuration, self.engines.values())
         engines = {**self.engines, **{engine.id: engine for engine in added}}
         if self.protected_texts or self.canaries:
             engines[Leak.id] = Leak(self.protected_texts, self.canaries)
-        silent = {id_: EngineResult(id_) for id_, engine in engines.items() if engine.by_rules}
+        silent = {
+            parts: frozenset(e.id for e in engines.values() if e.by_rules or not set(parts) & set(e.sources))
+            for parts in _INPUTS
+        }
         versions = [str(engine.version) for engine in engines.values() if hasattr(engine, "version")]
         derived = {
             "engines": MappingProxyType(engines),
@@ -130,7 +134,12 @@ class Scanner:
         verdict, layers = scan.judged()
         findings = tuple(_named(finding) for result in scan.results for finding in result.findings)
         answer = ScanResult(
-            **verdict._asdict(),
+            risk_score=verdict.risk_score,
+            is_safe=verdict.is_safe,
+            threat_type=verdict.threat_type,
+            action=verdict.action,
+            is_blocked=verdict.is_blocked,
+            block_reason=verdict.block_reason,
             triggered_engines=list(dict.fromkeys(finding.engine for finding in findings)),
             findings=findings,
             matched_patterns=tuple(dict.fromkeys(_patterns(findings))),
@@ -171,53 +180,55 @@ class _Scan:
         time: Time,
     ) -> None:
         self.results: list[EngineResult] = []
+        """Of the engines that were asked, layer by layer."""
         self.seconds: list[tuple[str, float]] = []
-        """What each engine took, in the order of `results`."""
+        """What each engine took; 0 of those that needn't be asked."""
+        self.failed: tuple[str, ...] = ()
+        """What broke, ran out of time or was left unread; known once the engines were asked."""
         self._scanner = scanner
         self._engines = engines
         """Layer by layer."""
         self._prompt = prompt
         self._context = context
         self._time = time
+        self._has_response = response is not None
         self._parts = parts_of(prompt, response, context, scanner.rules, time)
         self._joined = [
             *documents_joined(context.retrieved_documents, scanner.rules),
             *turns_joined(context.history, prompt, scanner.rules),
         ]
-        self._texts = [*(part.text for part in self._parts), *(together.text for together in self._joined)]
+        texts = [*(part.text for part in self._parts), *(together.text for together in self._joined)]
+        self._complete = all(text.complete for text in texts)
+        self._silent = self._not_to_ask({hit.rule.engine for text in texts for hit in text.hits})
         self.reading_ended = perf_counter()
 
-    @cached_property
-    def failed(self) -> tuple[str, ...]:
-        """What broke, ran out of time or was left unread; known once the engines were asked."""
-        unread = () if all(text.complete for text in self._texts) else (_VIEWS,)
-        return (*unread, *(result.engine for result in self.results if result.failed))
+    def _not_to_ask(self, held: Collection[str]) -> Collection[str]:
+        """
+        Return the engines that find nothing: they hear no part, or their rules hold nowhere, as most do in most texts.
+
+        Where something was left unread nobody knows that; calls of tools and conversations are examined besides texts.
+
+        Args:
+            held: The engines of whose rules one holds.
+        """
+        if self._context.tool_calls or self._context.history or not self._complete:
+            return ()
+        silent = self._scanner._silent[_INPUTS[self._has_response]]  # noqa: SLF001 - the scanner's own other half
+        return silent.difference(held) if held else silent
 
     def judged(self) -> tuple[Verdict, tuple[str, ...]]:
         """Ask the engines; return the verdict and the layers that triggered."""
         pipeline, on = self._scanner.configuration.pipeline, self._scanner.terms
         if pipeline is None:
-            found = self._findings(self._engines)
-            layers = dict.fromkeys(layer_of(finding.engine) for finding in found)
-            return judge(found, failed=bool(self.failed), terms=on), tuple(layers)
-        course = run(pipeline, self._layer_findings, lambda findings: risk(findings, on))
-        found = [finding for result in self.results for finding in result.findings]
-        return judge(found, failed=bool(self.failed), terms=on, ruling=course.ruling), course.held
-
-    @cached_property
-    def _silent(self) -> Mapping[str, EngineResult]:
-        """
-        What the engines say that needn't be asked: their rules hold nowhere, as most do in most texts.
-
-        Where something was left unread nobody knows that, and calls of tools are examined besides their texts.
-        """
-        texts = self._texts
-        if self._context.tool_calls or not all(text.complete for text in texts):
-            return {}
-        held = {hit.rule.engine for text in texts for hit in text.hits}
-        if not held:
-            return self._scanner._silent  # noqa: SLF001 - this is the scanner's own other half
-        return {id_: nothing for id_, nothing in self._scanner._silent.items() if id_ not in held}  # noqa: SLF001
+            found, ruling = self._findings(self._engines), None
+            layers = tuple(dict.fromkeys(layer_of(finding.engine) for finding in found))
+        else:
+            course = run(pipeline, self._layer_findings, lambda findings: risk(findings, on))
+            found = [finding for result in self.results for finding in result.findings]
+            layers, ruling = course.held, course.ruling
+        unread = () if self._complete else (_VIEWS,)
+        self.failed = (*unread, *(result.engine for result in self.results if result.failed))
+        return judge(found, failed=bool(self.failed), terms=on, ruling=ruling), layers
 
     def _layer_findings(self, layer: str) -> list[Finding]:
         return self._findings([engine for engine in self._engines if layer_of(engine.id) == layer])
@@ -225,10 +236,8 @@ class _Scan:
     def _findings(self, engines: Iterable[Engine]) -> list[Finding]:
         """Ask engines, one after the other: those for conversations look at what the others have said."""
         asked, began = len(self.results), perf_counter()
-        silent = self._silent
         for engine in engines:
-            if (nothing := silent.get(engine.id)) is not None:
-                self.results.append(nothing)
+            if engine.id in self._silent:
                 self.seconds.append((engine.id, 0.0))
                 continue
             self.results.append(self._asked(engine))

@@ -11,10 +11,10 @@ from __future__ import annotations
 import codecs
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, NamedTuple
 
+import msgspec
 import re2
 
 from sentinel.scanning import ciphers, decoding, folding
@@ -49,8 +49,7 @@ class Time(NamedTuple):
 ENDLESS = Time()
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True, eq=False):
     """A part of the input with all its readings."""
 
     source: Source
@@ -97,8 +96,7 @@ def read(source: Source, text: str, rules: RuleBook, time: Time = ENDLESS) -> Te
     return Text(source, views, tuple(places.values()), complete, tuple(cut_after), time)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
+class _Reading(NamedTuple):
     """How to read a text in which the trigger holds."""
 
     trigger: str

@@ -17,10 +17,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain, islice
 from typing import NamedTuple
+
+import msgspec
 
 __all__ = ["Edit", "View", "edited", "excerpted", "mirrored", "original", "translated"]
 
@@ -46,14 +47,13 @@ class _Runs(NamedTuple):
         self.highs.append(high)
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True, eq=False, dict=True):
     """One reading of a text; `parent` is what it was made from, None for the original."""
 
     name: str
     text: str
     parent: View | None = None
-    edits: Callable[[], Iterable[Edit]] = field(default=tuple, repr=False, compare=False)
+    edits: Callable[[], Iterable[Edit]] = tuple
     """Gives what was changed in the parent, sorted and without overlaps; what wasn't maps character by character."""
     is_mirrored: bool = False
     is_complete: bool = True
