@@ -25,6 +25,8 @@ __all__ = ["EventMetrics", "Names"]
 
 _SUCCESS, _FAILURE = "success", "failure"
 _STATUS = (_SUCCESS, _FAILURE, OTHER)
+Feed = Callable[[Event, Mapping[str, Any]], None]
+"""Counts one event, of whose details it is given too."""
 _BOOLEAN = ("true", "false")
 
 USER_TYPES = closed("regular", "admin", "service", "anonymous")
@@ -94,7 +96,7 @@ def _number(value: object) -> float | None:
 
 class EventMetrics:
     """
-    Counts accepted events.
+    Counts accepted events: each kind of event by a class of its own, which holds its metrics and says what goes where.
 
     Args:
         registry: Where the metrics are registered.
@@ -103,144 +105,23 @@ class EventMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float], names: Names = Names()) -> None:  # noqa: B008 - immutable
-        self._clock = clock
-        self._service = service = Learned(100, names.services)
-        self._target = target = Learned(100, names.services)
-        self._table = table = Learned(200, names.tables)
-        self._tool = tool = Learned(200, names.tools)
-        self._endpoint = endpoint = Learned(200, names.endpoints)
-        severities = list(LEVELS)
-
-        def counts(name: str, told: str, labels: Mapping[str, Iterable[str]]) -> Counts:
-            learned = [label for label, values in labels.items() if isinstance(values, Learned)]
-            return Counts(name, told, list(labels), registry, start=list(labels.values()), still_open=learned)
-
-        def with_other(table: Mapping[str, str]) -> list[str]:
-            return [*table, OTHER]
-
-        self._attempts = counts(
-            "security_auth_attempts",
-            "Logins tried.",
-            {"service": service, "status": _STATUS, "user_type": with_other(USER_TYPES)},
-        )
-        self._failures = counts(
-            "security_auth_failures",
-            "Logins that failed.",
-            {"service": service, "failure_reason": with_other(REASONS)},
-        )
-        self._jwt = counts(
-            "security_jwt_operations",
-            "JWTs issued, verified, refreshed and revoked.",
-            {"operation": OPERATIONS, "status": _STATUS, "token_type": with_other(TOKEN_TYPES)},
-        )
-        self._refusals = counts(
-            "security_authz_violations",
-            "Accesses that were refused.",
-            {"service": service, "violation_type": with_other(LIMITS), "severity": severities},
-        )
-        self._cross = counts(
-            "security_cross_service_auth",
-            "Authentications of one service at another.",
-            {"source_service": service, "target_service": target, "status": _STATUS},
-        )
-        self._violations = counts(
-            "security_violations",
-            "Violations reported, and threats that other detectors claim.",
-            {
-                "violation_type": with_other(VIOLATIONS),
-                "severity": severities,
-                "service": service,
-                "blocked": _BOOLEAN,
-            },
-        )
-        self._accesses = counts(
-            "security_data_access",
-            "Accesses to data.",
-            {
-                "service": service,
-                "access_type": with_other(ACCESSES),
-                "table_name": table,
-                "sensitive": _BOOLEAN,
-            },
-        )
-        self._rows = counts(
-            "security_data_access_volume",
-            "Rows accessed.",
-            {"service": service, "table_name": table},
-        )
-        self._response = Spreads(
-            "security_data_access_response_time_seconds",
-            "How long accesses to data took.",
-            ["service", "access_type"],
-            registry,
-            bounds=_RESPONSE_SECONDS,
-            start=[service, with_other(ACCESSES)],
-        )
-        self._rls = counts(
-            "security_rls_policy_violations",
-            "Accesses against a policy of row-level security.",
-            {"table_name": table},
-        )
-        self._tools = counts(
-            "security_tool_execution",
-            "Calls of tools.",
-            {"tool_name": tool, "security_level": with_other(LEVELS), "status": _STATUS},
-        )
-        self._sandbox = counts(
-            "security_sandbox_violations",
-            "What tools tried outside their sandbox.",
-            {"tool_name": tool, "violation_type": with_other(LIMITS)},
-        )
-        self._websockets = counts(
-            "security_websocket_connections",
-            "Websockets opened, and those that failed to.",
-            {"status": _STATUS, "auth_method": with_other(METHODS)},
-        )
-        self._websocket_failures = counts(
-            "security_websocket_auth_failures",
-            "Websockets refused for their authentication.",
-            {"failure_reason": with_other(REASONS)},
-        )
-        self._requests = counts(
-            "security_network_requests",
-            "Requests that applications answered.",
-            {"service": service, "method": with_other(VERBS), "status_code": _USUAL_CODES},
-        )
-        self._resources = counts(
-            "security_resource_usage_violations",
-            "Resources used beyond their limit.",
-            {
-                "resource_type": with_other(RESOURCES),
-                "violation_type": with_other(LIMITS),
-                "service": service,
-            },
-        )
-        self._limited = counts(
-            "security_rate_limit_violations",
-            "Requests beyond a rate limit.",
-            {"endpoint": endpoint},
-        )
-        self._audited = counts(
-            "security_audit_log_entries",
-            "Entries of audit logs.",
-            {"operation": with_other(AUDITED), "table_name": table},
-        )
+        make = _Making(registry, names)
         self._sessions = _Sessions(clock, registry)
-        self._connections = _Connections(clock, registry)
         self.certificates = Certificates(clock, registry)
-        self._feeds: dict[EventType, Callable[[Event, Mapping[str, Any]], None]] = {
-            EventType.AUTHENTICATION: self._authentication,
-            EventType.AUTHORIZATION: self._authorization,
-            EventType.DATA_ACCESS: self._data_access,
-            EventType.TOOL_EXECUTION: self._tool_execution,
-            EventType.WEBSOCKET_CONNECTION: self._websocket,
-            EventType.CROSS_SERVICE_AUTH: self._cross_service,
-            EventType.SECURITY_VIOLATION: self._violation,
-            EventType.THREAT_DETECTION: self._claim,
-            EventType.NETWORK_REQUEST: self._request,
-            EventType.RATE_LIMIT: self._rate_limit,
-            EventType.SYSTEM_HEALTH: self._system_health,
-            EventType.AUDIT_LOG: self._audit_log,
+        violations = _Violations(make)
+        self._feeds: dict[EventType, Feed] = {
+            EventType.AUTHENTICATION: _Logins(make).count,
+            EventType.AUTHORIZATION: _Refusals(make).count,
+            EventType.DATA_ACCESS: _Accesses(make).count,
+            EventType.TOOL_EXECUTION: _Tools(make).count,
+            EventType.WEBSOCKET_CONNECTION: _Websockets(make).count,
+            EventType.CROSS_SERVICE_AUTH: _Services(make).count,
+            EventType.SECURITY_VIOLATION: violations.count,
+            EventType.THREAT_DETECTION: violations.count_claim,
+            EventType.NETWORK_REQUEST: _Requests(make).count,
+            EventType.RATE_LIMIT: _RateLimits(make).count,
+            EventType.SYSTEM_HEALTH: _Systems(make, _Connections(clock, registry), self.certificates).count,
+            EventType.AUDIT_LOG: _AuditLogs(make).count,
         }
 
     def count(self, events: Iterable[StoredEvent]) -> None:
@@ -256,7 +137,53 @@ class EventMetrics:
             if event.session_id is not None and not stored.late:
                 self._sessions.see(event.session_id, event.details.get("user_type"))
 
-    def _authentication(self, event: Event, details: Mapping[str, Any]) -> None:
+
+class _Making:
+    """Makes counters, and holds the open labels that several of them share."""
+
+    def __init__(self, registry: CollectorRegistry, names: Names) -> None:
+        self.registry = registry
+        self.service = Learned(100, names.services)
+        self.target = Learned(100, names.services)
+        self.table = Learned(200, names.tables)
+        self.tool = Learned(200, names.tools)
+        self.endpoint = Learned(200, names.endpoints)
+
+    def counts(self, name: str, told: str, **labels: Iterable[str]) -> Counts:
+        """Return a counter with these labels, and the values of each that start at 0."""
+        learned = [label for label, values in labels.items() if isinstance(values, Learned)]
+        return Counts(name, told, list(labels), self.registry, start=list(labels.values()), still_open=learned)
+
+
+def _with_other(table: Mapping[str, str]) -> list[str]:
+    return [*table, OTHER]
+
+
+class _Logins:
+    def __init__(self, make: _Making) -> None:
+        self._service = make.service
+        self._attempts = make.counts(
+            "security_auth_attempts",
+            "Logins tried.",
+            service=make.service,
+            status=_STATUS,
+            user_type=_with_other(USER_TYPES),
+        )
+        self._failures = make.counts(
+            "security_auth_failures",
+            "Logins that failed.",
+            service=make.service,
+            failure_reason=_with_other(REASONS),
+        )
+        self._jwt = make.counts(
+            "security_jwt_operations",
+            "JWTs issued, verified, refreshed and revoked.",
+            operation=OPERATIONS,
+            status=_STATUS,
+            token_type=_with_other(TOKEN_TYPES),
+        )
+
+    def count(self, event: Event, details: Mapping[str, Any]) -> None:
         operation = details.get("operation")
         status = _status(details.get("success"))
         if operation is None or operation == "login":
@@ -267,12 +194,48 @@ class EventMetrics:
         elif (name := _known(OPERATIONS, operation)) is not OTHER:
             self._jwt.add((name, status, _known(TOKEN_TYPES, details.get("token_type"))))
 
-    def _authorization(self, event: Event, details: Mapping[str, Any]) -> None:
+
+class _Refusals:
+    def __init__(self, make: _Making) -> None:
+        self._service = make.service
+        self._refusals = make.counts(
+            "security_authz_violations",
+            "Accesses that were refused.",
+            service=make.service,
+            violation_type=_with_other(LIMITS),
+            severity=LEVELS,
+        )
+
+    def count(self, event: Event, details: Mapping[str, Any]) -> None:
         if details.get("granted") is False:
             kind = _known(LIMITS, details.get("violation_type"))
             self._refusals.add((self._service(event.service_name), kind, _SEVERITIES[event.severity]))
 
-    def _data_access(self, event: Event, details: Mapping[str, Any]) -> None:
+
+class _Accesses:
+    def __init__(self, make: _Making) -> None:
+        self._service, self._table = make.service, make.table
+        self._accesses = make.counts(
+            "security_data_access",
+            "Accesses to data.",
+            service=make.service,
+            access_type=_with_other(ACCESSES),
+            table_name=make.table,
+            sensitive=_BOOLEAN,
+        )
+        self._rows = make.counts(
+            "security_data_access_volume", "Rows accessed.", service=make.service, table_name=make.table
+        )
+        self._response = Spreads(
+            "security_data_access_response_time_seconds",
+            "How long accesses to data took.",
+            ["service", "access_type"],
+            make.registry,
+            bounds=_RESPONSE_SECONDS,
+            start=[make.service, _with_other(ACCESSES)],
+        )
+
+    def count(self, event: Event, details: Mapping[str, Any]) -> None:
         service, table = self._service(event.service_name), self._table(details.get("table_name"))
         access = _known(ACCESSES, details.get("access_type"))
         self._accesses.add((service, access, table, _flag(details.get("sensitive"))))
@@ -281,16 +244,49 @@ class EventMetrics:
         if (milliseconds := _number(details.get("response_time_ms"))) is not None:
             self._response.observe((service, access), milliseconds / 1000)
 
-    def _tool_execution(self, _event: Event, details: Mapping[str, Any]) -> None:
+
+class _Tools:
+    def __init__(self, make: _Making) -> None:
+        self._tool = make.tool
+        self._tools = make.counts(
+            "security_tool_execution",
+            "Calls of tools.",
+            tool_name=make.tool,
+            security_level=_with_other(LEVELS),
+            status=_STATUS,
+        )
+        self._sandbox = make.counts(
+            "security_sandbox_violations",
+            "What tools tried outside their sandbox.",
+            tool_name=make.tool,
+            violation_type=_with_other(LIMITS),
+        )
+
+    def count(self, _event: Event, details: Mapping[str, Any]) -> None:
         tool = self._tool(details.get("tool_name"))
         self._tools.add((tool, _known(LEVELS, details.get("security_level")), _status(details.get("success"))))
         if tried := details.get("sandbox_violation"):
             self._sandbox.add((tool, _known(LIMITS, tried)))
 
-    def _websocket(self, _event: Event, details: Mapping[str, Any]) -> None:
+
+class _Websockets:
+    def __init__(self, make: _Making) -> None:
+        self._opened = make.counts(
+            "security_websocket_connections",
+            "Websockets opened, and those that failed to.",
+            status=_STATUS,
+            auth_method=_with_other(METHODS),
+        )
+        self._refused = make.counts(
+            "security_websocket_auth_failures",
+            "Websockets refused for their authentication.",
+            failure_reason=_with_other(REASONS),
+        )
+
+    def count(self, _event: Event, details: Mapping[str, Any]) -> None:
         reason, happened = details.get("auth_failure_reason"), details.get("event_type")
         if reason is not None or happened == "auth_failure":
-            self._websocket_failures.add((_known(REASONS, reason),))
+            self._refused.add((_known(REASONS, reason),))
             status = _FAILURE
         elif happened.__class__ is not str:
             status = _status(details.get("success"))
@@ -298,31 +294,89 @@ class EventMetrics:
             return
         else:
             status = _SUCCESS if happened in _WEBSOCKET_OPENED else _FAILURE if happened in _WEBSOCKET_FAILED else OTHER
-        self._websockets.add((status, _known(METHODS, details.get("auth_method"))))
+        self._opened.add((status, _known(METHODS, details.get("auth_method"))))
 
-    def _cross_service(self, _event: Event, details: Mapping[str, Any]) -> None:
+
+class _Services:
+    def __init__(self, make: _Making) -> None:
+        self._service, self._target = make.service, make.target
+        self._cross = make.counts(
+            "security_cross_service_auth",
+            "Authentications of one service at another.",
+            source_service=make.service,
+            target_service=make.target,
+            status=_STATUS,
+        )
+
+    def count(self, _event: Event, details: Mapping[str, Any]) -> None:
         source, target = self._service(details.get("source_service")), self._target(details.get("target_service"))
         self._cross.add((source, target, _status(details.get("success"))))
 
-    def _violation(self, event: Event, details: Mapping[str, Any]) -> None:
-        self._violated(event, _known(VIOLATIONS, details.get("violation_type")), details)
 
-    def _claim(self, event: Event, details: Mapping[str, Any]) -> None:
-        self._violated(event, CLAIM, details)
+class _Violations:
+    def __init__(self, make: _Making) -> None:
+        self._service = make.service
+        self._violations = make.counts(
+            "security_violations",
+            "Violations reported, and threats that other detectors claim.",
+            violation_type=_with_other(VIOLATIONS),
+            severity=LEVELS,
+            service=make.service,
+            blocked=_BOOLEAN,
+        )
 
-    def _violated(self, event: Event, kind: str, details: Mapping[str, Any]) -> None:
+    def count(self, event: Event, details: Mapping[str, Any]) -> None:
+        self._add(event, _known(VIOLATIONS, details.get("violation_type")), details)
+
+    def count_claim(self, event: Event, details: Mapping[str, Any]) -> None:
+        self._add(event, CLAIM, details)
+
+    def _add(self, event: Event, kind: str, details: Mapping[str, Any]) -> None:
         blocked = "true" if details.get("blocked") is True else "false"
         self._violations.add((kind, _SEVERITIES[event.severity], self._service(event.service_name), blocked))
 
-    def _request(self, event: Event, details: Mapping[str, Any]) -> None:
+
+class _Requests:
+    def __init__(self, make: _Making) -> None:
+        self._service = make.service
+        self._requests = make.counts(
+            "security_network_requests",
+            "Requests that applications answered.",
+            service=make.service,
+            method=_with_other(VERBS),
+            status_code=_USUAL_CODES,
+        )
+
+    def count(self, event: Event, details: Mapping[str, Any]) -> None:
         code = details.get("status_code")
         label = _CODES.get(code, OTHER) if code.__class__ is int else OTHER
         self._requests.add((self._service(event.service_name), _known(VERBS, details.get("method")), label))
 
-    def _rate_limit(self, _event: Event, details: Mapping[str, Any]) -> None:
+
+class _RateLimits:
+    def __init__(self, make: _Making) -> None:
+        self._endpoint = make.endpoint
+        self._limited = make.counts(
+            "security_rate_limit_violations", "Requests beyond a rate limit.", endpoint=make.endpoint
+        )
+
+    def count(self, _event: Event, details: Mapping[str, Any]) -> None:
         self._limited.add((self._endpoint(details.get("endpoint")),))
 
-    def _system_health(self, event: Event, details: Mapping[str, Any]) -> None:
+
+class _Systems:
+    def __init__(self, make: _Making, connections: _Connections, certificates: Certificates) -> None:
+        self._service = make.service
+        self._connections, self._certificates = connections, certificates
+        self._resources = make.counts(
+            "security_resource_usage_violations",
+            "Resources used beyond their limit.",
+            resource_type=_with_other(RESOURCES),
+            violation_type=_with_other(LIMITS),
+            service=make.service,
+        )
+
+    def count(self, event: Event, details: Mapping[str, Any]) -> None:
         if "resource_type" in details and _beyond(details):
             kind = _known(LIMITS, details.get("violation_type"))
             resource = _known(RESOURCES, details.get("resource_type"))
@@ -330,11 +384,27 @@ class EventMetrics:
         if (connections := _number(details.get("db_connections"))) is not None:
             self._connections.tell(self._service(event.service_name), connections)
         if "certificate_not_after" in details:
-            self.certificates.tell(self._service(event.service_name), _seconds(details["certificate_not_after"]))
+            self._certificates.tell(self._service(event.service_name), _seconds(details["certificate_not_after"]))
 
-    def _audit_log(self, _event: Event, details: Mapping[str, Any]) -> None:
+
+class _AuditLogs:
+    def __init__(self, make: _Making) -> None:
+        self._table = make.table
+        self._entries = make.counts(
+            "security_audit_log_entries",
+            "Entries of audit logs.",
+            operation=_with_other(AUDITED),
+            table_name=make.table,
+        )
+        self._rls = make.counts(
+            "security_rls_policy_violations",
+            "Accesses against a policy of row-level security.",
+            table_name=make.table,
+        )
+
+    def count(self, _event: Event, details: Mapping[str, Any]) -> None:
         operation, table = details.get("operation"), self._table(details.get("table_name"))
-        self._audited.add((_known(AUDITED, operation), table))
+        self._entries.add((_known(AUDITED, operation), table))
         if operation == "rls_violation":
             self._rls.add((table,))
 

@@ -142,17 +142,19 @@ class Spreads:
         """How many lay above the bound before and at most at this one; then those above all."""
         self._sums: dict[Key, float] = {}
         for key in product(*start):
-            self._begin(key)
+            self.begin(key)
         registry.register(self)
 
-    def _begin(self, key: Key) -> None:
-        self._counts[key] = [0] * (len(self._bounds) + 1)
-        self._sums[key] = 0.0
+    def begin(self, key: Key) -> None:
+        """Show these labels, at 0 until a value comes."""
+        if key not in self._counts:
+            self._sums[key] = 0.0
+            self._counts[key] = [0] * (len(self._bounds) + 1)
 
     def observe(self, key: Key, value: float) -> None:
         """Count a value with these labels."""
         if key not in self._counts:
-            self._begin(key)
+            self.begin(key)
         self._counts[key][bisect_left(self._bounds, value)] += 1
         self._sums[key] += value
 

@@ -13,19 +13,19 @@ import inspect
 import math
 import threading
 import time
-from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from sentinel.model import ActionStatus, ActionType, ScanResult, ScanThreat, Severity, ThreatType
 from sentinel.observability.events import EventMetrics, Names
+from sentinel.observability.families import Spreads
 from sentinel.observability.health import HealthMetrics
 
 __all__ = ["Metrics", "ScanMetrics"]
@@ -41,6 +41,7 @@ _MOST_SESSIONS = 100_000
 """Beyond so many sessions in 15 minutes the oldest is forgotten: a sender of invented ids costs 20 MB at most."""
 
 Scan = TypeVar("Scan", bound=Callable[..., Any])
+Family = TypeVar("Family", Counter, Histogram)
 
 
 class _Sessions:
@@ -73,44 +74,29 @@ class _Sessions:
 
 
 class _EngineSeconds:
-    """
-    A histogram for each engine, of how long it took.
+    """How long each engine took: `Spreads` for several threads."""
 
-    A scan asks some fifteen engines, and `prometheus_client.Histogram` takes a microsecond for each: as long as the
-    engines themselves. So this one only counts, and adds up when it is read.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._mutex = threading.Lock()
-        self._counts: dict[str, list[int]] = {}
-        """By engine: how often it took at most so long, by the bounds in `_FINEST`, then longer than all of them."""
-        self._sums: dict[str, float] = {}
+        self._spreads = Spreads(
+            "sentinel_engine_latency_seconds",
+            "Wall time of each engine in a scan; before them `views`, the reading of the texts.",
+            ["engine"],
+            registry,
+            bounds=_FINEST,
+            start=[()],
+        )
 
     def start(self, engines: Iterable[str]) -> None:
         with self._mutex:
             for engine in engines:
-                self._begin(engine)
-
-    def _begin(self, engine: str) -> None:
-        if engine not in self._counts:
-            self._counts[engine] = [0] * (len(_FINEST) + 1)
-            self._sums[engine] = 0.0
+                self._spreads.begin((engine,))
 
     def observe(self, engine_seconds: Iterable[tuple[str, float]]) -> None:
+        observe = self._spreads.observe
         with self._mutex:
             for engine, seconds in engine_seconds:
-                self._begin(engine)
-                self._counts[engine][bisect_left(_FINEST, seconds)] += 1
-                self._sums[engine] += seconds
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        told = "Wall time of each engine in a scan; before them `views`, the reading of the texts."
-        family = HistogramMetricFamily("sentinel_engine_latency_seconds", told, labels=["engine"])
-        bounds = [*map(str, _FINEST), "+Inf"]
-        with self._mutex:
-            for engine, counts in self._counts.items():
-                family.add_metric([engine], list(zip(bounds, accumulate(counts), strict=True)), self._sums[engine])
-        yield family
+                observe((engine,), seconds)
 
 
 class ScanMetrics:
@@ -141,8 +127,7 @@ class ScanMetrics:
         )
         self._sessions = _Sessions(clock)
         registry.register(self._sessions)
-        self._engine_seconds = _EngineSeconds()
-        registry.register(self._engine_seconds)
+        self._engine_seconds = _EngineSeconds(registry)
         # Children made once: looking one up costs more than counting.
         self._allowed = scans.labels(result="allowed", threat_type="none")
         self._by_threat = {
@@ -198,6 +183,13 @@ class ScanMetrics:
         return cast("Scan", watched)
 
 
+def _at_zero(family: Family, labels: Mapping[str, Iterable[str]]) -> Family:
+    if labels:
+        for values in product(*labels.values()):
+            family.labels(*values)
+    return family
+
+
 class Metrics:
     """
     What the service counts, in a registry of its own.
@@ -208,160 +200,146 @@ class Metrics:
     """
 
     def __init__(self, clock: Callable[[], float], names: Names = Names()) -> None:  # noqa: B008 - immutable
-        self.registry = registry = CollectorRegistry()
-        self.scans = ScanMetrics(registry)
-        self.told = EventMetrics(registry, clock, names)
-        self.anomaly_scores = Histogram(
-            "security_anomaly_scores",
-            "Scores of anomalies, from 0 to 1.",
-            ["detection_type"],
-            buckets=_SCORES,
-            registry=registry,
+        self.registry = CollectorRegistry()
+        self.scans = ScanMetrics(self.registry)
+        self.told = EventMetrics(self.registry, clock, names)
+        self.health = HealthMetrics(self.registry)
+        self._of_events()
+        self._of_rules()
+        self._of_windows()
+        self._of_actions()
+        self._of_people()
+        self._of_probes()
+
+    def _of_events(self) -> None:
+        """What is offered, taken, queued and judged, and who is turned away."""
+        self.events = self._counter(
+            "security_events",
+            "Events offered, by what became of them.",
+            result=("accepted", "duplicate", "conflict", "late", "rejected", "refused"),
         )
-        for detection in _DETECTION_TYPES:
-            self.anomaly_scores.labels(detection_type=detection)
-        self.scan_events_lost = Counter(
-            "sentinel_scan_events_unstored",
-            "Scan verdicts given although their event could not be stored.",
-            registry=registry,
+        self.dropped = self._counter("security_events_dropped", "Accepted events that were lost: always 0.")
+        self.dead_letters = self._counter("security_dead_letters", "Events that no rule could judge.")
+        self.scan_events_lost = self._counter(
+            "sentinel_scan_events_unstored", "Scan verdicts given although their event could not be stored."
         )
-        self.events = Counter(
-            "security_events", "Events offered, by what became of them.", ["result"], registry=registry
+        self.bad_tokens = self._counter(
+            "security_api_refused", "Requests refused by status.", status=("401", "403", "429")
         )
-        self.dropped = Counter(
-            "security_events_dropped", "Accepted events that were lost: always 0.", registry=registry
+        self.queue_depth = self._gauge("security_queue_depth", "Events accepted and not yet judged.")
+        self.decision_seconds = self._histogram(
+            "security_event_to_decision_seconds", "From durable acceptance to judged.", _REACTION
         )
-        self.dead_letters = Counter("security_dead_letters", "Events that no rule could judge.", registry=registry)
-        self.threats = Counter(
+
+    def _of_rules(self) -> None:
+        """What rules and baselines find, and which rules there are."""
+        self.threats = self._counter(
             "security_threat_detections",
             "Signals, counted once.",
-            ["threat_type", "severity", "source"],
-            registry=registry,
+            threat_type=(*map(str, ThreatType), "unnamed"),
+            severity=[severity.value for severity in list(Severity)[1:]],
+            source=("rule",),
         )
-        self.actions = Counter(
+        self.anomaly_scores = self._histogram(
+            "security_anomaly_scores", "Scores of anomalies, from 0 to 1.", _SCORES, detection_type=_DETECTION_TYPES
+        )
+        self.rules_loaded = self._gauge("sentinel_rules_loaded", "Detection rules in force.")
+        self.rules_refused = self._gauge(
+            "sentinel_rules_refused", "Detection rules that could not be used when their files were last read."
+        )
+        self.rules_blind = self._gauge(
+            "sentinel_rules_blind",
+            "Rules in force that can't fire: no event had their log source, or a field that they need.",
+        )
+        self.rule_reloads = self._counter(
+            "sentinel_rule_reloads",
+            "Changes of rule files by what became of them; when one is rejected, the last good rules stay in force.",
+            result=("taken", "rejected"),
+        )
+        self.ignored_inputs = self._counter(
+            "security_rule_inputs_ignored",
+            "Events that a rule matched and could not count: without its field, or with no number where it adds up.",
+            reason=("field", "number"),
+        )
+        self.high_threat_rate = self._gauge(
+            "sentinel_high_threat_rate_limit",
+            "Unsafe texts a second beyond which HighThreatRate fires: the setting `high_threat_rate`.",
+        )
+
+    def _of_windows(self) -> None:
+        """What rules hold in memory."""
+        self.window_events = self._gauge(
+            "sentinel_window_events", "Events that rules hold to count them, each as often as it is held."
+        )
+        self.window_bytes = self._gauge("sentinel_window_bytes", "About how much memory these take, in bytes.")
+        self.window_evictions = self._counter(
+            "sentinel_window_evictions",
+            "Times that these took more than `window_memory_mb`, so that old ones went; they come back when needed.",
+        )
+
+    def _of_actions(self) -> None:
+        """What is done about it, and how soon it holds."""
+        types = [action.value for action in ActionType]
+        self.actions = self._counter(
             "security_response_actions",
             "Changes of state of actions.",
-            ["action_type", "status", "auto"],
-            registry=registry,
+            action_type=types,
+            status=[status.value for status in ActionStatus],
+            auto=("true", "false"),
         )
-        self.refused = Counter(
-            "security_actions_refused",
-            "Automatic actions that a guard rail or an undo stopped.",
-            ["action_type"],
-            registry=registry,
+        self.refused = self._counter(
+            "security_actions_refused", "Automatic actions that a guard rail or an undo stopped.", action_type=types
         )
-        self.bad_tokens = Counter("security_api_refused", "Requests refused by status.", ["status"], registry=registry)
-        self.decision_seconds = Histogram(
-            "security_event_to_decision_seconds",
-            "From durable acceptance to judged.",
-            buckets=_REACTION,
-            registry=registry,
-        )
-        self.enforced_seconds = Histogram(
+        self.enforced_seconds = self._histogram(
             "security_decision_to_enforced_seconds",
             "From an action's start to the first question that shows it applied.",
-            buckets=_REACTION,
-            registry=registry,
+            _REACTION,
         )
-        self.canary_blocks = Counter(
-            "sentinel_canary_block_probes",
-            "Probes of our own: whether a block on a reserved address was obeyed, and its end as well, within 5 s.",
-            ["result"],
-            registry=registry,
-        )
-        for result in ("ok", "failed"):
-            self.canary_blocks.labels(result=result)
-        self.canary = Counter(
-            "sentinel_canary_probes",
-            "Probes of our own: whether the service was ready, and an event was judged within 5 s.",
-            ["probe", "result"],
-            registry=registry,
-        )
-        for probe in ("ready", "event"):
-            for result in ("ok", "failed"):
-                self.canary.labels(probe=probe, result=result)
+
+    def _of_people(self) -> None:
+        """Who is told, and what people say of it."""
         self.escalations = Counter(
             "sentinel_escalations",
             "Levels of people told about an incident, and those who could not be.",
             ["level", "result"],
-            registry=registry,
+            registry=self.registry,
         )
-        self.pushes = Counter(
+        self.pushes = self._counter(
             "sentinel_alertmanager_pushes",
             "Alerts about incidents handed to Alertmanager, by what came of it; `backup` for each that went elsewhere.",
-            ["result"],
-            registry=registry,
+            result=("sent", "failed", "backup"),
         )
-        for result in ("sent", "failed", "backup"):
-            self.pushes.labels(result=result)
-        self.precision = Gauge(
+        self.precision = self._gauge(
             "security_detection_precision",
             "Share of the actions and incidents that people have judged in 30 days which they called right.",
-            registry=registry,
         )
         self.precision.set(math.nan)  # until somebody has judged one
-        self.rules_loaded = Gauge("sentinel_rules_loaded", "Detection rules in force.", registry=registry)
-        self.rules_refused = Gauge(
-            "sentinel_rules_refused",
-            "Detection rules that could not be used when their files were last read.",
-            registry=registry,
-        )
-        self.rules_blind = Gauge(
-            "sentinel_rules_blind",
-            "Rules in force that can't fire: no event had their log source, or a field that they need.",
-            registry=registry,
-        )
-        self.rule_reloads = Counter(
-            "sentinel_rule_reloads",
-            "Changes of rule files by what became of them; when one is rejected, the last good rules stay in force.",
-            ["result"],
-            registry=registry,
-        )
-        self.ignored_inputs = Counter(
-            "security_rule_inputs_ignored",
-            "Events that a rule matched and could not count: without its field, or with no number where it adds up.",
-            ["reason"],
-            registry=registry,
-        )
-        self.health = HealthMetrics(registry)
-        self.window_events = Gauge(
-            "sentinel_window_events",
-            "Events that rules hold to count them, each as often as it is held.",
-            registry=registry,
-        )
-        self.window_bytes = Gauge(
-            "sentinel_window_bytes", "About how much memory these take, in bytes.", registry=registry
-        )
-        self.window_evictions = Counter(
-            "sentinel_window_evictions",
-            "Times that these took more than `window_memory_mb`, so that old ones went; they come back when needed.",
-            registry=registry,
-        )
-        self.high_threat_rate = Gauge(
-            "sentinel_high_threat_rate_limit",
-            "Unsafe texts a second beyond which HighThreatRate fires: the setting `high_threat_rate`.",
-            registry=registry,
-        )
-        self.queue_depth = Gauge("security_queue_depth", "Events accepted and not yet judged.", registry=registry)
-        self._start_at_zero()
 
-    def _start_at_zero(self) -> None:
-        for outcome in ("accepted", "duplicate", "conflict", "late", "rejected", "refused"):
-            self.events.labels(result=outcome)
-        for threat in (*ThreatType, "unnamed"):
-            for severity in list(Severity)[1:]:
-                self.threats.labels(threat_type=str(threat), severity=severity.value, source="rule")
-        for action in ActionType:
-            self.refused.labels(action_type=action.value)
-            for status in ActionStatus:
-                for auto in ("true", "false"):
-                    self.actions.labels(action_type=action.value, status=status.value, auto=auto)
-        for reason in ("field", "number"):
-            self.ignored_inputs.labels(reason=reason)
-        for result in ("taken", "rejected"):
-            self.rule_reloads.labels(result=result)
-        for code in ("401", "403", "429"):
-            self.bad_tokens.labels(status=code)
+    def _of_probes(self) -> None:
+        """What the canary finds."""
+        results = ("ok", "failed")
+        self.canary = self._counter(
+            "sentinel_canary_probes",
+            "Probes of our own: whether the service was ready, and an event was judged within 5 s.",
+            probe=("ready", "event"),
+            result=results,
+        )
+        self.canary_blocks = self._counter(
+            "sentinel_canary_block_probes",
+            "Probes of our own: whether a block on a reserved address was obeyed, and its end as well, within 5 s.",
+            result=results,
+        )
+
+    def _counter(self, name: str, told: str, **labels: Iterable[str]) -> Counter:
+        """Return a counter whose label sets, all combinations of these values, start at 0."""
+        return _at_zero(Counter(name, told, list(labels), registry=self.registry), labels)
+
+    def _gauge(self, name: str, told: str) -> Gauge:
+        return Gauge(name, told, registry=self.registry)
+
+    def _histogram(self, name: str, told: str, bounds: Iterable[float], **labels: Iterable[str]) -> Histogram:
+        family = Histogram(name, told, list(labels), buckets=tuple(bounds), registry=self.registry)
+        return _at_zero(family, labels)
 
     def watch_windows(self, events: Callable[[], int], size: Callable[[], int]) -> None:
         """Read at each scrape how many events the rules hold, and how many bytes that takes."""
