@@ -62,7 +62,8 @@ def checks(figures: Figures) -> Iterator[Row]:
 
 
 def services(figures: Figures) -> Iterator[Row]:
-    reaction, steady, http, sshd = (figures[part] for part in ("reaction", "steady", "http", "sshd"))
+    idle, reaction, steady, http, sshd = (figures[part] for part in ("idle", "reaction", "steady", "http", "sshd"))
+    yield "A service just started", "no events yet", f"{idle['rss_mb']:,} MB; {idle['series']:,} series"
     logins = f"tenth failed login of each of {reaction['addresses']} addresses"
     yield "From event sent to request refused", logins, spread(reaction)
     load = f"beside {steady['sent_per_second']:,} other events/s, sent whatever the answers take"
@@ -77,6 +78,9 @@ def services(figures: Figures) -> Iterator[Row]:
     yield "One such request", f"{http['batch']} events", spread(http)
     lines = f"{sshd['lines']:,} lines, {sshd['events']:,} events; from start to end of the command"
     yield "`sentinel ingest --format sshd`", lines, f"{sshd['lines_per_second']:,} lines/s, {sshd['peak_rss_mb']} MB"
+    size = sshd["store_bytes"]
+    each = f"{size / 1e6:,.1f} MB, {size / sshd['events']:,.0f} bytes an event"
+    yield "The store that it leaves", f"{sshd['events']:,} events, with the signals they led to", each
 
 
 def spread(taken: Figures, of: str = "") -> str:
@@ -132,6 +136,7 @@ def main() -> None:
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     print(machine(), table, sep="\n\n")
     PAGE.write_text(PREFACE.format(date=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine()) + table, encoding="utf-8")
+    subprocess.run([sys.executable, PAGE.parent / "tables.py"], check=True)  # other pages quote this one
 
 
 if __name__ == "__main__":

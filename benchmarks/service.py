@@ -1,6 +1,7 @@
 """
 Measure a running service, as its users meet it: `python benchmarks/service.py [--seconds 20] [--json]`.
 
+idle       What a service takes that has just started, and how many series it shows Prometheus.
 reaction   The tenth failed login of a fresh address is posted while another thread keeps asking a web application with
            our middleware in that address's name. Time from the start of the post to the end of the first refusal.
 steady     The same while another process sends 2,000 mixed events a second, whatever the answers take. Beside it the
@@ -8,7 +9,7 @@ steady     The same while another process sends 2,000 mixed events a second, wha
            to reaches an enforcement point.
 http       NDJSON batches of 500 events over four connections; each is answered when it is durable. Thirty in a hundred
            events match a rule. The clock stops when all of them are judged too.
-sshd       `sentinel ingest` on a generated log, from the start of the command to its end.
+sshd       `sentinel ingest` on a generated log, from the start of the command to its end, and the store that it leaves.
 
 Everything runs on this machine, so clients and servers share its cores.
 """
@@ -104,8 +105,14 @@ class Service:
                 time.sleep(0.02)
 
     def peak_rss_mb(self) -> int:
+        return self._memory_mb("VmHWM")
+
+    def rss_mb(self) -> int:
+        return self._memory_mb("VmRSS")
+
+    def _memory_mb(self, what: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(what))
 
 
 @contextmanager
@@ -149,6 +156,16 @@ def percentiles(values: list[float], digits: int = 1) -> dict[str, float]:
 
 def now_text() -> str:
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+
+
+# --- idle
+
+
+def idle(running: Service) -> dict[str, Any]:
+    used = running.rss_mb()
+    with Client(running.port, running.token("--role", "scraper")) as client:
+        lines = client.ask("GET", "/metrics")[1].splitlines()
+    return {"rss_mb": used, "series": sum(not line.startswith(b"#") for line in lines)}
 
 
 # --- reaction
@@ -390,19 +407,22 @@ def sshd(folder: Path) -> dict[str, Any]:
         "lines_per_second": round(summary["lines"] / seconds),
         "events_per_second": round(summary["events"] / seconds),
         "peak_rss_mb": summary["peak_rss_mb"],
+        "store_bytes": (folder / "imported" / "sentinel.db").stat().st_size,
     }
 
 
 def measure(seconds: float, fresh: Callable[[], AbstractContextManager[Service]] = service) -> dict[str, Any]:
     """Return the figures of each part, each on a service of its own if `fresh` gives one."""
     with fresh() as running:
+        idle_figures = idle(running)
         reacted = reaction(running)
     with fresh() as running:
         under_load = steady(running)
     with fresh() as running:
         over_http = http_ingest(running, seconds)
     with tempfile.TemporaryDirectory() as name:
-        return {"reaction": reacted, "steady": under_load, "http": over_http, "sshd": sshd(Path(name))}
+        rest = {"http": over_http, "sshd": sshd(Path(name))}
+    return {"idle": idle_figures, "reaction": reacted, "steady": under_load, **rest}
 
 
 def main() -> None:

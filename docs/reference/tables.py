@@ -115,6 +115,30 @@ def _detections() -> Iterator[Row]:
         yield f"`{rule.id}`", rule.title, *facts
 
 
+_BYTES_AN_EVENT = re.compile(r"([\d,]+) bytes an event")
+_QUOTED = (
+    "Events over HTTP, durable",
+    "The same until all are judged",
+    "`sentinel ingest --format sshd`",
+    "`POST /api/v1/scan`",
+    "A service just started",
+    "The store that it leaves",
+)
+"""Rows of the page of figures by which a machine is chosen."""
+
+
+def _sizing() -> Iterator[Row]:
+    measured = (PAGES / "measured.md").read_text(encoding="utf-8")
+    rows = {cells[0]: cells for cells in map(_cells, measured.splitlines()) if cells}
+    yield from (rows[name] for name in _QUOTED)
+    found = _BYTES_AN_EVENT.search(rows["The store that it leaves"][2])
+    assert found, "docs/reference/measured.md does not say how large an event is"
+    for rate in (10, 100):
+        day = rate * 86_400 * int(found[1].replace(",", ""))
+        kept = Settings.__dataclass_fields__["retention_days"].default
+        yield f"So {rate} events/s are", "", f"{day / 1e9:,.1f} GB a day, {kept * day / 1e9:,.0f} GB in {kept} days"
+
+
 _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "cli": (("Command", "Option", "What it does"), _parameters),
     "settings": (("Setting", "Environment", "Default", "Meaning"), _settings),
@@ -124,6 +148,7 @@ _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "metrics": (("Metric", "Type", "Labels", "Meaning"), _metrics),
     "alerts": (("Alert", "Severity", "For", "Says"), _alerts),
     "baselines": (("Metric", "Of a", "Measures", "Method", "Type", "Family"), _baselines),
+    "sizing": (("What", "Input", "Figure"), _sizing),
     "patterns": (("Rule", "Engine", "Threat", "Severity", "Weight", "OWASP, ATLAS", "What it says"), _patterns),
     "detections": (("Rule", "Title", "Fires at", "Grouped by", "Level", "Threat"), _detections),
 }
@@ -151,7 +176,7 @@ def _cells(line: str) -> Row:
 
 def pages() -> list[Path]:
     """Return the pages that hold such tables."""
-    return [path for path in sorted(PAGES.glob("*.md")) if _TABLE.search(path.read_text(encoding="utf-8"))]
+    return [path for path in sorted(PAGES.parent.glob("*/*.md")) if _TABLE.search(path.read_text(encoding="utf-8"))]
 
 
 if __name__ == "__main__":
