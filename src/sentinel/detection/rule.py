@@ -144,6 +144,16 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
         """The correlations among its parts."""
         return tuple(part.source for part in self.parts if isinstance(part.source, Rule))
 
+    @property
+    def closure(self) -> set[Rule]:
+        """Itself, the correlations among its parts, and all that these rest on."""
+        return {self}.union(*(rule.closure for rule in self.upstream))
+
+    @property
+    def over_anomalies(self) -> bool:
+        """Whether an anomaly can be among what it is judged by."""
+        return any(base.logsource[1] == EventType.ANOMALY for rule in self.closure for base in rule.bases)
+
     @cached_property
     def on_close(self) -> bool:
         """Whether more events can undo the condition, so that a window is judged only when it has closed."""

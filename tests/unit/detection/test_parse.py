@@ -23,6 +23,11 @@ correlation:
   timespan: 10s
   condition: {gte: 3}
 """
+ODD = """name: odd
+logsource: {product: sentinel, category: anomaly}
+detection: {s: {user_id: alice}, condition: s}
+---
+"""
 
 
 def parse(*texts: str) -> RuleSet:
@@ -184,6 +189,26 @@ def test_refusals_come_in_the_order_of_the_files() -> None:
         (CORRELATION.replace("gte: 3", "gte: true"), 7, "whole number"),
         (CORRELATION.replace("{gte: 3}", "many"), 7, "must be a mapping"),
         (CORRELATION.replace("10s", "10 seconds"), 6, "a timespan is"),
+        (ODD + CORRELATION.replace("failed", "odd").replace("gte", "lt"), 11, "anomalies are found hours after"),
+        (
+            ODD
+            + CORRELATION.replace("failed", "odd")
+            + "---\n"
+            + CORRELATION.replace("name: many", "name: chain").replace("failed", "many").replace("gte", "lt"),
+            19,
+            "anomalies are found hours after",
+        ),
+        (
+            ODD
+            + CORRELATION.replace("gte", "lt")
+            + "---\n"
+            + CORRELATION.replace("name: many", "name: chain")
+            .replace("event_count", "temporal")
+            .replace("rules: [failed]", "rules: [odd, many]")
+            .replace("gte: 3", "gte: 2"),
+            19,
+            "anomalies are found hours after",
+        ),
         (CORRELATION.replace("  timespan: 10s\n", ""), 3, "'timespan': a timespan is"),
         (CORRELATION.replace("[failed]", "[absent]"), 4, "'absent' is not there"),
         (CORRELATION.replace("  rules: [failed]\n", ""), 3, "'rules' is missing"),

@@ -398,7 +398,7 @@ def _correlation(content: Map, settings: Map, about: dict[str, Any], rules: Mapp
         read = _MEASURED.get(kind) or (partial(_read_step, (step,)) if kind in _STEPS else read_nothing)
         parts.append(_part(correlation, rule, fields, read, measured))
     timespan = _timespan(correlation, "timespan", None)
-    return Rule(
+    rule = Rule(
         **about,
         hash=_content_hash(content, [_referred(correlation, handle, rules).hash for handle in handles]),
         kind=kind,
@@ -409,6 +409,13 @@ def _correlation(content: Map, settings: Map, about: dict[str, Any], rules: Mapp
         group_by=_kinds(parts[0].fields),
         plain=False,
     )
+    if rule.over_anomalies and any(each.on_close for each in rule.closure):
+        raise correlation.error(
+            "condition",
+            "anomalies are found hours after what they tell of, so no window over them can be judged on closing: "
+            "a condition that more events can undo (lt, lte, eq, neq, an average) does not go with them",
+        )
+    return rule
 
 
 def _read_step(step: Reading, _: object) -> Reading:
