@@ -28,11 +28,17 @@ class BaselineTables(Database):
     async def baseline_records(self, keys: Sequence[_Key]) -> dict[_Key, bytes]:
         """Return the records of these entities (type, name), as far as there are any."""
         b = tables.baselines.c
+        names: dict[str, list[str]] = {}
+        for entity_type, entity in keys:
+            names.setdefault(entity_type, []).append(entity)
         found: dict[_Key, bytes] = {}
-        for start in range(0, len(keys), _IN_CHUNK):
-            some = keys[start : start + _IN_CHUNK]
-            query = select(tables.baselines).where(tuple_(b.entity_type, b.entity).in_(some))
-            found |= {(row.entity_type, row.entity): row.record for row in await self._all(query)}
+        for entity_type, mine in names.items():
+            for start in range(0, len(mine), _IN_CHUNK):
+                # Not pairs: with (entity_type, entity) IN (...) SQLite reads the whole table.
+                query = select(b.entity, b.record).where(
+                    b.entity_type == entity_type, b.entity.in_(mine[start : start + _IN_CHUNK])
+                )
+                found |= {(entity_type, row.entity): row.record for row in await self._all(query)}
         return found
 
     async def baseline_entities(self, day: int, after: _Key, limit: int) -> list[_Key]:
