@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 
 __all__ = [
+    "IMPORT_ORIGIN",
     "ActionStatus",
     "ActionType",
     "Decision",
@@ -44,6 +45,9 @@ __all__ = [
 
 Micros = int
 """Microseconds since 1970-01-01 UTC."""
+
+IMPORT_ORIGIN = "imp-"
+"""How the origin of an import's events begins."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -261,6 +265,11 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """False for an import without `--act`: decisions are computed, none takes effect."""
     origin: str = ""
     """Id of the token or of the import that it came by."""
+
+    @property
+    def imported(self) -> bool:
+        """Whether it comes from a log that an administrator imports: it is all received at once."""
+        return self.origin.startswith(IMPORT_ORIGIN)
 
 
 # --- detection

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.functional.conftest import Api, S
 from tests.support.days import days, judge
+from tests.support.service import eventually
 
-from sentinel.model import micros_of_iso
+from sentinel.app import Monitor
+from sentinel.model import iso, micros_of_iso
 
 SEED, LENGTH, USERS, PLANTED = 3, 12, 60, 12
 
 
-def imported(api: Api, events: list[dict[str, Any]], part: int = 4_000) -> dict[str, Any]:
+def imported(api: Api, events: list[dict[str, Any]], part: int = 4_000, **order: Any) -> dict[str, Any]:
     """What importing events leads to, as `sentinel ingest --json` shows it."""
-    begun = api.ask("POST", f"{S}/imports", json={}).json()["import_id"]
+    begun = api.ask("POST", f"{S}/imports", json=order).json()["import_id"]
     for start in range(0, len(events), part):
         body = "\n".join(map(json.dumps, events[start : start + part]))
         headers = {"Content-Type": "application/x-ndjson"}
@@ -77,19 +82,72 @@ def test_anomalies_become_signals_only_by_rules(seen: Seen) -> None:
     assert {signal["severity"] for signal in signals} <= {"medium", "high"}
 
 
-def test_shuffled_and_repeated_the_same_is_found(tmp_path: Path) -> None:
-    """An import of the same events in another order, some of them twice, ends in the same anomalies and signals."""
+def test_shuffled_and_repeated_the_same_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another order, some events twice, days learnt three entities at a time: the same anomalies and signals."""
     in_order, _ = days(5, 10, 16, 4)
     shuffled = [*in_order, *in_order[:200]]
     random.Random(1).shuffle(shuffled)
     told = []
     for number, events in enumerate((in_order, shuffled)):
+        monkeypatch.setattr("sentinel.stream.noticing._SLICE", (1_000, 3)[number])
         api = Api(tmp_path / str(number))
         output = imported(api, events)
         api.close()
         told.append((output["anomalies"], {signal["id"] for signal in output["signals"]}))
     assert len(told[0][0]) >= 3
     assert told[0] == told[1]
+
+
+def test_what_imports_side_by_side_lead_to_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tells of its own, judged before its end for want of room or not; one without --act has no effects."""
+    monkeypatch.setattr("sentinel.stream.noticing._MOST_OPEN", 20)
+    api = Api(tmp_path / "data")
+    events, labels = days(5, 10, 16, 4)
+    odd = sorted({label["user"] for label in labels["anomalies"]})
+    begun = [api.ask("POST", f"{S}/imports", json={"act": act}).json()["import_id"] for act in (True, False)]
+    for start in range(0, len(events), 500):
+        part = events[start : start + 500]
+        for number, of in enumerate(begun):
+            mine = [event for event in part if (event.get("user_id") in odd[::2]) is (number == 1)]
+            body = "\n".join(map(json.dumps, mine))
+            headers = {"Content-Type": "application/x-ndjson"}
+            api.ask("POST", f"{S}/imports/{of}/events", content=body, headers=headers)
+    eventually(lambda: api.run(api.monitor.store.anomalies()), seconds=60, what="anomalies before the end")
+    told = [api.ask("POST", f"{S}/imports/{of}/finish").json()["anomalies"] for of in begun]
+    effects = {found.event.user_id: found.effects for found in api.run(api.monitor.store.anomalies())}
+    api.close()
+    assert all(told)
+    assert {row["entity"] for row in told[1]} == set(odd[::2])
+    assert effects == {row["entity"]: number == 0 for number in (0, 1) for row in told[number]}
+
+
+def test_what_can_not_be_learnt_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events of hours that have closed, and of entities beyond those that an hour has room for, by reason."""
+    monkeypatch.setattr("sentinel.detection.baseline.baselines.MOST_ENTITIES", 4)
+    api = Api(tmp_path / "data")
+    at = {"timestamp": iso(api.now - 86_400_000_000), "details": {"success": True}}
+    imported(api, [api.failed_login(user_id=f"user-{number}", **at) for number in range(6)])
+    imported(api, [api.failed_login(user_id=f"late-{number}", **at) for number in range(3)])
+    count = api.monitor.metrics.registry.get_sample_value
+    found = {
+        reason: count("sentinel_baseline_events_ignored_total", {"reason": reason})
+        for reason in ("closed_hour", "crowded_hour")
+    }
+    api.close()
+    assert found == {"closed_hour": 3, "crowded_hour": 2}
+
+
+def test_windows_over_anomalies_are_let_go(tmp_path: Path) -> None:
+    """Days after them, a live event is enough."""
+    api = Api(tmp_path / "data")
+    events, _ = days(5, 10, 16, 4)
+    imported(api, events)
+    noticing = api.monitor.worker.noticing
+    assert noticing.retained > 0
+    api.now = max(micros_of_iso(event["timestamp"]) for event in events) + 10 * 86_400_000_000
+    api.send([api.failed_login()])
+    assert noticing.retained == 0
+    api.close()
 
 
 def test_importing_again_changes_nothing(seen: Seen) -> None:
@@ -162,3 +220,24 @@ def test_a_service_that_is_started_again_notices_the_same(tmp_path: Path) -> Non
     straight = lived(tmp_path / "straight", restarts=False)
     assert len(straight) >= 3
     assert lived(tmp_path / "stopped", restarts=True) == straight
+
+
+def test_health_tells_that_baselines_could_not_be_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When an event of an open hour can't be read again after a start, nothing is judged right any more: it stops."""
+    api = Api(tmp_path / "data")
+    api.send([api.failed_login(seconds=-1, details={"success": True})])
+    api.run(api.monitor.close())
+    with contextlib.closing(sqlite3.connect(api.settings.database_path)) as store, store:
+        store.execute("UPDATE events SET body = '{'")
+    lost: list[str] = []
+    monkeypatch.setattr(Monitor, "_stop_at_once", lambda _, err: lost.append(type(err).__name__))
+    api._open()
+    with contextlib.suppress(msgspec.DecodeError):
+        api.run(api.monitor.worker.noticing.until_ready())
+    health = api.get("/health", None)
+    ready = api.ask("GET", "/readyz", None)
+    api.close()
+    assert lost == ["DecodeError"]
+    assert health["overall_status"] == "critical"
+    assert health["components"]["security_event_processor"]["status"] == "stopped"
+    assert ready.status_code == 503

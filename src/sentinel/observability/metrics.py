@@ -261,6 +261,11 @@ class Metrics:
             "Events that a rule matched and could not count: without its field, or with no number where it adds up.",
             reason=("field", "number"),
         )
+        self.baseline_ignored = self._counter(
+            "sentinel_baseline_events_ignored",
+            "Events that baselines learn nothing from: their hour had closed, or held no room for their entity.",
+            reason=("closed_hour", "crowded_hour"),
+        )
         self.high_threat_rate = self._gauge(
             "sentinel_high_threat_rate_limit",
             "Unsafe texts a second beyond which HighThreatRate fires: the setting `high_threat_rate`.",

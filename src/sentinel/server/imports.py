@@ -15,12 +15,11 @@ import msgspec
 from sentinel.app import Monitor
 from sentinel.detection.baseline.told import anomaly_row
 from sentinel.ingest.events import Parsed
-from sentinel.model import ActionStatus, Micros, Severity, Signal, iso
+from sentinel.model import IMPORT_ORIGIN, ActionStatus, Micros, Severity, Signal, iso
 from sentinel.server.hot import parse_events, receipt_body, sent_events
 from sentinel.server.problems import Problem
 from sentinel.storage import Action
 from sentinel.stream import Source
-from sentinel.stream.respond import IMPORT_ORIGIN
 from sentinel.stream.worker import Touched
 
 __all__ = ["ImportOrder", "Imports", "signal_row"]
@@ -77,7 +76,7 @@ class Imports:
             live=False,
             replay=order.replay,
         )
-        self._runs[import_id] = _Run(source, Touched(effects=order.act), now, order.final)
+        self._runs[import_id] = _Run(source, Touched(), now, order.final)
         self._monitor.worker.followed[import_id] = self._runs[import_id].touched
         return import_id
 

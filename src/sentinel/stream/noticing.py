@@ -14,8 +14,7 @@ windows need not reach back to it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -25,8 +24,8 @@ import msgspec
 from sentinel.detection import Engine, RuleSet
 from sentinel.detection.baseline import Anomaly, Baselines, Step, Tuning
 from sentinel.detection.baseline.baselines import Key
+from sentinel.detection.baseline.cells import DAY
 from sentinel.detection.baseline.told import anomaly_event
-from sentinel.detection.rule import Rule
 from sentinel.model import EventType, Micros, Severity, Signal, StoredEvent
 from sentinel.observability import Log, Metrics
 from sentinel.storage import Pending, Store
@@ -39,6 +38,7 @@ NOTICED = "sentinel.baseline"
 _SLICE = 2_000  # entities whose day is learnt in one transaction: some 200 ms
 _AT_ONCE = 100  # entities judged between two turns of the event loop: about 10 ms
 _MOST_OPEN = 60_000  # users and hours in memory, some 3 kB each; beyond, the oldest hours close early
+_NOTICED_WITHIN: Micros = 2 * DAY  # after what it tells of, an anomaly is found, unless events lay waiting
 _SEVERITIES = tuple(Severity)
 
 
@@ -55,8 +55,28 @@ class Noticing:
     """Learns what is usual, accepts what is not as events, and judges these by rules."""
 
     def __init__(
-        self, store: Store, rules: RuleSet, tuning: Tuning, *, clock: Callable[[], Micros], metrics: Metrics, log: Log
+        self,
+        store: Store,
+        rules: RuleSet,
+        tuning: Tuning,
+        *,
+        clock: Callable[[], Micros],
+        restored: Callable[[Sequence[StoredEvent]], None],
+        metrics: Metrics,
+        log: Log,
     ) -> None:
+        """
+        Begin with nothing remembered; `begin` is to follow.
+
+        Args:
+            store: Where records are kept.
+            rules: Those over anomalies.
+            tuning: From which scores on an anomaly is told of.
+            clock: When what is noticed is accepted.
+            restored: Is shown the events of open hours after a start, too.
+            metrics: What is counted.
+            log: What is told.
+        """
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -65,12 +85,10 @@ class Noticing:
         self._baselines = Baselines(offset, tuning)
         self._engine = Engine(rules)
         self._mixed = _is_mixed(rules)
-        self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._unsaved: _Unsaved | None = None
         self._early: list[StoredEvent] = []
-        self.restored: Callable[[Sequence[StoredEvent]], None] = lambda _: None
-        """Is shown the events of open hours after a start, too."""
+        self._restored = restored
 
     # --- starting and stopping
 
@@ -81,21 +99,26 @@ class Noticing:
 
     async def _restore(self, upto: int) -> None:
         async for events in self._store.untaught_events(self._baselines.open_from, upto):
-            self._baselines.add(events)
-            self.restored(events)
+            self.add(events)
+            self._restored(events)
             await asyncio.sleep(0)
-        self._ready.set()
 
-    async def ready(self) -> None:
-        """Return once the events of open hours have been added again."""
-        await self._ready.wait()
+    @property
+    def ready(self) -> bool:
+        """Whether the events of open hours have been added again."""
+        task = self._task
+        return task is not None and task.done() and not task.cancelled() and task.exception() is None
+
+    async def until_ready(self) -> None:
+        """Return once it is `ready`; raises what that failed by."""
+        assert self._task is not None, "begun"
+        await asyncio.shield(self._task)
 
     async def stop(self) -> None:
         """End; what is open is added again at the next start."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.gather(self._task, return_exceptions=True)
 
     def tune(self, tuning: Tuning) -> None:
         """Judge by other limits from the next hour on."""
@@ -111,6 +134,9 @@ class Noticing:
     def add(self, events: Sequence[StoredEvent]) -> None:
         """Take in events that have been judged, each once."""
         self._baselines.add(events)
+        for reason, number in self._baselines.ignored.items():
+            self._metrics.baseline_ignored.labels(reason=reason).inc(number)
+        self._baselines.ignored.clear()
 
     @property
     def crowded(self) -> bool:
@@ -118,7 +144,7 @@ class Noticing:
         return self._baselines.open > _MOST_OPEN
 
     async def close(
-        self, now: Micros | None, lateness: Micros, origin: str = NOTICED, *, effects: bool = True, wait: bool = False
+        self, now: Micros | None, lateness: Micros, *, wait: bool = False
     ) -> tuple[list[StoredEvent], bool]:
         """
         Judge the next hour that has closed, or a part of a day; returns the anomalies, as accepted.
@@ -126,8 +152,6 @@ class Noticing:
         Args:
             now: Every event received before this time has been added; None closes everything.
             lateness: How old an event may be when it is received.
-            origin: The import that ends with this, if one does.
-            effects: Whether it may take effect.
             wait: For the events of open hours after a start; else nothing closes until they are in.
 
         Returns:
@@ -136,18 +160,18 @@ class Noticing:
         Raises:
             StoreUnable, StoreLost: Nothing is lost; call again.
         """
-        if not self._ready.is_set():
+        if not self.ready:
             if not wait:
                 return [], False
-            await self._ready.wait()
+            await self.until_ready()
         if self._unsaved is None:  # else the store had no room for the one before
             step = self._baselines.due(now, lateness, relieve=self.crowded)
             if step is None:
                 return [], False
-            await self._judge(step, origin, effects=effects)
+            await self._judge(step)
         return await self._flush(), True
 
-    async def _judge(self, step: Step, origin: str, *, effects: bool) -> None:
+    async def _judge(self, step: Step) -> None:
         keys = self._baselines.concerned(step)
         partly = False
         if keys is None:
@@ -163,20 +187,19 @@ class Noticing:
             kept |= mine
             await asyncio.sleep(0)
         organisation = self._baselines.pause(keys[-1]) if partly else self._baselines.finish(step)
-        offered = [self._pending(anomaly, origin, effects=effects) for anomaly in anomalies]
-        self._unsaved = _Unsaved(step.day, offered, kept, organisation)
+        self._unsaved = _Unsaved(step.day, list(map(self._pending, anomalies)), kept, organisation)
 
-    def _pending(self, anomaly: Anomaly, origin: str, *, effects: bool) -> Pending:
+    def _pending(self, anomaly: Anomaly) -> Pending:
         return Pending(
             event=anomaly_event(anomaly),
             at=anomaly.at,
-            received_at=self._clock() if origin == NOTICED else anomaly.at,
+            received_at=anomaly.at if anomaly.origin else self._clock(),
             late=False,
-            origin=origin,
+            origin=anomaly.origin or NOTICED,
             # How bad it is called caps what rules make of it, and so does what its senders may reach.
             max_severity=min(anomaly.severity, _SEVERITIES[anomaly.rank], key=lambda severity: severity.rank),
             may_act=False,  # what is only unusual restricts nobody by itself
-            effects=effects,
+            effects=anomaly.effects,
         )
 
     async def _flush(self) -> list[StoredEvent]:
@@ -228,31 +251,29 @@ class Noticing:
         else:
             yield await self._store.anomalies(since=start, until=end, upto=upto)
 
-    def closed(self, now: Micros | None, lateness: Micros) -> list[Signal]:
-        """Return the signals of windows over anomalies that have closed."""
-        return self._engine.close(now, lateness) if self._engine.closes else []
+    @property
+    def retained(self) -> int:
+        """How many anomalies the rules hold, each as often as it is held."""
+        return self._engine.retained
 
-    def forget(self, before: Micros) -> None:
-        """Let go of windows before a time; they come back from the store when they are needed."""
-        self._engine.forget(before)
+    @property
+    def memory(self) -> int:
+        """About how many bytes that takes."""
+        return self._engine.memory
+
+    def forgetting(self, expected: Micros) -> Iterator[None]:
+        """Let go of what no rule over anomalies needs when events from a time on come; it comes back when one does."""
+        return self._engine.forgetting(expected - _NOTICED_WITHIN)
 
 
 def split_rules(rules: RuleSet) -> tuple[RuleSet, RuleSet]:
     """Return the rules that look at no anomalies, and those that do, with what they refer to."""
-    odd = {rule for rule in rules.rules if _touches(rule)}
-    needed = {upstream for rule in odd for upstream in _closure(rule)}
+    odd = {rule for rule in rules.rules if rule.over_anomalies}
+    needed = odd.union(*(rule.closure for rule in odd))
     return (
         msgspec.structs.replace(rules, rules=tuple(rule for rule in rules.rules if rule not in odd)),
         msgspec.structs.replace(rules, rules=tuple(rule for rule in rules.rules if rule in needed)),
     )
-
-
-def _touches(rule: Rule) -> bool:
-    return any(base.logsource[1] == EventType.ANOMALY for each in _closure(rule) for base in each.bases)
-
-
-def _closure(rule: Rule) -> set[Rule]:
-    return {rule}.union(*(_closure(upstream) for upstream in rule.upstream))
 
 
 def _is_mixed(rules: RuleSet) -> bool:

@@ -13,6 +13,7 @@ import msgspec
 
 from sentinel.detection.incidents import incidents_of
 from sentinel.model import (
+    IMPORT_ORIGIN,
     ActionStatus,
     ActionType,
     Decision,
@@ -38,14 +39,11 @@ from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, Suppres
 from sentinel.stream.board import ended
 from sentinel.stream.joining import Joiner, earlier_incidents
 
-__all__ = ["IMPORT_ORIGIN", "Responder", "Run"]
+__all__ = ["Responder", "Run"]
 
 _DAY: Micros = 24 * 3600 * 1_000_000
 _MINUTE: Micros = 60 * 1_000_000
 _SETTLED_KEPT = 100_000  # signals, as they were when the policy was asked about them
-
-IMPORT_ORIGIN = "imp-"
-"""How the origin of an import's events begins."""
 
 _Subject = tuple[str, SubjectType]
 

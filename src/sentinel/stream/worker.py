@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 
 import msgspec
@@ -28,7 +28,7 @@ from sentinel.model import ActionStatus, ActionType, EventType, Micros, Signal, 
 from sentinel.observability import Log, Metrics
 from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, StoreUnable
 from sentinel.stream.board import Board, ended
-from sentinel.stream.noticing import NOTICED, Noticing, split_rules
+from sentinel.stream.noticing import Noticing, split_rules
 from sentinel.stream.respond import Responder, Run
 
 __all__ = ["Touched", "Worker"]
@@ -55,8 +55,6 @@ class Touched(msgspec.Struct):
     actions: set[str] = msgspec.field(default_factory=set)
     anomalies: set[str] = msgspec.field(default_factory=set)
     """Ids of their events."""
-    effects: bool = True
-    """Whether what its end brings to light may take effect."""
     dead: int = 0
     """Events that no rule could judge."""
 
@@ -83,8 +81,9 @@ class Worker:
         self._board = board
         usual, odd = split_rules(rules)
         self._engine = Engine(usual)
-        self.noticing = Noticing(store, odd, tuning, clock=clock, metrics=metrics, log=log)
-        self.noticing.restored = responder.joiner.see
+        self.noticing = Noticing(
+            store, odd, tuning, clock=clock, restored=responder.joiner.see, metrics=metrics, log=log
+        )
         self.coverage = Coverage(rules)
         self._responder = responder
         self._clock = clock
@@ -142,12 +141,17 @@ class Worker:
     @property
     def held(self) -> tuple[Callable[[], int], Callable[[], int]]:
         """What tells how many events the rules hold, and about how many bytes that takes."""
-        return lambda: self._engine.retained, lambda: self._engine.memory
+        return lambda: self._engine.retained + self.noticing.retained, lambda: self._memory
+
+    @property
+    def _memory(self) -> int:
+        return self._engine.memory + self.noticing.memory
 
     @property
     def alive(self) -> bool:
         """Whether its tasks run."""
-        return bool(self._tasks) and not any(task.done() for task in self._tasks)
+        failed = self._taking_up is not None and self._taking_up.done() and not self.settled
+        return bool(self._tasks) and not failed and not any(task.done() for task in self._tasks)
 
     def offer(self, events: Sequence[StoredEvent]) -> None:
         """Hand over events that were just made durable; what does not fit is read from the store."""
@@ -169,12 +173,11 @@ class Worker:
         only those that had closed at `until`, and beside live events those that have closed for these as well.
         """
         await self.reached(seq)
-        origin = next(iter(self.followed), NOTICED)
         now, more = until, True
         while more:
             async with self._judging:  # others have their turn between two steps, and live events may begin to come
                 now = self._clock() - _IN_HAND if self._live else until
-                more = await self._notice(now, origin, wait=True)
+                more = await self._notice(now, wait=True)
         await self.reached(self._noticed)
         await self._close(now, list(self.followed) or [""])
 
@@ -209,7 +212,7 @@ class Worker:
     async def _take_up(self) -> None:
         """Join what events from before this start join: they are seen again beside new ones, which need not wait."""
         try:
-            await self.noticing.ready()
+            await self.noticing.until_ready()
             async with self._judging:
                 await self._persevere(lambda: self._settle([], [], self.position))
             self.settled = True
@@ -243,13 +246,13 @@ class Worker:
             self._responder.joiner.see(events)
         dead: list[tuple[int, str]] = []
         runs = []
-        for origin, group in groupby(timely, key=attrgetter("origin")):
+        for (origin, effects), group in groupby(timely, key=attrgetter("origin", "effects")):
             mine = list(group)
             found: dict[str, Signal] = {}
             async for events in _in_turns([e for e in mine if e.event.event_type is not EventType.ANOMALY]):
                 found |= {signal.id: signal for signal in self._detect(events, dead)}
             signals = [*found.values(), *await self.noticing.signals(mine, batch[0].seq - 1)]
-            runs.append(Run(origin, mine[0].effects, mine, signals))
+            runs.append(Run(origin, effects, mine, signals))
         if self._engine.closes and not self.followed:
             signals = await self._closed(batch[-1].received_at, batch[0].seq - 1)
             runs += [Run("", effects=True, events=[], signals=signals)] if signals else []
@@ -260,31 +263,29 @@ class Worker:
         async with self._moved:
             self._moved.notify_all()
         if not self.followed or self.noticing.crowded:
-            origin = next(iter(self.followed), NOTICED)
-            while await self._notice(batch[-1].received_at, origin) and self.noticing.crowded:
+            while await self._notice(batch[-1].received_at) and self.noticing.crowded:
                 pass  # no event is taken in before there is room again
         await self._forget_when_due(batch)
         await asyncio.sleep(0)
 
-    async def _notice(self, now: Micros | None, origin: str = NOTICED, *, wait: bool = False) -> bool:
+    async def _notice(self, now: Micros | None, *, wait: bool = False) -> bool:
         """
         Judge an hour that has closed, or a part of a day, against the baselines; what is odd is judged like any event.
 
         Returns:
             Whether there was one: then more may be due.
         """
-        touched = self.followed.get(origin)
-        effects = touched is None or touched.effects
         more = False
 
         async def step() -> None:
             nonlocal more
-            found, more = await self.noticing.close(now, self._lateness, origin, effects=effects, wait=wait)
+            found, more = await self.noticing.close(now, self._lateness, wait=wait)
             if found:
                 self._noticed = found[-1].seq
-                if touched is not None:
-                    touched.anomalies |= {stored.event.event_id for stored in found}
                 self.offer(found)
+            for stored in found:
+                if touched := self.followed.get(stored.origin):
+                    touched.anomalies.add(stored.event.event_id)
 
         return await self._persevere(step) and more
 
@@ -419,9 +420,9 @@ class Worker:
     async def _forget_when_due(self, batch: Sequence[StoredEvent]) -> None:
         """Drop windows that no live event can touch any more. What is needed again comes back from the store."""
         now = self._clock()
-        if self._engine.memory > max(self._window_memory, _GROWN * self._left):
+        if self._memory > max(self._window_memory, _GROWN * self._left):
             await self._forget(min(event.at for event in batch))
-            self._left = self._engine.memory
+            self._left = self._memory
             self._metrics.window_evictions.inc()
         elif not self.followed and now - self._forgot_at > _FORGET_EVERY:
             self._forgot_at = now
@@ -429,7 +430,7 @@ class Worker:
 
     async def _forget(self, expected: Micros) -> None:
         """Let go of what events from then on don't need, and let others have the loop in between."""
-        for _ in self._engine.forgetting(expected):
+        for _ in chain(self._engine.forgetting(expected), self.noticing.forgetting(expected)):
             await asyncio.sleep(0)
 
     # --- what people order and what time ends

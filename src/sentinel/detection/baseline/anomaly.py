@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from sentinel.detection.baseline.cells import DAY
 from sentinel.detection.baseline.habits import Today
 from sentinel.detection.baseline.metrics import METRICS, AnomalyType
 from sentinel.detection.baseline.tails import score_of
@@ -16,7 +17,7 @@ from sentinel.model import Micros, Severity
 
 __all__ = ["LEARNING", "Anomaly", "Case"]
 
-LEARNING: Final[Micros] = 7 * 24 * 3600 * 1_000_000
+LEARNING: Final[Micros] = 7 * DAY
 """Decisions, H1: so long from the first event of an entity and metric nothing is told."""
 
 _TOLD_APART = 0.03
@@ -44,6 +45,10 @@ class Anomaly(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     rank: int
     """Of the severity that the events' senders may reach, the highest."""
+    origin: str
+    """The import that sent any of the events, if one did."""
+    effects: bool
+    """Whether it may take effect: not with anything from an import that only looks back."""
 
 
 class Case(msgspec.Struct):
@@ -102,6 +107,8 @@ class Case(msgspec.Struct):
                 at=at,
                 reason=reason,
                 rank=today.rank,
+                origin=today.origin,
+                effects=today.effects,
             )
         )
 

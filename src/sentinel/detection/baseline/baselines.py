@@ -10,6 +10,7 @@ own: `pause` in place of `finish` after all but the last. What comes of it is th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
@@ -65,10 +66,8 @@ class Baselines:
         """Services that the hour in hand found slow: its users' answers are explained by that."""
         self._many: dict[tuple[int, int], bool] | None = None
         self._novel: dict[str, list[Novelty]] = {}
-        self.closed_out = 0
-        """Events that came for an hour that had closed, since somebody last looked: they teach nothing."""
-        self.crowded_out = 0
-        """Events of entities beyond the most that are followed in an hour, likewise."""
+        self.ignored: Counter[str] = Counter()
+        """Events that teach nothing, since somebody last looked, by reason: a `closed_hour`, a `crowded_hour`."""
 
     @property
     def organisation(self) -> Organisation:
@@ -93,7 +92,7 @@ class Baselines:
                 continue
             hour = stored.at // HOUR
             if hour < closed:
-                self.closed_out += 1
+                self.ignored["closed_hour"] += 1
                 continue
             cells = hours.get(hour)
             if cells is None:
@@ -112,7 +111,7 @@ class Baselines:
         cell = cells.get(key)
         if cell is None:
             if len(cells) >= MOST_ENTITIES:
-                self.crowded_out += 1
+                self.ignored["crowded_hour"] += 1
                 return None
             cell = cells[key] = kind()
         return cell  # type: ignore[return-value]  # the key says which

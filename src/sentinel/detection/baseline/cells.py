@@ -1,8 +1,9 @@
 """
-Open hours: what is kept of events until their hour closes. Adding is commutative, so the order of events can't matter.
+Open hours: what is kept of events until their hour closes.
 
-Kept are sums, sets, and for times the earliest and the latest, all bounded. Nothing here is stored: after a restart the
-events of the open hours are added again.
+Kept are sums, sets, and for times the earliest and the latest. Adding is commutative, so the order of events can't
+matter, up to the bounds of the sets: of more values, places and sessions in an hour, those that come first are kept.
+Nothing here is stored: after a restart the events of the open hours are added again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 from sentinel.detection.baseline.metrics import COUNTS, FIRST_SEEN, HEAVY
+from sentinel.detection.links import HOUR
 from sentinel.model import Event, EventType, Micros, StoredEvent
 
 __all__ = ["AMOUNTS", "DAY", "HOUR", "READ", "Cell", "ServiceCell", "earliest", "feed", "feed_service"]
 
-HOUR: Final[Micros] = 3600 * 1_000_000
 DAY: Final[Micros] = 24 * HOUR
 AMOUNTS: Final = (*HEAVY, *COUNTS)
 """Names of the sums of a cell, in order."""
@@ -40,8 +41,8 @@ class Cell:
     """One user in one hour."""
 
     __slots__ = (
-        "first", "last", "places", "rank", "responses", "role", "services", "sessions", "shown", "slowness", "sums",
-        "ticks", "tz", "values",
+        "effects", "first", "last", "origin", "places", "rank", "responses", "role", "services", "sessions", "shown",
+        "slowness", "sums", "ticks", "tz", "values",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -50,6 +51,10 @@ class Cell:
         """The latest event by type."""
         self.rank = 0
         """Of the severity that the senders may reach, the highest."""
+        self.origin = ""
+        """The import that sent any of it, the last one of several."""
+        self.effects = True
+        """Whether what it leads to may take effect: not with anything from an import that only looks back."""
         self.sums = [0] * len(AMOUNTS)
         self.slowness = 0
         self.responses = 0
@@ -69,12 +74,14 @@ class Cell:
 class ServiceCell:
     """One service in one hour."""
 
-    __slots__ = ("first", "last", "rank", "responses", "slowness")
+    __slots__ = ("effects", "first", "last", "origin", "rank", "responses", "slowness")
 
     def __init__(self) -> None:
         self.first: Micros = 2**63 - 1
         self.last: Micros = 0
         self.rank = 0
+        self.origin = ""
+        self.effects = True
         self.responses = 0
         self.slowness = 0
 
@@ -188,7 +195,7 @@ def feed(stored: StoredEvent, cell: Cell) -> None:
     cell.first = min(cell.first, at)
     if at > cell.last.get(kind, 0):
         cell.last[kind] = at
-    cell.rank = max(cell.rank, stored.max_severity.rank)
+    _sent(stored, cell)
     if kind is EventType.AUTHENTICATION and details.get("success") is False:
         return  # whoever fails to log in as somebody says nothing about that person's habits
     ticks = cell.ticks.get(kind)
@@ -208,8 +215,16 @@ def feed(stored: StoredEvent, cell: Cell) -> None:
 def feed_service(stored: StoredEvent, cell: ServiceCell) -> None:
     """Add an event to the cell of its service and hour."""
     cell.first, cell.last = min(cell.first, stored.at), max(cell.last, stored.at)
-    cell.rank = max(cell.rank, stored.max_severity.rank)
+    _sent(stored, cell)
     _time(cell, stored.event.details["response_time_ms"])
+
+
+def _sent(stored: StoredEvent, cell: Cell | ServiceCell) -> None:
+    """Note what an event's source may lead to."""
+    cell.rank = max(cell.rank, stored.max_severity.rank)
+    if stored.imported:
+        cell.origin = stored.origin
+        cell.effects = cell.effects and stored.effects
 
 
 def earliest(ticks: list[Micros]) -> list[Micros]:

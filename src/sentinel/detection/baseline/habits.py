@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from sentinel.detection.baseline.cells import Cell, ServiceCell
 from sentinel.model import Micros
 
 __all__ = ["HISTORY", "Habit", "Novelty", "Organisation", "Person", "Service", "Today", "digest", "squeezed"]
@@ -85,14 +86,19 @@ class Today(msgspec.Struct, array_like=True):
     rank: int = 0
     groups: list[str] = []
     weekend: bool = False
+    origin: str = ""
+    effects: bool = True
+
+    def came(self, cell: Cell | ServiceCell) -> None:
+        """Add what the sources of an hour's events may lead to."""
+        self.rank, self.origin = max(self.rank, cell.rank), cell.origin or self.origin
+        self.effects = self.effects and cell.effects
 
 
 class Person(msgspec.Struct, array_like=True):
     """What is remembered of one user."""
 
     first: Micros
-    upto: int = -1
-    """The last hour that is in."""
     days: int = 0
     """On which the user was seen."""
     habits: dict[str, Habit] = {}
@@ -121,7 +127,6 @@ class Service(msgspec.Struct, array_like=True):
     """What is remembered of one service."""
 
     first: Micros
-    upto: int = -1
     habit: Habit | None = None
     today: Today = msgspec.field(default_factory=Today)
 

@@ -120,7 +120,7 @@ class Judge:
         if service.today.day != hour // 24:
             service.today = Today(day=hour // 24, first=cell.first)
         today = service.today
-        service.upto, today.rank = hour, max(today.rank, cell.rank)
+        today.came(cell)
         case = self._case(name, hour, service)
         if cell.responses >= _SERVICE_RESPONSES:
             self._level(case, "service_response_time", _slowness(cell), service.habit, cell.last)
@@ -165,8 +165,9 @@ class Judge:
             person.today = Today(day=hour // 24, first=cell.first, sums=[0] * len(AMOUNTS), peaks=[0] * len(AMOUNTS))
             groups["all"] = groups.get("all", 0) + 1
         today = person.today
-        person.upto, person.first = hour, min(person.first, cell.first)
-        today.last, today.rank = max(cell.last.values()), max(today.rank, cell.rank)
+        person.first = min(person.first, cell.first)
+        today.last = max(cell.last.values())
+        today.came(cell)
         told = [f"role:{cell.role}"] if cell.role else []
         for group in sorted({*told, *(f"service:{service}" for service in cell.services)} - set(today.groups)):
             today.groups.append(group)

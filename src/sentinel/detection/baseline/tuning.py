@@ -25,7 +25,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     medium: float = 0.8
     """A day in six hundred."""
     high: float = 0.95
-    """A day in two hundred thousand."""
+    """A day in 160,000."""
 
     def severity(self, score: float) -> Severity:
         """Return how severe an anomaly with this score is called."""
