@@ -533,8 +533,6 @@ class Engine:
             counter.warm_from = min(counter.warm_from, start)
             counter.since = min(counter.since, start)
             counter.complete = min(counter.complete, start + counter.rule.depth)
-            if counter.few is not None:
-                counter.few.since = counter.since
 
     def add(self, events: Sequence[StoredEvent]) -> list[Signal]:
         """
@@ -596,7 +594,7 @@ class Engine:
                 self.retained -= freed
                 yield
             counter.warm_from = max(counter.warm_from, before)
-            if counter.few is not None and counter.few.since < start:
+            if counter.few is not None:
                 for freed in counter.few.forget(start, _FORGOTTEN_AT_ONCE):
                     self.retained -= freed
                     yield

@@ -24,7 +24,6 @@ __all__ = ["Few", "group_with", "key_of"]
 _Packed = int | tuple[object, ...]
 """Time, rank and right to act in one number; one for each event, each followed by what is read where rules read."""
 
-_NOTHING_YET: Micros = 2**63 - 1
 _LONG_AGO: Micros = -(2**63)
 _AT = itemgetter(0)
 _BYTES_OF_A_GROUP = 110
@@ -65,8 +64,6 @@ class Few:
             reads: Whether the rules read something from the events, other than that they are there.
         """
         self.width = width
-        self.since: Micros = _NOTHING_YET
-        """All events from then on are in, of groups that are here; what is before it is over."""
         self.held = 0
         """Events."""
         self.reads = reads
@@ -136,8 +133,10 @@ class Few:
         return iter(dict.fromkeys(key for slab in self._slabs.values() for key in slab))
 
     def forget(self, start: Micros, at_once: int) -> Iterator[int]:
-        """Drop what is over at this time, after `since`, some groups at each step; yields how many events went."""
-        self.since = self._over = start
+        """Drop what is over at this time, some groups at each step; yields how many events went."""
+        if start <= self._over:
+            return
+        self._over = start
         for number in [number for number in self._slabs if (number + 1) * self.width <= start]:
             slab = self._slabs.pop(number)
             while slab:
@@ -146,7 +145,7 @@ class Few:
                 yield freed
 
     def tidy(self) -> None:
-        """Drop what is before `since`, which a replay brings anew."""
+        """Drop what is over, which a replay brings anew."""
         over = self._over
         self._over = _LONG_AGO
         slab = self._slabs.get(over // self.width, {})
