@@ -1,13 +1,13 @@
 """
-What baselines cost: `python benchmarks/baselines.py`. Processor time, without the store.
+What baselines cost in processor time, without the store: `benchmarks/baselines.py [--users 200] [--days 14] [--json]`.
 
 Generated days (`gen_days.py`) are added and closed; a metric counts as tracked for an event when the event feeds it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 import tracemalloc
 from typing import Any
@@ -15,22 +15,13 @@ from typing import Any
 import gen_days
 
 from sentinel.detection.baseline import Baselines
-from sentinel.detection.baseline.cells import HOUR
+from sentinel.detection.baseline.cells import HOUR, READ, Cell, feed
 from sentinel.ingest.events import parse_ndjson
 from sentinel.model import StoredEvent, micros
 
 USERS, DAYS = 200, 14
-_FEEDS = {
-    "data_access": ("rows", "sensitive_rows", "accesses", "new_table", "response_time"),
-    "tool_execution": ("tools", "new_tool", "violations"),
-    "authentication": ("login_failures",),
-    "authorization": ("refusals", "new_resource"),
-    "audit_log": ("changes",),
-}
-_ALL = (
-    "active_hour", "session", "travel", "regularity", "new_country", "new_agent", "new_network", "new_service",
-    "new_activity", "behaviour",
-)  # fmt: skip
+ALWAYS = ("active_hour", "behaviour")
+"""What every event feeds that says what a user does."""
 
 
 def stored(events: list[dict[str, Any]]) -> list[StoredEvent]:
@@ -43,10 +34,20 @@ def stored(events: list[dict[str, Any]]) -> list[StoredEvent]:
     return found
 
 
+def tracked(event: StoredEvent) -> int:
+    """Return how many metrics of its user an event feeds, alone."""
+    if event.event.user_id is None or event.event.event_type not in READ:
+        return 0
+    cell = Cell()
+    feed(event, cell)
+    parts = (cell.responses, cell.ticks, cell.sessions, cell.places)
+    return sum(map(bool, (*cell.sums, *parts))) + len({field for field, _ in cell.values}) + len(ALWAYS)
+
+
 def measure(users: int = USERS, days: int = DAYS) -> dict[str, float]:
     """Return microseconds of processor time an event and tracked metric, and bytes of a user."""
     events = stored(gen_days.generate(1, days, users, 0)[0])
-    metrics = sum(len(_FEEDS.get(e.event.event_type, ())) + len(_ALL) for e in events)
+    metrics = sum(map(tracked, events))
     baselines = Baselines(lambda _zone, _at: 0)
     records: dict[tuple[str, str], bytes] = {}
     last: dict[tuple[str, str], int] = {}
@@ -63,7 +64,10 @@ def measure(users: int = USERS, days: int = DAYS) -> dict[str, float]:
     total = time.process_time() - start
     sizes = sorted(len(record) for record in records.values())
     return {
+        "users": users,
+        "days": days,
         "events": len(events),
+        "metrics_an_event": metrics / len(events),
         "microseconds_an_event": total / len(events) * 1e6,
         "of_these_while_events_come": added / len(events) * 1e6,
         "microseconds_a_tracked_metric": total / metrics * 1e6,
@@ -86,8 +90,17 @@ def cell_bytes(events: list[StoredEvent]) -> float:
 
 
 def main() -> None:
-    for name, value in measure(*map(int, sys.argv[1:])).items():
-        print(f"{name:32} {value:12,.1f}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--users", type=int, default=USERS)
+    parser.add_argument("--days", type=int, default=DAYS)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    figures = {name: round(value, 1) for name, value in measure(arguments.users, arguments.days).items()}
+    if arguments.json:
+        print(json.dumps(figures))
+        return
+    for name, value in figures.items():
+        print(f"{name:32} {value:12,}")
 
 
 if __name__ == "__main__":

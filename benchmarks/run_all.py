@@ -100,6 +100,23 @@ def bad_tokens(figures: Figures) -> Iterator[Row]:
     yield "One bad token", told, f"{figures['us_cpu_per_refusal']} µs of CPU"
 
 
+def baselines(figures: Figures) -> Iterator[Row]:
+    days = f"{figures['users']} users, {figures['days']:,} generated days, {figures['events']:,} events, no storage"
+    cost = f"{figures['microseconds_a_tracked_metric']} µs of CPU"
+    yield "Baselines: an event and metric it feeds", f"{days}; {figures['metrics_an_event']} metrics an event", cost
+    sizes = f"median {figures['record_bytes_median']:,.0f}, at most {figures['record_bytes_most']:,.0f} bytes"
+    yield "What is stored of a user", days, f"{sizes}; of the organisation {figures['organisation_bytes']:,.0f}"
+
+
+def entities(figures: Figures) -> Iterator[Row]:
+    log = f"{figures['users']:,} users with one event each in {figures['hours']} hours, `sentinel ingest`"
+    start, *quarters = figures["rss_mb_at_start_and_quarters"]
+    grown = f"{start} MB before, {', '.join(map(str, quarters))} MB after each quarter"
+    yield "Many users: memory of the service", log, f"{figures['peak_rss_mb']} MB at most ({grown})"
+    waits = f"an event of another sender waited {figures['longest_wait_s']} s at most"
+    yield "The same: time", log, f"{figures['seconds']} s; {waits}"
+
+
 BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "scan.py": scans,
     "correlate.py": detection,
@@ -107,6 +124,8 @@ BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "service.py": services,
     "scan_service.py": scan_requests,
     "bad_tokens.py": bad_tokens,
+    "baselines.py": baselines,
+    "entities.py": entities,
 }
 
 

@@ -52,6 +52,14 @@ def small_bad_tokens(bad_tokens: ModuleType) -> object:
     return bad_tokens.measure(rate=500, pairs=1)
 
 
+def small_baselines(baselines: ModuleType) -> object:
+    return baselines.measure(users=8, days=10)
+
+
+def small_entities(entities: ModuleType) -> object:
+    return entities.measure(users=300, hours=30)
+
+
 SMALL: dict[str, Callable[[ModuleType], object]] = {
     "scan.py": small_scan,
     "correlate.py": small_correlate,
@@ -59,6 +67,8 @@ SMALL: dict[str, Callable[[ModuleType], object]] = {
     "service.py": small_service,
     "scan_service.py": small_scan_service,
     "bad_tokens.py": small_bad_tokens,
+    "baselines.py": small_baselines,
+    "entities.py": small_entities,
 }
 
 
