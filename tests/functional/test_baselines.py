@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import random
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 from tests.functional.conftest import Api, S
@@ -17,7 +19,7 @@ from tests.support.days import days, judge
 from tests.support.service import eventually
 
 from sentinel.app import Monitor
-from sentinel.model import iso, micros_of_iso
+from sentinel.model import Role, iso, micros_of_iso
 
 SEED, LENGTH, USERS, PLANTED = 3, 12, 60, 12
 
@@ -107,7 +109,7 @@ def test_what_imports_side_by_side_lead_to_is_told_apart(tmp_path: Path, monkeyp
     begun = [api.ask("POST", f"{S}/imports", json={"act": act}).json()["import_id"] for act in (True, False)]
     for start in range(0, len(events), 500):
         part = events[start : start + 500]
-        for number, of in enumerate(begun):
+        for number, of in reversed([*enumerate(begun)]):
             mine = [event for event in part if (event.get("user_id") in odd[::2]) is (number == 1)]
             body = "\n".join(map(json.dumps, mine))
             headers = {"Content-Type": "application/x-ndjson"}
@@ -119,6 +121,54 @@ def test_what_imports_side_by_side_lead_to_is_told_apart(tmp_path: Path, monkeyp
     assert all(told)
     assert {row["entity"] for row in told[1]} == set(odd[::2])
     assert effects == {row["entity"]: number == 0 for number in (0, 1) for row in told[number]}
+
+
+def test_others_are_judged_while_a_day_of_an_import_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory holds few users, days are learnt one by one: the import waits for room, an event beside it does not."""
+    monkeypatch.setattr("sentinel.stream.noticing._MOST_OPEN", 5)
+    monkeypatch.setattr("sentinel.stream.noticing._SLICE", 1)
+    monkeypatch.setattr("sentinel.server.imports._AHEAD", 0)
+    api = Api(tmp_path / "data")
+    times = [iso(api.now - hours * 3_600_000_000) for hours in (84, 60, 36, 12)]
+    events = [
+        api.failed_login(user_id=f"user-{number}", timestamp=at, details={"success": True})
+        for at in times
+        for number in range(100)
+    ]
+    begun = api.ask("POST", f"{S}/imports", json={}).json()["import_id"]
+    body, one = "\n".join(map(json.dumps, events)), json.dumps(api.failed_login())
+
+    async def beside() -> bool:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=api.app), base_url="http://test") as client:
+
+            async def posted(path: str, content: str, token: Role) -> None:
+                headers = {"Authorization": f"Bearer {api.tokens[token]}", "Content-Type": "application/x-ndjson"}
+                (await client.post(f"{S}/{path}", content=content, headers=headers)).raise_for_status()
+
+            importing = asyncio.create_task(posted(f"imports/{begun}/events", body, Role.ADMIN))
+            await api.monitor.worker.reached(len(events))
+            await posted("events", one, Role.INGEST)
+            await api.monitor.worker.reached(len(events) + 1)
+            waits = not importing.done()
+            await importing
+            return waits
+
+    waits = api.run(beside())
+    api.close()
+    assert waits
+
+
+def test_live_events_get_room_beside_an_import_without_end(make_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours wait for the end of an import, but not for ever: what memory can't hold closes the oldest."""
+    monkeypatch.setattr("sentinel.stream.noticing._MOST_OPEN", 5)
+    monkeypatch.setattr("sentinel.stream.noticing._FULL", 5)
+    api = make_api(lateness=12 * 3600.0)
+    api.ask("POST", f"{S}/imports", json={})
+    events = [api.failed_login(user_id=f"user-{n}", seconds=-3600 * max(3, 13 - n)) for n in range(12)]
+    body = "\n".join(map(json.dumps, events))
+    api.ask("POST", f"{S}/events", "acting", content=body, headers={"Content-Type": "application/x-ndjson"})
+    api.run(api.monitor.worker.reached(len(events)))
+    eventually(lambda: not api.run(asyncio.sleep(0.01, api.monitor.worker.noticing.full)), seconds=60, what="room")
 
 
 def test_what_can_not_be_learnt_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

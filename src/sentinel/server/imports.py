@@ -92,6 +92,7 @@ class Imports:
         if receipt.accepted:
             run.last_seq = receipt.accepted[-1].seq
             await self._monitor.worker.reached(run.last_seq - _AHEAD)
+            await self._monitor.worker.make_room()
         return receipt_body(receipt, parsed.rejected)
 
     async def finish(self, import_id: str) -> dict[str, object]:

@@ -38,6 +38,7 @@ NOTICED = "sentinel.baseline"
 _SLICE = 2_000  # entities whose day is learnt in one transaction: some 200 ms
 _AT_ONCE = 100  # entities judged between two turns of the event loop: about 10 ms
 _MOST_OPEN = 60_000  # users and hours in memory, some 3 kB each; beyond, the oldest hours close early
+_FULL = 2 * _MOST_OPEN  # beyond, no event is taken in before there is room
 _NOTICED_WITHIN: Micros = 2 * DAY  # after what it tells of, an anomaly is found, unless events lay waiting
 _SEVERITIES = tuple(Severity)
 
@@ -142,6 +143,11 @@ class Noticing:
     def crowded(self) -> bool:
         """Whether more is open than memory should hold."""
         return self._baselines.open > _MOST_OPEN
+
+    @property
+    def full(self) -> bool:
+        """Whether more is open than memory may hold."""
+        return self._baselines.open > _FULL
 
     async def close(
         self, now: Micros | None, lateness: Micros, *, wait: bool = False

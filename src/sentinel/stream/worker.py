@@ -45,6 +45,7 @@ _EXPIRY_SECONDS = 1.0
 _TOLD = "escalate"  # a level of people was told: the action's state is what it was
 _CLOSE_SECONDS = 5.0
 _BETWEEN_SECONDS = 0.01  # the same while hours and days are due: between two of them others have their turn
+_NO_TIME: Micros = 0  # a log under way may hold more of any time, so hours close for want of room only
 _IN_HAND: Micros = 30 * 1_000_000  # how long an event may take from its reception to the worker while that is idle
 
 
@@ -165,6 +166,17 @@ class Worker:
         async with self._moved:
             await self._moved.wait_for(lambda: self.position >= seq)
 
+    async def make_room(self) -> None:
+        """
+        Have hours close while too many are open; returns when there is room again, or nothing can be closed.
+
+        Whoever sends old events of many users waits for this, and between two steps the events of others are judged.
+        """
+        more = True
+        while more and self.noticing.crowded and not self._stopping.is_set():
+            async with self._judging:
+                more = await self._notice(_NO_TIME)
+
     async def drained(self, seq: int, until: Micros | None = None) -> None:
         """
         Return once `seq` is `reached` and the import's windows are judged.
@@ -262,8 +274,9 @@ class Worker:
         self._observe(batch)
         async with self._moved:
             self._moved.notify_all()
-        if not self.followed or self.noticing.crowded:
-            while await self._notice(batch[-1].received_at) and self.noticing.crowded:
+        if not self.followed or self.noticing.full:
+            now = _NO_TIME if self.followed else batch[-1].received_at
+            while await self._notice(now) and self.noticing.full:
                 pass  # no event is taken in before there is room again
         await self._forget_when_due(batch)
         await asyncio.sleep(0)
