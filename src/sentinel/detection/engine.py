@@ -388,9 +388,9 @@ def _group_of(part: Part) -> Callable[[Event], Group | None]:
 
     def group(event: Event) -> Group | None:
         value = get(event)
-        if value is ABSENT:
-            return None
-        found = text(value)
+        if type(value) is str:
+            return ((name, value),)
+        found = None if value is ABSENT else text(value)
         return None if found is None else ((name, found),)
 
     return group

@@ -19,7 +19,7 @@ import msgspec
 import re2
 
 from sentinel.detection.rule import Base, LogSource, sources_of
-from sentinel.detection.sigma.fields import scalars, text
+from sentinel.detection.sigma.fields import ABSENT, key_in_details, scalars, text
 from sentinel.detection.sigma.values import Answer, Question
 from sentinel.model import Event, EventType
 
@@ -71,7 +71,10 @@ class _Field:
     """The questions that rules ask of one field."""
 
     def __init__(self, questions: Sequence[Question]) -> None:
-        self.get = questions[0].get
+        asked = questions[0]
+        self.get = asked.get
+        self.key = key_in_details(asked.field) if asked.field and not asked.presence else None
+        """Where the value is in `details`, if that is all that `get` looks for."""
         self._always = [question for question in questions if question.literals is None]
         self._exact: dict[str, list[Question]] = {}
         for question in questions:
@@ -80,7 +83,12 @@ class _Field:
         containing = [question for question in questions if question.literals is not None and not question.exact]
         self._containing = _Containing(containing) if containing else None
         self.known: dict[Any, _Answers] = {}
-        """The questions answered with yes by a text or a (type, value), because 1 equals True and reads otherwise."""
+        """
+        The questions answered with yes by a text, by absence, or by a (type, value), because 1 equals True and reads
+        otherwise.
+        """
+        self._alike: dict[_Answers, _Answers] = {}
+        """Equal answers are one object, so that comparing combinations of them compares no members."""
 
     def ask(self, key: Any, value: Any) -> _Answers:
         """Return the questions that a value answers with yes, and remember them unless it has no key."""
@@ -90,6 +98,10 @@ class _Field:
             if self._containing:
                 asked |= dict.fromkeys(self._containing.find(found))
         answers = frozenset([question for question in asked if question.holds(value)])
+        if (same := self._alike.get(answers)) is None:
+            _remember(self._alike, answers, answers)
+        else:
+            answers = same
         if key is not None and not (type(value) is str and len(value) > _LONGEST):
             _remember(self.known, key, answers)
         return answers
@@ -137,16 +149,17 @@ class _Plan(Generic[_User]):
             if asks.need is None:
                 self._always.append(entry)
         fields = [_Field(list(questions)) for questions in by_field.values()]
-        self._fields = [(field.get, field.known, field) for field in fields]
+        self._fields = [(field.key, field.get, field.known, field) for field in fields]
         self._known: dict[tuple[_Answers, ...], _Found[_User]] = {}
 
     def find(self, event: Event) -> tuple[_User, ...]:
         """Return the users of the detections that match."""
         answers = []
-        for get, known, field in self._fields:
-            value = get(event)
+        details = event.details
+        for name, get, known, field in self._fields:
+            value = get(event) if name is None else details.get(name, ABSENT)
             kind = type(value)
-            key = value if kind is str else None if kind in _NEVER_ALIKE else (kind, value)
+            key = value if kind is str or value is ABSENT else None if kind in _NEVER_ALIKE else (kind, value)
             yes = known.get(key)
             answers.append(field.ask(key, value) if yes is None else yes)
         together = tuple(answers)

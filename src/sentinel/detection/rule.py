@@ -236,15 +236,15 @@ def read_value(value: object) -> Reading | None:
 
 def read_amount(value: object) -> Reading | None:
     """Add the number; what is there and no number adds nothing."""
-    return read_number(value)
-
-
-def read_number(value: object) -> Reading | None:
-    """Take the number into an average; what is there and no number is left out of it."""
     if value is ABSENT:
         return None
     found = _exact(value)
     return () if found is None else (found,)
+
+
+def read_number(value: object) -> Reading | None:
+    """Take the number into an average, true as 1 and false as 0; what is there and no number is left out of it."""
+    return (int(value),) if isinstance(value, bool) else read_amount(value)
 
 
 def _exact(value: object) -> Amount | None:

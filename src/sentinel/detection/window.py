@@ -709,7 +709,8 @@ class _Tally(msgspec.Struct, gc=False):
     count: int = 0
     numbers: int = 0
     total: Amount = 0
-    values: set[str | Amount] = set()
+    values: set[str | Amount] | None = None
+    """None as long as none was shown: most rules show none, and an empty set takes 200 bytes."""
     holds: bool = False
 
 
@@ -728,7 +729,8 @@ class TumblingWindow(msgspec.Struct, gc=False, eq=False):
     def twin(self) -> TumblingWindow:
         """Return an equal window that changes on its own."""
         tallies = {
-            number: msgspec.structs.replace(tally, values=tally.values.copy()) for number, tally in self.tallies.items()
+            number: msgspec.structs.replace(tally, values=tally.values and tally.values.copy())
+            for number, tally in self.tallies.items()
         }
         return TumblingWindow(self.shape, _copied(self.buckets), tallies, self.newest, self.held)
 
@@ -745,16 +747,23 @@ class TumblingWindow(msgspec.Struct, gc=False, eq=False):
         tally.first, tally.last, tally.rank = min(tally.first, at), max(tally.last, at), max(tally.rank, rank)
         tally.count += 1
         self.newest = max(self.newest, at)
-        if self.shape.kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}:
-            amounts = [cast("Amount", amount) for amount in reading]
-            tally.numbers += len(amounts)
-            # A sum counts nothing below zero (decisions, C3); an average is what it is.
-            tally.total += sum(max(n, 0) if self.shape.kind is Kind.VALUE_SUM else n for n in amounts)
-        elif len(tally.values) <= max(bound for _, bound in self.shape.condition.bounds):
-            # Beyond the largest bound every number of values gives the same answer.
-            self.held -= len(tally.values)
-            tally.values.update(reading)
-            self.held += len(tally.values)
+        kind = self.shape.kind
+        if kind is Kind.VALUE_SUM or kind is Kind.VALUE_AVG:
+            for amount in cast("tuple[Amount, ...]", reading):
+                tally.numbers += 1
+                # A sum counts nothing below zero (decisions, C3); an average is what it is.
+                if amount > 0 or kind is Kind.VALUE_AVG:
+                    tally.total += amount
+        elif reading:
+            self._add_values(tally, reading)
+
+    def _add_values(self, tally: _Tally, reading: Reading) -> None:
+        values = tally.values = tally.values or set()
+        # Beyond the largest bound every number of values gives the same answer.
+        if len(values) <= max(bound for _, bound in self.shape.condition.bounds):
+            self.held -= len(values)
+            values.update(reading)
+            self.held += len(values)
 
     def judge(self, times: Iterable[Micros]) -> set[int]:  # noqa: ARG002 - nothing is certain before the end
         """Return nothing: an open window has no answer."""
@@ -777,7 +786,7 @@ class TumblingWindow(msgspec.Struct, gc=False, eq=False):
             return tally.numbers > 0 and self.shape.condition.holds(Fraction(tally.total) / tally.numbers)
         if self.shape.kind is Kind.VALUE_SUM:
             return self.shape.condition.holds(tally.total)
-        counted = tally.count if self.shape.kind is Kind.EVENT_COUNT else len(tally.values)
+        counted = tally.count if self.shape.kind is Kind.EVENT_COUNT else len(tally.values or ())
         return self.shape.condition.holds(counted)
 
     def _bucket(self, bucket: int) -> Bucket:
@@ -794,7 +803,7 @@ class TumblingWindow(msgspec.Struct, gc=False, eq=False):
         bucket = start // self.shape.suppress
         first = -(-bucket * self.shape.suppress // self.shape.timespan)
         self.tallies = {number: tally for number, tally in self.tallies.items() if number >= first}
-        self.held = sum(1 + len(tally.values) for tally in self.tallies.values())
+        self.held = sum(1 + len(tally.values or ()) for tally in self.tallies.values())
         _drop(self.buckets, bucket)
 
 

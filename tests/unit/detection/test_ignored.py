@@ -37,8 +37,10 @@ def engine(kind: str, condition: str, by: str = "ip_address") -> Engine:
         ("value_sum", "{gte: 2, field: x}", "ip_address", {"details": {"x": "much"}}, {"number": 1}),
         ("value_sum", "{gte: 2, field: x}", "ip_address", {"details": {"x": None}}, {"number": 1}),
         ("value_sum", "{gte: 2, field: x}", "ip_address", {"details": {"x": -1}}, {"number": 1}),
+        ("value_sum", "{gte: 2, field: x}", "ip_address", {"details": {"x": True}}, {"number": 1}),
         ("value_avg", "{gte: 2, field: x}", "ip_address", {"details": {"x": "much"}}, {"number": 1}),
         ("value_avg", "{gte: 2, field: x}", "ip_address", {"details": {"x": -1}}, {}),
+        ("value_avg", "{gte: 2, field: x}", "ip_address", {"details": {"x": True}}, {}),
     ],
 )
 def test_what_a_rule_can_not_count_is_counted(

@@ -89,5 +89,6 @@ def test_more_values_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> Non
         found, matching = found_and_matching(index, details)
         assert found == matching, details
     (plan,) = [plan for plan in index._own.values() if len(plan._known) > 1]
-    assert max(len(known) for _, known, _ in plan._fields) <= 3
+    assert max(len(known) for *_, known, _ in plan._fields) <= 3
+    assert max(len(field._alike) for *_, field in plan._fields) <= 3
     assert len(plan._known) <= 3

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sentinel.model import Event, SubjectType, iso, micros
 
-__all__ = ["ABSENT", "Getter", "getter", "number", "strings", "subject_type", "text"]
+__all__ = ["ABSENT", "Getter", "getter", "key_in_details", "number", "strings", "subject_type", "text"]
 
 Getter = Callable[[Event], Any]
 
@@ -53,6 +53,13 @@ def getter(name: str) -> Getter:
         return in_details(event) if value is None else value
 
     return get
+
+
+def key_in_details(name: str) -> str | None:
+    """Return the key of a field that is in `details` alone and no path, so that nobody needs a getter to find it."""
+    key = name.removeprefix("details.")
+    in_event = name == "ip_network" or name in Event.__struct_fields__
+    return None if in_event or "." in key else key
 
 
 def _details_getter(name: str) -> Getter:
