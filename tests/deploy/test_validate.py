@@ -8,6 +8,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator
@@ -535,6 +536,14 @@ def test_each_ill_is_named_with_its_cure(data: Path, ill: str) -> None:
     assert others == set()
 
 
+def test_without_the_server_extra_a_certificate_is_not_looked_at(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor says what it could not look at, and does not die of it."""
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    monkeypatch.delitem(sys.modules, "sentinel.certificates")
+    check = doctor(data, **tls(data, 300))["tls: certificate"]
+    assert (check.state, "server extra" in check.says) == (State.SKIPPED, True)
+
+
 def test_a_port_that_is_taken_is_told(data: Path) -> None:
     """The most frequent reason why a start fails."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -564,6 +573,7 @@ def test_a_bundle_names_nobody(service: Service, tmp_path: Path) -> None:
         "SENTINEL_ALERTMANAGER_URLS": "https://alerts.corp.example:9093",
         "SENTINEL_KNOWN_SERVICES": "payroll",
         "SENTINEL_ESCALATION_FILE": "/etc/grace.hopper/plan.yml",
+        "SENTINEL_POLICY_FILE": "ada-lovelace/policy.yml",
     }
     assert service.run("doctor", "--bundle", str(bundle), "--json").returncode == 1  # there is no such plan
     assert service.run("doctor", "--bundle", str(bundle), "--json").returncode == 2
@@ -587,6 +597,7 @@ def test_a_bundle_names_nobody(service: Service, tmp_path: Path) -> None:
         "corp.example",
         "payroll",
         "grace.hopper",
+        "lovelace",
         str(service.folder),
         "sntl_",
         (service.folder / "token").read_text(),
@@ -594,5 +605,11 @@ def test_a_bundle_names_nobody(service: Service, tmp_path: Path) -> None:
         assert secret not in text
     assert "Security monitoring services initialized" in text
     shown = json.loads(parts["sentinel-doctor/settings.json"])
-    wanted = {"port": 8000, "known_services": "1 of them", "host": "set", "escalation_file": "set", "policy_file": None}
+    wanted = {
+        "port": 8000,
+        "known_services": "1 of them",
+        "host": "set",
+        "escalation_file": "set",
+        "baselines_file": None,
+    }
     assert {name: shown[name] for name in wanted} == wanted

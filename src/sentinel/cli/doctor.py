@@ -10,8 +10,9 @@ import re
 import sys
 import tarfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import reduce
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
@@ -77,7 +78,7 @@ async def _ready(settings: Settings) -> bool:
 
 def _write(path: Path, settings: Settings, checks: Iterable[Check]) -> None:
     parts = {
-        "checks.json": json.dumps(_redacted(counted(list(checks))), indent=1),
+        "checks.json": json.dumps(_redacted(_unplaced(counted(list(checks)), settings)), indent=1),
         "settings.json": json.dumps(_settings(settings), indent=1),
         "versions.json": json.dumps(_versions(), indent=1),
         "log.json": json.dumps(_log(settings.data_dir / "logs" / "api.log"), indent=1),
@@ -108,15 +109,23 @@ _HIDDEN = (
 
 def _redacted(value: Any) -> Any:
     """Return the same without what names people, machines or secrets."""
+    return _each_text(value, lambda text: reduce(lambda left, hidden: hidden[0].sub(hidden[1], left), _HIDDEN, text))
+
+
+def _unplaced(value: Any, settings: Settings) -> Any:
+    """Return the same without the paths in the settings: relative ones look like any other words."""
+    named = (getattr(settings, name) for name in Settings.__dataclass_fields__)
+    paths = {str(path) for path in named if isinstance(path, Path) and (path.suffix or len(path.parts) > 1)}
+    longest_first = sorted(paths, key=len, reverse=True)
+    return _each_text(value, lambda text: reduce(lambda left, path: left.replace(path, "<place>"), longest_first, text))
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
-        return {key: _redacted(item) for key, item in value.items()}
+        return {key: _each_text(item, change) for key, item in value.items()}
     if isinstance(value, list):
-        return [_redacted(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    for pattern, word in _HIDDEN:
-        value = pattern.sub(word, value)
-    return value
+        return [_each_text(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

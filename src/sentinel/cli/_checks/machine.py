@@ -247,8 +247,11 @@ def _loopback(host: str) -> bool:
 def _tls(settings: Settings) -> Iterator[Check]:
     if settings.tls_certificate is None:
         return
-    from sentinel.certificates import State, examine  # noqa: PLC0415 - the server extra
-
+    try:
+        from sentinel.certificates import State, examine  # noqa: PLC0415 - the server extra
+    except ModuleNotFoundError as err:
+        yield skipped("tls: certificate", f"{err.name} is missing here: the server extra brings it")
+        return
     key_path = settings.tls_key or settings.tls_certificate
     try:
         certificate, key = settings.tls_certificate.read_bytes(), key_path.read_bytes()
