@@ -11,6 +11,7 @@ import pytest
 import yaml
 from tests.deploy.programs import CONFIG
 
+from sentinel.cli._checks.deployment import BOARDS as PROMISED
 from sentinel.observability import Metrics
 
 SCRIPT = runpy.run_path(str(CONFIG / "grafana" / "boards.py"))
@@ -20,13 +21,6 @@ BOARDS: dict[str, Any] = {path.stem: json.loads(path.read_text()) for path in FI
 RULES = yaml.safe_load((CONFIG / "prometheus" / "security_rules.yml").read_text())
 RECORDED = {rule["record"] for group in RULES["groups"] for rule in group["rules"] if "record" in rule}
 RETIRED = {"graph", "singlestat", "table-old", "heatmap-old", "grafana-piechart-panel"}
-UIDS = {
-    "security-overview",
-    "authentication-dashboard",
-    "threat-detection-dashboard",
-    "system-health-dashboard",
-    "scanner-dashboard",
-}
 
 
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
@@ -57,8 +51,8 @@ def test_a_boards_file_is_what_the_script_makes(name: str) -> None:
 
 def test_the_boards_are_those_of_the_contract_in_their_folders() -> None:
     """People link to them by uid; a board in no provisioned folder would not be shown."""
-    assert BOARDS.keys() == UIDS
-    assert {board["uid"] for board in BOARDS.values()} == UIDS
+    assert BOARDS.keys() == PROMISED
+    assert {board["uid"] for board in BOARDS.values()} == PROMISED
     providers = yaml.safe_load((PROVISIONING / "dashboards" / "dashboards.yml").read_text())["providers"]
     shown = {provider["folder"]: provider["options"]["path"].rpartition("/")[2] for provider in providers}
     assert shown == {"Security": "security", "System": "system"}
@@ -75,7 +69,7 @@ def test_every_query_asks_the_data_source_that_is_provisioned() -> None:
                 assert part["datasource"] == {"type": "prometheus", "uid": source["uid"]}, panel["title"]
 
 
-@pytest.mark.parametrize("uid", sorted(UIDS))
+@pytest.mark.parametrize("uid", sorted(PROMISED))
 def test_panels_have_forms_that_grafana_still_draws_and_don_t_overlap(uid: str) -> None:
     """No retired kind; each has a title, says what it shows and has a place of its own."""
     board = BOARDS[uid]

@@ -36,6 +36,8 @@ BOARDS = {
 }
 ALERTS = frozenset(
     [
+        "ErrorBudgetBurnFast",
+        "ErrorBudgetBurnSlow",
         "HighThreatRate",
         "RiskScoreSpike",
         "HighLatency",
@@ -78,7 +80,7 @@ ALERTS = frozenset(
         "AuditLogGap",
     ]
 )
-"""The alerts that are promised."""
+"""The alerts that are promised: those of the guide, and three of ours."""
 
 _RETIRED = {"graph", "singlestat", "table-old"}
 _TOOL_SECONDS = 60
