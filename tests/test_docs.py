@@ -139,7 +139,7 @@ def script(blocks: list[Snippet], ports: dict[str, int]) -> str:
         "set -euo pipefail",
         f"make() {{ exec sentinel serve --port {ports['8000']} --data-dir data; }}",
         "asked() { curl -s -o /dev/null $1 || curl -sk -o /dev/null https:${1#http:}; }",
-        "answers() { for _ in $(seq 300); do asked $1 && return; sleep 0.1; done; return 1; }",
+        "answers() { for _ in $(seq 900); do asked $1 && return; sleep 0.1; done; return 1; }",
     ]
     for number, block in enumerate(blocks):
         lines.append(f"printf '\\n@{number}@\\n'")
@@ -180,7 +180,7 @@ def run(text: str, folder: Path) -> str:
         ) as process,
     ):
         try:
-            output, _ = process.communicate(text.encode(), timeout=120)
+            output, _ = process.communicate(text.encode(), timeout=300)
         finally:
             with contextlib.suppress(ProcessLookupError):  # nothing that it started is left
                 os.killpg(process.pid, signal.SIGTERM)

@@ -106,7 +106,7 @@ def running(command: list[str | Path], log: Path, folder: Path) -> Iterator[subp
     finally:
         process.terminate()
         try:
-            process.wait(timeout=15)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -22,7 +22,7 @@ class Orders:
 
     def __init__(self, service: Service, token: str, number: int) -> None:
         self.client = httpx.Client(
-            base_url=service.url, headers={"Authorization": f"Bearer {token}"}, timeout=5, trust_env=False
+            base_url=service.url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
         )
         self.number = number
         self.ordered: set[str] = set()

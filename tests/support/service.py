@@ -121,7 +121,7 @@ class Service:
         self.process.send_signal(signal.SIGTERM)
         return self.ended()
 
-    def ended(self, seconds: float = 10) -> int:
+    def ended(self, seconds: float = 60) -> int:
         """Return the exit code, once the process has ended by itself."""
         code = self.process.wait(seconds)
         if self.process.stderr is not None:
@@ -173,4 +173,4 @@ class Service:
     def run(self, *words: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
         """Run another command of ours on this data folder, `before` in front of it, to its end."""
         command = [*before, *self.command(*words)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **self.surroundings)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **self.surroundings)

@@ -57,7 +57,7 @@ class Strace:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
 
     def lines(self) -> list[str]:
         """Return what was seen, in order."""
