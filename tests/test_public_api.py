@@ -43,3 +43,15 @@ def test_importing_is_light_and_has_no_effect() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_the_scanner_is_loaded_when_it_is_asked_for() -> None:
+    """Whoever reads logs or judges events does not pay for the scanner; every name is there all the same."""
+    code = (
+        "import sys, sentinel, sentinel.cli\n"
+        "assert 'numpy' not in sys.modules\n"
+        "assert set(sentinel.__all__) <= set(dir(sentinel))\n"
+        "from sentinel import *\n"
+        "assert scan is sentinel.scan and 'numpy' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

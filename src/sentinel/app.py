@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import cached_property
 from ipaddress import ip_address, ip_network
-from typing import IO, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,6 @@ from sentinel.planfile import read_plan
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
-from sentinel.scanning.scanner import Scanner
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Store, StoreUnable
 from sentinel.stream import (
@@ -49,6 +48,9 @@ from sentinel.stream import (
     Rules,
     Worker,
 )
+
+if TYPE_CHECKING:
+    from sentinel.scanning.scanner import Scanner
 
 __all__ = ["Monitor", "guard_rails"]
 
@@ -207,6 +209,8 @@ class Monitor:
     @cached_property
     def scanner(self) -> Scanner:
         """What judges texts; made when first asked for, because an import needs none, and it takes 40 MB."""
+        from sentinel.scanning.scanner import Scanner  # noqa: PLC0415 - slow to import, and 30 MB
+
         scanner = Scanner()
         self.metrics.scans.start_engines(["views", *scanner.engines])
         return scanner

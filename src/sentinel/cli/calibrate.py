@@ -14,7 +14,6 @@ from sentinel.cli._figures import Limit, limit_for, wilson
 from sentinel.cli._files import read_rows
 from sentinel.cli._progress import progress
 from sentinel.cli._service import AsJson
-from sentinel.cli._tipping import MOVABLE, Tipping
 from sentinel.errors import ConfigError, InputTooLong
 
 __all__ = ["calibrate"]
@@ -59,6 +58,8 @@ def calibrate(
 
 def _risks(file: Path) -> tuple[list[float], list[float]]:
     """Return of the benign texts and of the others the highest thresholds at which each is unsafe."""
+    from sentinel.cli._tipping import Tipping  # noqa: PLC0415 - the scanner is slow to import
+
     tipping = Tipping()
     risks: tuple[list[float], list[float]] = ([], [])
     rows = [row for row in read_rows(file) if row.label != "ambiguous"]
@@ -71,6 +72,8 @@ def _risks(file: Path) -> tuple[list[float], list[float]]:
 
 
 def _calibration(benign: list[float], attacks: list[float], limit: Limit, fpr: float) -> _Calibration:
+    from sentinel.cli._tipping import MOVABLE  # noqa: PLC0415 - the scanner is slow to import
+
     flagged = sum(risk >= limit.value for risk in benign)
     return _Calibration(
         fpr=fpr,
@@ -97,5 +100,5 @@ def _show(found: _Calibration) -> None:
     if found.recall is not None:
         typer.echo(f"finds {found.recall:.1%} of {found.attacks:,} other texts")
     typer.echo("\nTo use it:\n\n    import sentinel")
-    typer.echo(f"    thresholds = dict.fromkeys({json.dumps(MOVABLE)}, {found.threshold})")
+    typer.echo(f"    thresholds = dict.fromkeys({json.dumps(list(found.configure['thresholds']))}, {found.threshold})")
     typer.echo("    sentinel.configure(thresholds=thresholds)")

@@ -16,7 +16,6 @@ from sentinel.cli._figures import Risks, auc, recall_at, wilson
 from sentinel.cli._files import Row, labelled_files, read_rows
 from sentinel.cli._progress import progress
 from sentinel.cli._service import AsJson, console
-from sentinel.cli._tipping import Tipping
 from sentinel.errors import InputTooLong
 
 __all__ = ["evaluate"]
@@ -77,6 +76,8 @@ def evaluate(
 
 
 def _judged(folder: Path, path: Path, limit: int | None) -> Iterator[_Judged]:
+    from sentinel.cli._tipping import Tipping  # noqa: PLC0415 - the scanner is slow to import
+
     tipping = Tipping()
     dataset = str(path.relative_to(folder)).removesuffix(".gz").removesuffix(".jsonl")
     rows: list[Row] = list(islice(read_rows(path), limit))
