@@ -8,9 +8,9 @@ RUN pip install --no-cache-dir --root-user-action=ignore "uv==0.13.9"
 WORKDIR /src
 # The versions and hashes of uv.lock and nothing else; first without our code, so that a change of it builds in seconds.
 COPY pyproject.toml uv.lock README.md LICENSE NOTICE ./
-RUN uv sync --frozen --no-dev --no-install-project --extra server --extra alerts
+RUN uv sync --frozen --no-dev --no-install-project --extra server --extra postgres --extra alerts
 COPY src ./src
-RUN uv sync --frozen --no-dev --no-editable --extra server --extra alerts
+RUN uv sync --frozen --no-dev --no-editable --extra server --extra postgres --extra alerts
 
 FROM python:3.12.8-slim-bookworm
 RUN groupadd --system --gid 10001 sentinel \

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from tests.support.postgres import Postgres
 
 from sentinel.settings import load_settings
 
@@ -154,8 +155,8 @@ def script(blocks: list[Snippet], ports: dict[str, int]) -> str:
     return "\n".join(lines)
 
 
-def run(text: str, folder: Path) -> str:
-    """Return what a script prints; whatever it started ends with it."""
+def run(text: str, folder: Path, settings: dict[str, str]) -> str:
+    """Return what a script prints, with these settings in the environment; whatever it started ends with it."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "activate").write_text(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n")
     for name in ("examples", "config", "scripts", "Dockerfile", "docker-compose.yml", "docker-compose-mtls.yml"):
@@ -166,6 +167,7 @@ def run(text: str, folder: Path) -> str:
         "SENTINEL_URL": re.search(r"--port (\d+)", text).expand(r"http://127.0.0.1:\1"),  # type: ignore[union-attr]
         "NO_PROXY": "127.0.0.1",
         "no_proxy": "127.0.0.1",
+        **settings,
     }
     with (
         (folder / "stderr").open("wb") as errors,
@@ -192,8 +194,23 @@ def run(text: str, folder: Path) -> str:
 @pytest.mark.parametrize("page", RUN, ids=names(RUN))
 def test_the_snippets_do_what_the_page_says(page: Path, tmp_path: Path) -> None:
     """Somebody who copies the commands one after the other sees what is printed below them."""
+    follow(page, tmp_path, {})
+
+
+def test_the_page_about_postgresql_does_what_it_says(tmp_path: Path, postgres: Postgres) -> None:
+    """The same with a database of one's own, as the page says it is made."""
+    page = DOCS / "how-to" / "use-postgresql.md"
+    [creation] = re.findall(r"```sql\n(.*?)```", page.read_text(), re.DOTALL)
+    for statement in re.sub(r"^\\.*\n", "", creation, flags=re.MULTILINE).split(";")[:-1]:
+        postgres.sql(statement, "postgres")
+    postgres.sql("ALTER ROLE sentinel PASSWORD 'secret word'", "postgres")
+    url = f"postgresql://sentinel:secret%20word@127.0.0.1:{postgres.port}/sentinel"
+    follow(page, tmp_path, {"SENTINEL_DATABASE_URL": url})
+
+
+def follow(page: Path, tmp_path: Path, settings: dict[str, str]) -> None:
     blocks = snippets(page)
-    output = run(script(blocks, dict(zip(("8000", "8080"), free_ports(), strict=True))), tmp_path)
+    output = run(script(blocks, dict(zip(("8000", "8080"), free_ports(), strict=True))), tmp_path, settings)
     parts = re.split(r"^@\d+@\n", output, flags=re.MULTILINE)[1:]
     assert len(parts) == len(blocks)
     for block, printed in zip(blocks, parts, strict=True):

@@ -35,7 +35,7 @@ from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
 from sentinel.rulefolder import RuleFiles, read_files
 from sentinel.settings import Settings
-from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Store, StoreUnable
+from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Standing, Store, StoreUnable
 from sentinel.stream import (
     AlertmanagerPush,
     Board,
@@ -156,6 +156,7 @@ class Monitor:
         self._chores: list[asyncio.Task[None]] = []
         self._told_status: _OVERALL = "healthy"
         self._traffic = _Traffic()
+        self._standing = Standing(open_violations={}, signals={}, last_minute={})
 
     @classmethod
     async def open(cls, settings: Settings, clock: Callable[[], Micros] = _wall_clock) -> Monitor:
@@ -172,7 +173,7 @@ class Monitor:
             policy = read_policy(settings.policy_file)
             plan = read_plan(settings.escalation_file)
             tuning = read_tuning(settings.baselines_file, settings.baselines_path)
-            store = await Store.open(settings.database_path)
+            store = await Store.open(settings.store_place)
         except BaseException:
             held.close()
             raise
@@ -222,6 +223,7 @@ class Monitor:
 
     async def close(self) -> None:
         """Commit what was offered, stop judging, and let go of the data folder."""
+        self.store.stop_waiting()
         await self.rule_files.close()
         await self.board.close()
         await self.intake.stop()
@@ -242,7 +244,8 @@ class Monitor:
         try:
             await chore
         except Exception as err:  # noqa: BLE001 - see above
-            self._stop_at_once(err)
+            if not (self.store.ending and isinstance(err, StoreUnable)):
+                self._stop_at_once(err)
 
     async def prune(self) -> dict[str, int]:
         """Delete what is older than the settings say; returns rows by table."""
@@ -321,10 +324,12 @@ class Monitor:
     async def measure(self) -> dict[str, object]:
         """Read what the health of those watched is judged by; shows it in the metrics, and returns it."""
         now = self.clock()
-        standing = await self.store.standing(now - _HOUR, now - _MINUTE)
-        if self._traffic.accepted != self.store.accepted_seq or now - self._traffic.at > _MINUTE:
-            events = await self.store.events_since(now - _HOUR, _MOST_EVENTS)
-            self._traffic = _Traffic(self.store.accepted_seq, now, events)
+        with contextlib.suppress(StoreUnable):  # while it is away, what was known last stands; the status tells
+            self._standing = await self.store.standing(now - _HOUR, now - _MINUTE)
+            if self._traffic.accepted != self.store.accepted_seq or now - self._traffic.at > _MINUTE:
+                events = await self.store.events_since(now - _HOUR, _MOST_EVENTS)
+                self._traffic = _Traffic(self.store.accepted_seq, now, events)
+        standing = self._standing
         scores = health_scores(Counter(standing.open_violations) + Counter(standing.signals), self._traffic.events)
         self.metrics.health.show(scores, str(self.health()["overall_status"]), standing.last_minute)
         return {

@@ -13,7 +13,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Settings:
     """A port that answers /metrics alone, beside the API's; None = no such port, 0 takes a free one."""
     metrics_host: str = "127.0.0.1"
     data_dir: Path = Path("data")
+    database_url: str | None = field(default=None, repr=False)
+    """PostgreSQL in place of the data folder's own file: `postgresql://USER@HOST/NAME`; None = the file."""
     rules_dir: tuple[str, ...] = ("default",)
     """Folders with Sigma rules; `default` names the shipped ones."""
     policy_file: Path | None = None
@@ -124,6 +126,11 @@ class Settings:
         return self.data_dir / "baselines.json"
 
     @property
+    def store_place(self) -> Path | str:
+        """Where the store is: a file, or the URL of a PostgreSQL database."""
+        return self.database_url or self.database_path
+
+    @property
     def database_path(self) -> Path:
         """The SQLite file of the embedded store."""
         return self.data_dir / "sentinel.db"
@@ -157,6 +164,13 @@ def _urls(value: object) -> tuple[str, ...]:
     return urls
 
 
+def _database(value: object) -> str:
+    url = str(value)
+    if not re.fullmatch(r"postgres(ql)?://[^\s/]+/[^\s/?]+(\?\S*)?", url):  # not shown: it may hold a password
+        raise ValueError("expected postgresql://USER@HOST/NAME; in a password, write a space, / or @ as %20, %2F, %40")
+    return url
+
+
 def _port(value: object) -> int:
     port = int(str(value))
     if not 0 <= port <= 65_535:  # noqa: PLR2004 - the range of TCP ports
@@ -183,6 +197,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "metrics_port": _port,
     "metrics_host": str,
     "data_dir": Path,
+    "database_url": _database,
     "rules_dir": _names,
     "policy_file": Path,
     "baselines_file": Path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.sender import Sender
 from tests.support.service import S, Service, eventually
-from tests.support.stored import Stored
+from tests.support.stored import Stored, undisturbed
 
 from sentinel.model import iso
 
@@ -34,10 +34,10 @@ def test_twenty_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_p
     assert sender.duplicates >= 1
     stored = Stored(service.folder)
     stored.check(offered=sender.offered, owed=sender.owed)
-    undisturbed = _undisturbed(tmp_path, stored)
-    assert sorted(stored.signals) == sorted(undisturbed.signals)
-    assert sorted(stored.incidents) == sorted(undisturbed.incidents)
-    assert sorted(stored.actions) == sorted(undisturbed.actions)
+    calm = undisturbed(tmp_path, stored)
+    assert sorted(stored.signals) == sorted(calm.signals)
+    assert sorted(stored.incidents) == sorted(calm.incidents)
+    assert sorted(stored.actions) == sorted(calm.actions)
 
 
 def test_stopping_under_load_loses_nothing_and_takes_no_longer_than_ten_seconds(tmp_path: Path) -> None:
@@ -88,22 +88,3 @@ def _passes_end_to_end(service: Service, sender: Sender) -> None:
     assert sender.send(events)
     blocked = f"{S}/check-ip/{address}"
     eventually(lambda: service.ask(blocked)["is_blocked"], seconds=30, what="a fresh attack is blocked")
-
-
-def _undisturbed(home: Path, stored: Stored) -> Stored:
-    """Return the rows of a service that gets the same events in the same order, and is left alone."""
-    with Service(home / "undisturbed") as service:
-        service.start()
-        client = service.client(service.ingest_token())
-        for bodies in batched([row[5] for row in stored.events], 5_000):
-            answer = client.post(
-                f"{service.url}{S}/events", content=b"\n".join(bodies), headers={"Content-Type": "application/x-ndjson"}
-            )
-            assert answer.json()["accepted"] == len(bodies), answer.text
-        service.drain()
-        assert service.stop() == 0
-    return Stored(service.folder)
-
-
-def batched(items: list[bytes], size: int) -> list[list[bytes]]:
-    return [items[n : n + size] for n in range(0, len(items), size)]

@@ -98,7 +98,7 @@ def test_a_log_from_before_the_chain_is_sealed_as_it_stands(tmp_path: Path) -> N
     assert (entries[-1][0], entries[-1][1].actor, entries[-1][1].details) == (1, "ann", {})
     settings = Settings(data_dir=folder)
     keys = [settings.audit_key_path.read_bytes()]
-    assert sentinel.storage.verify_file(settings.database_path, settings.anchor_path, keys).status == "verified"
+    assert sentinel.storage.verify_store(settings.store_place, settings.anchor_path, keys).status == "verified"
 
 
 def test_a_new_key_takes_over_and_the_old_one_still_verifies_what_it_signed(service: Service, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests.functional.conftest import Api, S
 from tests.support.service import Service, eventually
 
-from sentinel.storage import verify_file
+from sentinel.storage import verify_store
 
 DAY = 24 * 3_600 * 1_000_000
 
@@ -179,7 +179,7 @@ def test_pruning_takes_what_is_old_and_nothing_else(make_api: Any) -> None:
     assert api.ask("POST", f"{S}/prune").json()["deleted"]["audit_trail"] > 0
     settings = api.settings
     keys = [settings.audit_key_path.read_bytes()]
-    report = verify_file(settings.database_path, settings.anchor_path, keys)
+    report = verify_store(settings.store_place, settings.anchor_path, keys)
     assert (report.status, report.problems) == ("verified", ())
     assert "deleted by retention" in report.notes[0]
 

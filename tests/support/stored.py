@@ -1,46 +1,65 @@
-"""What lies in a store's file, read without any of the service's own code paths, and judged by the oracle."""
+"""What lies in a store, read without any of the service's own code paths, and judged by the oracle."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import msgspec
 from tests.oracle import needs_closing, oracle
+from tests.support.service import S, Service
 
 from sentinel.detection import parse_rules, shipped_rules
 from sentinel.model import Event, StoredEvent
 
-__all__ = ["Stored"]
+__all__ = ["Stored", "read", "undisturbed"]
 
 Row = tuple[Any, ...]
 
 
+def read(place: Path | str, query: str) -> list[Row]:
+    """Return what a file, or the database at a URL, answers to a query."""
+    if isinstance(place, Path):
+        with contextlib.closing(sqlite3.connect(place)) as file:
+            return file.execute(query).fetchall()
+
+    async def asked() -> list[Row]:
+        connection = await asyncpg.connect(place)
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+    return asyncio.run(asked())
+
+
 class Stored:
-    """The rows of a data folder that no process serves."""
+    """The rows of a data folder, or of a database at a URL, that no process serves."""
 
-    def __init__(self, folder: Path) -> None:
-        with contextlib.closing(sqlite3.connect(folder / "sentinel.db")) as connection:
+    def __init__(self, place: Path | str) -> None:
+        path = place / "sentinel.db" if isinstance(place, Path) else place
 
-            def rows(query: str) -> list[Row]:
-                return connection.execute(query).fetchall()
+        def rows(query: str) -> list[Row]:
+            return read(path, query)
 
-            self.integrity = rows("PRAGMA integrity_check")
-            self.events = rows("SELECT seq, event_id, at, received_at, late, body FROM events ORDER BY seq")
-            self.signals = rows("SELECT id, first, last, count, severity, may_act, incident_id FROM signals")
-            self.incidents = rows("SELECT id, subject, severity, first, last, signals FROM incidents")
-            self.actions = rows("SELECT decision_key, action_type, target, status, effective FROM security_actions")
-            self.changes = rows("SELECT change_seq FROM security_actions WHERE effective ORDER BY change_seq")
-            self.reads = rows("SELECT seq FROM events WHERE event_type = 'data_access' ORDER BY seq")
-            self.accesses = rows("SELECT seq FROM data_access_log ORDER BY seq")
-            self.dead = rows("SELECT * FROM dead_letters")
+        if isinstance(path, Path):
+            assert rows("PRAGMA integrity_check") == [("ok",)]
+        self.events = rows("SELECT seq, event_id, at, received_at, late, body FROM events ORDER BY seq")
+        self.signals = rows("SELECT id, first, last, count, severity, may_act, incident_id FROM signals")
+        self.incidents = rows("SELECT id, subject, severity, first, last, signals FROM incidents")
+        self.actions = rows("SELECT decision_key, action_type, target, status, effective FROM security_actions")
+        self.changes = rows("SELECT change_seq FROM security_actions WHERE effective ORDER BY change_seq")
+        self.reads = rows("SELECT seq FROM events WHERE event_type = 'data_access' ORDER BY seq")
+        self.accesses = rows("SELECT seq FROM data_access_log ORDER BY seq")
+        self.dead = rows("SELECT * FROM dead_letters")
 
     def check(self, *, offered: dict[str, dict[str, Any]], owed: dict[str, dict[str, Any]]) -> None:
         """Fail unless what was promised is there once, as it was sent, and led to what it must lead to."""
-        assert self.integrity == [("ok",)]
         assert self.dead == []
         assert [row[0] for row in self.events] == list(range(1, len(self.events) + 1))
         bodies = {row[1]: json.loads(row[5]) for row in self.events}
@@ -66,3 +85,22 @@ class Stored:
             if rule.emits:
                 (waiting if needs_closing(rule) else expected).update(oracle(rule, events))
         assert {row[0]: row[1:4] for row in self.signals if row[0] not in waiting} == expected
+
+
+def undisturbed(home: Path, stored: Stored) -> Stored:
+    """Return the rows of a service that gets the same events in the same order, and is left alone."""
+    with Service(home / "undisturbed") as service:
+        service.start()
+        client = service.client(service.ingest_token())
+        for bodies in _batched([row[5] for row in stored.events], 5_000):
+            answer = client.post(
+                f"{service.url}{S}/events", content=b"\n".join(bodies), headers={"Content-Type": "application/x-ndjson"}
+            )
+            assert answer.json()["accepted"] == len(bodies), answer.text
+        service.drain()
+        assert service.stop() == 0
+    return Stored(service.folder)
+
+
+def _batched(items: list[bytes], size: int) -> list[list[bytes]]:
+    return [items[n : n + size] for n in range(0, len(items), size)]

@@ -40,7 +40,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """
-    Compare the audit log with its anchor. It reads the store's file itself, whether or not the service runs.
+    Compare the audit log with its anchor. It reads the store itself, whether or not the service runs.
 
     Exit code: 0 it is what the anchor saw, 1 it was tampered with, 3 the chain is consistent, but there is no anchor,
     or no key to check the anchor's signatures with.
@@ -49,10 +49,10 @@ def verify(
     """
     settings = load_settings({"data_dir": data_dir, "audit_anchor": anchor})
     with server_extra():
-        from sentinel.storage import verify_file  # noqa: PLC0415 - the server extra, and slow to import
+        from sentinel.storage import verify_store  # noqa: PLC0415 - the server extra, and slow to import
     own = [settings.audit_key_path] if settings.audit_key_path.is_file() else []
     keys = [read_key(path) for path in key or (*settings.audit_old_keys, *own)]
-    report = verify_file(settings.database_path, settings.anchor_path, keys)
+    report = verify_store(settings.store_place, settings.anchor_path, keys)
     if as_json:
         typer.echo(json.dumps(msgspec.to_builtins(report)))
     else:

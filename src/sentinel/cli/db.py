@@ -28,18 +28,19 @@ def upgrade(data_dir: DataDir = None) -> None:
     Example: sentinel db upgrade
     """
     with server_extra():
-        from sentinel.storage import Store, schema_version  # noqa: PLC0415 - the server extra, and slow to import
+        from sentinel.storage import Store, place_of, schema_version  # noqa: PLC0415 - the server extra, and slow to import
 
     settings = load_settings({"data_dir": data_dir})
 
     async def migrate() -> None:
-        await (await Store.open(settings.database_path)).close()
+        await (await Store.open(settings.store_place)).close()
 
     with lock(settings.data_dir):
-        before = schema_version(settings.database_path)
+        before = schema_version(settings.store_place)
         asyncio.run(migrate())
-        after = schema_version(settings.database_path)
-    typer.echo(f"{settings.database_path}: schema {before or 'none'} -> {after}")
+        after = schema_version(settings.store_place)
+    place = settings.database_path if settings.database_url is None else place_of(settings.database_url)
+    typer.echo(f"{place}: schema {before or 'none'} -> {after}")
 
 
 @app.command()
@@ -66,7 +67,7 @@ def backup(
     with server_extra():
         from sentinel.storage import backup as write  # noqa: PLC0415 - the server extra, and slow to import
 
-    size = write(load_settings({"data_dir": data_dir}).database_path, target)
+    size = write(_file(load_settings({"data_dir": data_dir})), target)
     typer.echo(f"{target}: {size:,} bytes")
 
 
@@ -88,12 +89,37 @@ def restore(
     if not source.is_file():
         raise ConfigError("there is no such file", where=str(source))
     settings = load_settings({"data_dir": data_dir})
+    path = _file(settings)
     with lock(settings.data_dir):
-        kept = put(source, settings.database_path)
+        kept = put(source, path)
         size = asyncio.run(_settle(settings))
     typer.echo(f"restored: the audit log ends at entry {size}")
     if kept is not None:
         sys.stderr.write(f"the store that was there is kept as {kept}\n")
+
+
+@app.command()
+def restored(data_dir: DataDir = None) -> None:
+    """
+    Say that PostgreSQL's own tools brought the store back from a backup. The service must be stopped.
+
+    What came after the backup is gone: the audit anchor says so from then on, and enforcement points take everything
+    anew. After `sentinel db restore`, which says it by itself, there is no need.
+
+    Example: sentinel db restored
+    """
+    settings = load_settings({"data_dir": data_dir})
+    with lock(settings.data_dir):
+        size = asyncio.run(_settle(settings))
+    typer.echo(f"restored: the audit log ends at entry {size}")
+
+
+def _file(settings: Settings) -> Path:
+    if settings.database_url is not None:
+        raise ConfigError(
+            "PostgreSQL has the store: back it up with its own tools, such as pg_dump", where="database_url"
+        )
+    return settings.database_path
 
 
 async def _settle(settings: Settings) -> int:
@@ -101,7 +127,7 @@ async def _settle(settings: Settings) -> int:
     with server_extra():
         from sentinel.storage import Notary, Store  # noqa: PLC0415 - as above
 
-    store = await Store.open(settings.database_path)
+    store = await Store.open(settings.store_place)
     try:
         await store.restored()
         notary = Notary(

@@ -98,7 +98,7 @@ def _write(path: Path, settings: Settings, checks: Iterable[Check]) -> None:
 
 _HIDDEN = (
     (re.compile(r"sntl_\w+"), "<token>"),
-    (re.compile(r"""(?<![\w<])(?:https?://|/)[^\s;,'")]+"""), "<place>"),
+    (re.compile(r"""(?<![\w<])(?:https?://|postgres(?:ql)?://|/)[^\s;,'")]+"""), "<place>"),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?:/\d+)?"), "<address>"),
     (re.compile(r"(?i)(?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?:/\d+)?"), "<address>"),
     (re.compile(r"(?i)[\w.+-]+@[\w-]+\.[\w.]+"), "<mail>"),
@@ -142,7 +142,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "system": platform.platform()}
-    for name in ("sentinel-ai", "fastapi", "uvicorn", "sqlalchemy", "cryptography", "google-re2", "msgspec"):
+    for name in ("sentinel-ai", "fastapi", "uvicorn", "sqlalchemy", "asyncpg", "cryptography", "google-re2", "msgspec"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

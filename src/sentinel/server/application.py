@@ -21,12 +21,13 @@ from sentinel.server.openapi import describe
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
 from sentinel.server.routes import build_routes
 from sentinel.server.webhook import Webhook
-from sentinel.storage import StoreUnable
+from sentinel.storage import PATIENCE, StoreUnable
 
 __all__ = ["create_app", "only_metrics"]
 
 _METRICS = frozenset({"/metrics", "/api/v1/security/metrics"})
 
+_PATIENCE_SECONDS = 3.0  # a caller can ask again; what is in memory is answered all the same
 _INTERNAL = Problem("internal", "something failed inside; the service's log says what")
 
 
@@ -57,6 +58,7 @@ def create_app(monitor: Monitor) -> Authorize:
             begun = True
             await send(message)
 
+        PATIENCE.set(_PATIENCE_SECONDS)
         try:
             route = hot.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
             await (route or api)(scope, receive, noted)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import unicodedata
 import uuid
+from contextlib import suppress
 from typing import Annotated, Any
 
 import msgspec
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sentinel.access import Token, includes
 from sentinel.app import Monitor
+from sentinel.enforcement import Block
 from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severity, iso
 from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
@@ -30,7 +32,7 @@ from sentinel.server.thresholds import add_thresholds
 from sentinel.server.values import Limit, Number, Time, number_of, time_of
 from sentinel.server.violations import add_violations
 from sentinel.settings import parse_duration
-from sentinel.storage import Action, verify_file
+from sentinel.storage import Action, StoreUnable, verify_store
 from sentinel.stream.board import CANARY, shown
 
 __all__ = ["build_routes"]
@@ -237,7 +239,7 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
     @api.get(f"{_S}/audit/verify")
     async def verify() -> Response:
         place = monitor.settings
-        report = await asyncio.to_thread(verify_file, place.database_path, place.anchor_path, monitor.audit_keys)
+        report = await asyncio.to_thread(verify_store, place.store_place, place.anchor_path, monitor.audit_keys)
         return answer(msgspec.to_builtins(report))
 
 
@@ -272,17 +274,15 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
             block = board.snapshot.check(ip, monitor.clock())
         except ValueError:
             raise Problem("invalid", "this is not an IP address; write it like 203.0.113.9 or 2001:db8::1") from None
-        found = [] if block is None else await store.actions_by_id([block.id])
-        refused = bool(found) and found[0].action_type is ActionType.IP_BLOCK
-        return answer({"ip_address": ip, "is_blocked": refused, "block_info": show(found[0]) if found else None})
+        refused = block is not None and block.action_type == ActionType.IP_BLOCK
+        return answer({"ip_address": ip, "is_blocked": refused, "block_info": await _known_of(monitor, block)})
 
     @api.get(f"{_S}/check-user/{{user_id:path}}")
     async def check_user(user_id: str) -> Response:
         name = unicodedata.normalize("NFC", user_id)
         block = board.snapshot.refusal(None, [(Scope.USER, name)], monitor.clock())
-        found = [] if block is None else await store.actions_by_id([block.id])
-        info = show(found[0]) if found else None
-        return answer({"user_id": user_id, "is_suspended": bool(found), "suspension_info": info})
+        info = await _known_of(monitor, block)
+        return answer({"user_id": user_id, "is_suspended": block is not None, "suspension_info": info})
 
     @api.get(f"{_S}/decisions")
     async def decisions(
@@ -295,6 +295,14 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
         if monitor.tokens.ended(token_of(request.scope), monitor.clock()):  # while the question waited
             raise Problem("no_token", "this token has ended", headers={"WWW-Authenticate": "Bearer"})
         return answer(changes)
+
+
+async def _known_of(monitor: Monitor, block: Block | None) -> dict[str, object] | None:
+    """Return what the store knows of a block; None while it is away, which ends no block."""
+    with suppress(StoreUnable):
+        found = [] if block is None else await monitor.store.actions_by_id([block.id])
+        return shown(found[0], monitor.board.enforced_by(found[0])) if found else None
+    return None
 
 
 def _add_orders(api: FastAPI, monitor: Monitor) -> None:

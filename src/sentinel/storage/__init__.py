@@ -1,8 +1,9 @@
 """What must outlive the process: events, signals, incidents, actions, tokens, the audit trail."""
 
-from sentinel.storage.anchor import Notary, verify_file
+from sentinel.storage.anchor import Notary, verify_store
+from sentinel.storage.ports import PATIENCE, place_of
 from sentinel.storage.sql import Store
-from sentinel.storage.upkeep import backup, restore, schema_version
+from sentinel.storage.upkeep import backup, restore, schema_version, state_of
 from sentinel.storage.values import (
     SYSTEM,
     Accepted,
@@ -14,6 +15,7 @@ from sentinel.storage.values import (
     Outcome,
     Pending,
     Resolution,
+    Standing,
     StoreFull,
     StoreLost,
     StoreUnable,
@@ -23,6 +25,7 @@ from sentinel.storage.values import (
 )
 
 __all__ = [
+    "PATIENCE",
     "SYSTEM",
     "Accepted",
     "Action",
@@ -34,6 +37,7 @@ __all__ = [
     "Outcome",
     "Pending",
     "Resolution",
+    "Standing",
     "Store",
     "StoreFull",
     "StoreLost",
@@ -42,7 +46,9 @@ __all__ = [
     "Verdict",
     "Violation",
     "backup",
+    "place_of",
     "restore",
     "schema_version",
-    "verify_file",
+    "state_of",
+    "verify_store",
 ]

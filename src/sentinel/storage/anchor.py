@@ -20,10 +20,11 @@ import msgspec
 from sentinel.audit import GENESIS, Checkpoint, Entry, Kind, Report, key_id, seal, verify
 from sentinel.errors import ConfigError
 from sentinel.model import Micros
+from sentinel.storage.ports import postgres_extra
 from sentinel.storage.sql import Store
 from sentinel.storage.statements import AUDIT_ENTRIES
 
-__all__ = ["Notary", "append", "read_anchor", "verify_file"]
+__all__ = ["Notary", "append", "read_anchor", "verify_store"]
 
 _SEAL_EVERY_ENTRIES = 1_000
 _SEAL_EVERY: Micros = 60 * 1_000_000
@@ -71,22 +72,22 @@ def append(path: Path, checkpoint: Checkpoint) -> None:
         os.close(descriptor)
 
 
-def verify_file(database: Path, anchor: Path, keys: list[bytes]) -> Report:
+def verify_store(place: Path | str, anchor: Path, keys: list[bytes]) -> Report:
     """
-    Return what a verification of a store's file finds, without writing to it; the service may run meanwhile.
+    Return what a verification of a store finds, without writing to it; the service may run meanwhile.
+
+    Args:
+        place: The store's file, or the URL of a PostgreSQL database.
+        anchor: File of checkpoints.
+        keys: That signed them, oldest first.
 
     Raises:
-        ConfigError: There is no store, or it is no database any more.
+        ConfigError: There is no store, or it can't be read.
     """
     checkpoints, broken = read_anchor(
         anchor
     )  # first: the log may grow meanwhile, and the anchor may not be ahead of it
-    if not database.is_file():
-        raise ConfigError("there is no store", where=str(database))
-    try:
-        report = verify(_entries(database), checkpoints, keys)
-    except sqlite3.Error as err:
-        raise ConfigError(f"the store can't be read: {err}", where=str(database)) from err
+    report = verify(_entries(place), checkpoints, keys)
     if not broken:
         return report
     note = (
@@ -96,12 +97,26 @@ def verify_file(database: Path, anchor: Path, keys: list[bytes]) -> Report:
     return msgspec.structs.replace(report, notes=(*report.notes, note))
 
 
-def _entries(database: Path) -> Iterator[Entry]:
-    connection = sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)
+def _entries(place: Path | str) -> Iterator[Entry]:
+    if isinstance(place, Path):
+        return _entries_of_file(place)
+    with postgres_extra():
+        from sentinel.storage.postgres import entries_of  # noqa: PLC0415 - an extra
+
+    return entries_of(place)
+
+
+def _entries_of_file(path: Path) -> Iterator[Entry]:
+    if not path.is_file():
+        raise ConfigError("there is no store", where=str(path))
     try:
-        yield from map(Entry._make, connection.execute(AUDIT_ENTRIES))
-    finally:
-        connection.close()
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            yield from map(Entry._make, connection.execute(AUDIT_ENTRIES))
+        finally:
+            connection.close()
+    except sqlite3.Error as err:
+        raise ConfigError(f"the store can't be read: {err}", where=str(path)) from err
 
 
 class Notary:

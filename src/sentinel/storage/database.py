@@ -52,6 +52,15 @@ class Database:
         """Say who is told when that begins: those who wait then may wait long."""
         self._backend.on_away = told
 
+    @property
+    def ending(self) -> bool:
+        """Whether nobody waits any more for a database that is away."""
+        return self._backend.ending
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for a database that is away: the process is to end."""
+        self._backend.stop_waiting()
+
     async def close(self) -> None:
         """Let go of the database."""
         await self._backend.close()

@@ -7,7 +7,8 @@ Two of the differences are of kind, not of words:
   PostgreSQL by COPY.
 - NUL. SQLite keeps any text; PostgreSQL's can't hold the character U+0000, which a sender may well put into a name.
   There it is kept as U+FDD0, which Unicode never assigns, and comes back as U+0000. JSON columns hold it as `\u0000`,
-  which they may; functions that look into JSON refuse it, so they look away where it stands.
+  which they may; functions that look into JSON refuse it, so they look away where it stands. SQLite's own cut a text
+  there, so lists of texts (`listed`) hold U+FDD0 for both.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ __all__ = [
 
 T = TypeVar("T")
 
+_UNIQUE_VIOLATION = "23505"
 NUL = "\ufdd0"
 """What stands for U+0000 in PostgreSQL."""
 
@@ -84,19 +86,25 @@ def insert_missing(table: Table) -> Each[Any]:
 
 # --- lists as one bound value: a statement with a place for each element takes longer to build than to run
 
+
+def _with_nul(value: str) -> str:
+    """SQLite's JSON functions cut a text at U+0000."""
+    return f"replace({value}, char({ord(NUL)}), char(0))"
+
+
 LISTED = Each("json_each(:listed) AS asked", "json_array_elements(CAST(:listed AS json)) AS asked(value)")
 """What stands after FROM: a row with a `value` for each element of what `listed` returned."""
-VALUE = Each("asked.value", "(asked.value #>> '{}')")
+VALUE = Each(_with_nul("asked.value"), "(asked.value #>> '{}')")
 """An element that is a text."""
-FIRST = Each("json_extract(asked.value, '$[0]')", "(asked.value ->> 0)")
+FIRST = Each(_with_nul("json_extract(asked.value, '$[0]')"), "(asked.value ->> 0)")
 """Of an element that is a pair."""
-SECOND = Each("json_extract(asked.value, '$[1]')", "(asked.value ->> 1)")
+SECOND = Each(_with_nul("json_extract(asked.value, '$[1]')"), "(asked.value ->> 1)")
 
 
-def listed(connection: Connection, values: Iterable[object]) -> str:
+def listed(values: Iterable[object]) -> str:
     """Return texts, or pairs of texts, as the value of `:listed`."""
     found = _encode(list(values)).decode()
-    if connection.dialect.name == "sqlite" or "\\u0000" not in found:
+    if "\\u0000" not in found:
         return found
     return _encode(_without_nul(msgspec.json.decode(found))).decode()
 
@@ -108,7 +116,7 @@ def _without_nul(value: Any) -> Any:
 def _texts() -> Each[Select[Any]]:
     asked = bindparam("listed", type_=Text)
     return Each(
-        select(func.json_each(asked).table_valued("value").c.value),
+        select(func.replace(func.json_each(asked).table_valued("value").c.value, NUL, func.char(0))),
         select(func.json_array_elements_text(cast(asked, JSON)).table_valued("value").render_derived().c.value),
     )
 
@@ -212,7 +220,8 @@ def insert_unless_known(connection: Connection, table: Table, rows: Sequence[tup
         False, with nothing written, when one of them is there already.
     """
     driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
+    if not isinstance(driver, sqlite3.Connection):
+        return _copied(connection, table, rows)
     try:
         insert_rows(connection, table, rows)
     except sqlite3.IntegrityError:
@@ -224,12 +233,33 @@ def insert_unless_known(connection: Connection, table: Table, rows: Sequence[tup
 def insert_rows(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
     """Write whole rows, in the order of the table's columns."""
     driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
+    if not isinstance(driver, sqlite3.Connection):
+        _copy(connection, table, rows)
+        return
     done = 0
     for size, statement in _long_inserts(table):
         while len(rows) - done >= size:
             driver.execute(statement, list(chain.from_iterable(rows[done : done + size])))
             done += size
+
+
+def _copied(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> bool:
+    before = connection.begin_nested()
+    try:
+        _copy(connection, table, rows)
+    except Exception as err:
+        if getattr(err, "sqlstate", None) != _UNIQUE_VIOLATION:
+            raise
+        before.rollback()
+        return False
+    before.commit()
+    return True
+
+
+def _copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+    names = [column.name for column in table.columns]
+    adapted: Any = connection.connection.dbapi_connection
+    adapted.run_async(lambda driver: driver.copy_records_to_table(table.name, records=rows, columns=names))
 
 
 def _long_inserts(table: Table) -> list[tuple[int, str]]:

@@ -26,7 +26,7 @@ class IncidentTables(Database):
         if not asked:
             return []
         between = {"start": hours.start, "last": hours.stop - 1}
-        rows = await self._read(lambda on: on.execute(_LINKS_OF.on(on), {"listed": listed(on, asked), **between}).all())
+        rows = await self._read(lambda on: on.execute(_LINKS_OF.on(on), {"listed": listed(asked), **between}).all())
         return [link((SubjectType(a), one), (SubjectType(b), other), hour) for a, one, hour, b, other in rows]
 
     async def subjects_between(self, start: Micros, end: Micros, limit: int) -> list[Node]:

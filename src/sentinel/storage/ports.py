@@ -6,19 +6,61 @@ What the two say differently stands in `dialect`; how their errors are told apar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
+from sentinel.errors import ConfigError
 from sentinel.storage.values import StoreUnable
 
-__all__ = ["Backend", "Job"]
+__all__ = ["PATIENCE", "Backend", "Job", "State", "place_of", "postgres_extra"]
 
 T = TypeVar("T")
 
 Job = Callable[[Connection], T]
 """What is done on a connection, from its first statement to its last; it runs in a thread of the backend's."""
+
+PATIENCE: ContextVar[float | None] = ContextVar("PATIENCE", default=None)
+"""Seconds after which a reader gives up on a database that is away; None: it waits, as what runs by itself does."""
+
+
+class State(NamedTuple):
+    """What a server says of itself and of the store."""
+
+    version: str
+    fsync: bool
+    synchronous_commit: str
+    encoding: str
+    size: int
+    """Bytes."""
+    schema: str | None
+    """Version of the store's schema; None when there is no store yet."""
+    owned: bool
+    """Whether a Sentinel works on it."""
+    last_audited: int | None
+    """When the latest audit entry was written, in microseconds."""
+
+
+def place_of(url: str) -> str:
+    """Return where a database is, without who asks there and by which password."""
+    parts = urlsplit(url)
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+@contextmanager
+def postgres_extra() -> Iterator[None]:
+    """Say how to get what PostgreSQL needs, in place of Python's own words for a module that is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as err:
+        raise ConfigError(
+            f"needs the postgres extra ({err.name} is missing): in a checkout, pip install '.[server,postgres]'",
+            where="database_url",
+        ) from err
 
 
 class Backend(Protocol):
@@ -30,6 +72,8 @@ class Backend(Protocol):
     """While no write can be tried at all, why; whoever has a sender waiting refuses at once."""
     on_away: Callable[[StoreUnable], None]
     """Told when that begins."""
+    ending: bool
+    """Whether nobody waits any more for a database that is away."""
 
     async def write(self, job: Job[T], *, rows: int) -> T:
         """
@@ -46,7 +90,16 @@ class Backend(Protocol):
         ...
 
     async def read(self, job: Job[T]) -> T:
-        """Return what a job reads."""
+        """
+        Return what a job reads; it may be run again where a connection broke.
+
+        Raises:
+            StoreUnable: The database is away, and whoever asks waits no longer.
+        """
+        ...
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for a database that is away: the process is to end."""
         ...
 
     async def close(self) -> None:

@@ -35,7 +35,7 @@ from sentinel.storage.database import whole
 from sentinel.storage.dialect import Bulk, Each, insert_rows, insert_unless_known, listed
 from sentinel.storage.evidence import read_evidence, read_naming, write_evidence
 from sentinel.storage.incidents import IncidentTables, write_incidents
-from sentinel.storage.ports import Backend
+from sentinel.storage.ports import Backend, postgres_extra
 from sentinel.storage.rows import (
     action_row,
     decode_event,
@@ -81,7 +81,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Store(BaselineTables, IncidentTables):
-    """What a data folder's SQLite file keeps. Made by `open`; `close` at the end."""
+    """What is kept in a data folder's SQLite file, or in PostgreSQL. Made by `open`; `close` at the end."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(backend)
@@ -95,14 +95,15 @@ class Store(BaselineTables, IncidentTables):
         """Sequence and hash of the last audit entry."""
 
     @classmethod
-    async def open(cls, path: Path) -> Store:
+    async def open(cls, place: Path | str) -> Store:
         """
-        Return the store in `path`, made or migrated to the present schema, its log made durable.
+        Return the store in a file, or at a PostgreSQL URL, made or migrated to the present schema.
 
         Raises:
             StoreUnable, StoreLost: as `accept`; the next start begins where this one did.
+            ConfigError: PostgreSQL can't be reached or does not fit, or another Sentinel works on the database.
         """
-        store = cls(await SqliteFile.opened(path))
+        store = cls(await _backend(place))
         await store._load()
         return store
 
@@ -267,7 +268,7 @@ class Store(BaselineTables, IncidentTables):
         """Return the rows of a query about a list of things; one that is empty asks nobody."""
         if not asked:
             return []
-        return await self._read(lambda on: on.execute(query.on(on), {"listed": listed(on, asked)}).all())
+        return await self._read(lambda on: on.execute(query.on(on), {"listed": listed(asked)}).all())
 
     async def list_signals(self, limit: int, before: tuple[Micros, str] | None = None) -> list[Signal]:
         """Return up to `limit` signals, the latest first, below the (last, id) of `before`."""
@@ -527,6 +528,15 @@ class Store(BaselineTables, IncidentTables):
         await self._write(lambda connection: connection.execute(statements.PROBE), rows=1)
 
 
+async def _backend(place: Path | str) -> Backend:
+    if isinstance(place, Path):
+        return await SqliteFile.opened(place)
+    with postgres_extra():
+        from sentinel.storage.postgres import PostgresServer  # noqa: PLC0415 - an extra
+
+    return await PostgresServer.opened(place)
+
+
 def _insert_new(
     first: int, offered: Sequence[Pending], connection: Connection
 ) -> tuple[Sequence[Pending], frozenset[int], frozenset[int]]:
@@ -545,7 +555,7 @@ def _insert_new(
 def _told_apart(
     connection: Connection, offered: Sequence[Pending]
 ) -> tuple[list[Pending], frozenset[int], frozenset[int]]:
-    ids = {"listed": listed(connection, [item.event.event_id for item in offered])}
+    ids = {"listed": listed([item.event.event_id for item in offered])}
     rows = connection.execute(statements.KNOWN_EVENTS.on(connection), ids)
     known = {row.event_id: decode_event(row.body) for row in rows}
     fresh: list[Pending] = []

@@ -63,7 +63,8 @@ class SqliteFile:
         self._rows_since_checkpoint = 0
         self._commits_since_checkpoint = 0
         self.trouble: str | None = None
-        self.away: StoreUnable | None = None  # a file is there or lost
+        self.away: StoreUnable | None = None  # a file is there, or lost
+        self.ending = False
         self.on_away: Callable[[StoreUnable], None] = lambda _: None
 
     @classmethod
@@ -90,6 +91,10 @@ class SqliteFile:
                 self._writing.shutdown()
                 self._reading.shutdown()
                 self._engine.dispose()
+
+    def stop_waiting(self) -> None:
+        """Do nothing: nobody waits for a file."""
+        self.ending = True
 
     async def write(self, job: Job[T], *, rows: int) -> T:
         """Return what a transaction gives, once it is committed."""

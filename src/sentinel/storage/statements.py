@@ -181,7 +181,7 @@ UPSERT_SUPPRESSION = _upsert(tables.suppressions)
 UPSERT_ACTION = _upsert(tables.actions)
 UPSERT_TOKEN = _upsert(tables.tokens)
 UPSERT_POSITION = _upsert(tables.positions)
-PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = positions.value + 1")
 _MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
 MOVE_SIGNAL = Bulk.of(Each(_MOVE_SIGNAL, _MOVE_SIGNAL))
 _MOVE_ACTION = (

@@ -40,7 +40,7 @@ _STANDING = {
     "last_minute": """
         SELECT severity, count(*) FROM security_violations WHERE created_at >= :minute_ago GROUP BY severity""",
 }
-COUNT_EVENTS = text("SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :since LIMIT :most) AS some")
+COUNT_EVENTS = text("SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :since LIMIT :most) AS counted")
 """How many events there are since a time, counted up to so many."""
 
 

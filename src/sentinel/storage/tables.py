@@ -68,9 +68,21 @@ events = Table(
     Column("body", LargeBinary, nullable=False),
     Index("events_at", "at"),
     # What was noticed: few among many.
-    Index("events_anomalies", "at", sqlite_where=Column("event_type") == "anomaly"),
+    Index(
+        "events_anomalies",
+        "at",
+        sqlite_where=Column("event_type") == "anomaly",
+        postgresql_where=Column("event_type") == "anomaly",
+    ),
     # Who logged in from an address lately: asked before every automatic block (decisions, D3).
-    Index("events_success", "ip_address", "at", "user_id", sqlite_where=Column("success") == True),  # noqa: E712
+    Index(
+        "events_success",
+        "ip_address",
+        "at",
+        "user_id",
+        sqlite_where=Column("success") == True,  # noqa: E712
+        postgresql_where=Column("success"),
+    ),
 )
 
 signals = Table(

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sentinel.errors import ConfigError
 from sentinel.storage.migrations import known_versions
+from sentinel.storage.ports import State, postgres_extra
 
-__all__ = ["backup", "restore", "schema_version"]
+__all__ = ["backup", "restore", "schema_version", "state_of"]
 
 _NEEDED = {"events", "signals", "incidents", "security_actions", "tokens", "audit_trail", "positions"}
 """In every version; a backup of an older one has not yet what was added since."""
@@ -112,8 +113,10 @@ def _aside(database: Path) -> Path:
     return kept
 
 
-def schema_version(database: Path) -> str | None:
-    """Return the version of a store's schema, None when there is no store yet."""
+def schema_version(database: Path | str) -> str | None:
+    """Return the version of the schema of a store, a file or at a URL; None when there is no store yet."""
+    if isinstance(database, str):
+        return state_of(database).schema
     if not database.is_file():
         return None
     connection = _opened(database)
@@ -123,6 +126,14 @@ def schema_version(database: Path) -> str | None:
         raise ConfigError(f"can't be read: {err}", where=str(database)) from err
     finally:
         connection.close()
+
+
+def state_of(url: str) -> State:
+    """Return what a PostgreSQL server says of itself and of the store; `ConfigError` when it can't be reached."""
+    with postgres_extra():
+        from sentinel.storage.postgres import look  # noqa: PLC0415 - an extra
+
+    return look(url)
 
 
 def _version(connection: sqlite3.Connection) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "Pending",
     "Resolution",
     "Standing",
+    "StoreAway",
     "StoreBusy",
     "StoreFull",
     "StoreLost",
@@ -69,6 +70,13 @@ class StoreBusy(StoreUnable):
 
     def __init__(self) -> None:
         super().__init__("another program keeps the store's database locked; let it finish")
+
+
+class StoreAway(StoreUnable):
+    """The database's server can't be reached, or has ended the connection."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"PostgreSQL can't be reached ({reason})")
 
 
 class StoreLost(OutsideError):

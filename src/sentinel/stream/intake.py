@@ -86,6 +86,7 @@ class Intake:
         self._worker = worker
         self._on_lost = on_lost
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue()
+        self._in_hand: list[_Waiting] = []
         self._offered = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -96,6 +97,7 @@ class Intake:
 
     def start(self) -> None:
         """Begin to commit what is offered."""
+        self._store.when_away(self._refuse)
         self._task = asyncio.create_task(self._commit_forever(), name="intake")
 
     async def stop(self) -> None:
@@ -121,6 +123,8 @@ class Intake:
             Overloaded: Too many of this source's wait; nothing was taken.
             StoreUnable, StoreLost: The store could not write; nothing was taken.
         """
+        if self._store.away is not None:
+            raise self._store.away
         if not self.has_room(source.origin, len(events)):
             raise Overloaded
         now = self._clock()
@@ -147,7 +151,7 @@ class Intake:
 
     async def _commit_forever(self) -> None:
         while True:
-            group = [await self._waiting.get()]
+            group = self._in_hand = [await self._waiting.get()]
             size = len(group[0].pending)
             while size < _GROUP and not self._waiting.empty():
                 group.append(self._waiting.get_nowait())
@@ -162,9 +166,25 @@ class Intake:
             except Exception as err:  # noqa: BLE001 - lost, or unknown: nobody may be told that events are safe
                 self._on_lost(err)
             finally:
+                self._in_hand = []
                 self._offered -= size
                 for _ in group:
                     self._waiting.task_done()
+
+    def _refuse(self, err: StoreUnable) -> None:
+        """
+        Tell all who wait that the store is away, rather than nothing until it is back.
+
+        What the store has in hand may be kept all the same: whoever sends it again is told that it is there.
+        """
+        queued = [self._waiting.get_nowait() for _ in range(self._waiting.qsize())]
+        for waiting in queued:
+            self._shares.settle(waiting.origin, len(waiting.pending), ())
+            self._offered -= len(waiting.pending)
+            self._waiting.task_done()
+        for waiting in (*self._in_hand, *queued):
+            if not waiting.done.done():
+                waiting.done.set_exception(err)
 
     async def _commit(self, group: list[_Waiting]) -> None:
         result = await self._store.accept([pending for waiting in group for pending in waiting.pending])

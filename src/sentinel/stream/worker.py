@@ -218,6 +218,8 @@ class Worker:
                 async with self._judging:
                     await self._judge(batch)
         except Exception as err:  # unknown: stop the process rather than skip what was accepted
+            if self._gives_up(err):
+                return
             self._on_lost(err)
             raise
 
@@ -229,8 +231,14 @@ class Worker:
                 await self._persevere(lambda: self._settle([], [], self.position))
             self.settled = True
         except Exception as err:  # unknown: as in judging
+            if self._gives_up(err):
+                return
             self._on_lost(err)
             raise
+
+    def _gives_up(self, err: Exception) -> bool:
+        """Whether it ends while the store is away: the next start judges what is left."""
+        return self._store.ending and isinstance(err, StoreUnable)
 
     async def _next(self) -> list[StoredEvent]:
         """Return the next events after the position, waiting for them; none once it is to stop."""
@@ -351,6 +359,8 @@ class Worker:
                     async with self._judging:
                         more = await self._notice(self._clock() - _IN_HAND)
         except Exception as err:  # unknown: as in judging
+            if self._gives_up(err):
+                return
             self._on_lost(err)
             raise
 

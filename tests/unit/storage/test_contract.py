@@ -13,6 +13,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import create_engine
+from tests.support.stored import read
 
 import sentinel.storage
 from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, micros
@@ -42,11 +43,8 @@ def pending(kind: EventType, number: int = 0, cap: Severity = Severity.CRITICAL,
     )
 
 
-def rows(path: Path, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
-    connection = sqlite3.connect(path)
-    found = connection.execute(f"SELECT {columns} FROM {table} ORDER BY seq").fetchall()
-    connection.close()
-    return found
+def rows(place: Path | str, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
+    return read(place, f"SELECT {columns} FROM {table} ORDER BY seq")
 
 
 ONE_OF_EACH = [
@@ -87,19 +85,19 @@ ONE_OF_EACH = [
 ]
 
 
-def test_each_event_fills_its_table(on_store: Any, path: Path) -> None:
+def test_each_event_fills_its_table(on_store: Any, place: Path | str) -> None:
     """Accesses, changes and violations are there as soon as their event is, and other events leave no row."""
     on_store(lambda store: store.accept(ONE_OF_EACH))
-    accesses = rows(path, "data_access_log", "access_type, table_name, row_count, sensitive_data_accessed")
+    accesses = rows(place, "data_access_log", "access_type, table_name, row_count, sensitive_data_accessed")
     assert accesses == [("select", "orders", 12, 1), (None, None, None, 0)]
-    changes = rows(path, "audit_log", "operation, table_name, old_values, new_values, changed_fields")
+    changes = rows(place, "audit_log", "operation, table_name, old_values, new_values, changed_fields")
     assert [(row[0], row[1], *(value and json.loads(value) for value in row[2:])) for row in changes] == [
         ("update", "orders", {"a": 1, "b": None}, {"a": True, "b": "ü"}, ["a", "b"]),
         ("config_change", None, {"k": [1]}, {"k": None}, ["k"]),
         ("rls_violation", "orders", None, None, None),
         ("event", None, None, None, None),
     ]
-    violations = rows(path, "security_violations", "violation_type, severity, attempted_operation, blocked")
+    violations = rows(place, "security_violations", "violation_type, severity, attempted_operation, blocked")
     assert violations == [
         ("rls_violation", "medium", None, 1),
         ("breach", "critical", None, 1),
@@ -109,16 +107,18 @@ def test_each_event_fills_its_table(on_store: Any, path: Path) -> None:
         ("role", "low", None, 1),
         ("network", "medium", "shell", 1),
     ]
-    [who] = set(rows(path, "security_violations", "user_id, session_id, ip_address, user_agent, resolved, resolved_at"))
+    [who] = set(
+        rows(place, "security_violations", "user_id, session_id, ip_address, user_agent, resolved, resolved_at")
+    )
     assert who == ("ann", "s1", "203.0.113.9", "curl", 0, None)
 
 
-def test_what_is_sent_again_has_one_row(on_store: Any, path: Path) -> None:
+def test_what_is_sent_again_has_one_row(on_store: Any, place: Path | str) -> None:
     """In the same request, in the next, and after a restart."""
     on_store(lambda store: store.accept([*ONE_OF_EACH, *ONE_OF_EACH]))
-    before = [rows(path, table) for table in TABLES]
+    before = [rows(place, table) for table in TABLES]
     on_store(lambda store: store.accept(ONE_OF_EACH))
-    assert [rows(path, table) for table in TABLES] == before
+    assert [rows(place, table) for table in TABLES] == before
     assert [len(found) for found in before] == [4, 7, 2]
 
 
@@ -129,23 +129,21 @@ def test_a_rows_id_is_a_uuid_that_the_event_alone_decides() -> None:
 
 
 @pytest.mark.parametrize("value", [2**70, -(2**70), 1.5, True, "7", None, [], {}])
-def test_no_number_of_a_sender_spoils_its_batch(on_store: Any, path: Path, value: Any) -> None:
+def test_no_number_of_a_sender_spoils_its_batch(on_store: Any, place: Path | str, value: Any) -> None:
     """Details hold anything; what is no whole number that fits is no number."""
     item = pending(EventType.DATA_ACCESS, row_count=value, response_time_ms=value)
     on_store(lambda store: store.accept([item]))
-    assert rows(path, "data_access_log", "row_count") == [(None,)]
+    assert rows(place, "data_access_log", "row_count") == [(None,)]
 
 
-def test_rows_stand_for_their_events(on_store: Any, path: Path) -> None:
+def test_rows_stand_for_their_events(on_store: Any, place: Path | str) -> None:
     """`seq` leads from a row to its event, also where other events lie between."""
     others = [pending(EventType.AUTHENTICATION, n, success=True) for n in range(50)]
     on_store(lambda store: store.accept([*others, *ONE_OF_EACH]))
-    connection = sqlite3.connect(path)
     for table in TABLES:
-        pairs = connection.execute(f"SELECT event_id, id FROM {table} JOIN events USING (seq)").fetchall()
+        pairs = read(place, f"SELECT event_id, {table}.id FROM {table} JOIN events USING (seq)")
         assert pairs
         assert all(row_id(event_id) == found for event_id, found in pairs)
-    connection.close()
     assert contract_rows(1, others) == {}
 
 
@@ -160,7 +158,7 @@ def migrate(path: Path, revision: str) -> None:
     engine.dispose()
 
 
-def test_the_way_down_and_up_again_keeps_every_row(on_store: Any, path: Path) -> None:
+def test_the_way_down_and_up_again_keeps_every_row(on_file: Any, path: Path) -> None:
     """An older version finds its tables whole; the newer one makes the rows again from the events, to the letter."""
     block = Action(
         id="a",
@@ -176,8 +174,8 @@ def test_the_way_down_and_up_again_keeps_every_row(on_store: Any, path: Path) ->
         auto=True,
         created_by=SYSTEM,
     )
-    on_store(lambda store: store.accept(ONE_OF_EACH))
-    on_store(lambda store: store.apply(Outcome(position=len(ONE_OF_EACH), actions=[block])))
+    on_file(lambda store: store.accept(ONE_OF_EACH))
+    on_file(lambda store: store.apply(Outcome(position=len(ONE_OF_EACH), actions=[block])))
     before = {table: rows(path, table) for table in TABLES}
     events, actions = rows(path, "events"), rows(path, "security_actions", "id AS seq, status, change_seq")
     migrate(path, "0007")
@@ -191,19 +189,19 @@ def test_the_way_down_and_up_again_keeps_every_row(on_store: Any, path: Path) ->
     assert rows(path, "security_actions", "id AS seq, status, change_seq") == actions
     migrate(path, "head")
     assert {table: rows(path, table) for table in TABLES} == before
-    assert on_store(lambda store: store.actions_in_force(500)) == [block.__class__(**_changed(block, change_seq=1))]
+    assert on_file(lambda store: store.actions_in_force(500)) == [block.__class__(**_changed(block, change_seq=1))]
 
 
 @pytest.mark.parametrize("version", ["0007", "head"])
-def test_a_backup_holds_them(on_store: Any, path: Path, tmp_path: Path, version: str) -> None:
+def test_a_backup_holds_them(on_file: Any, path: Path, tmp_path: Path, version: str) -> None:
     """Brought back elsewhere every row is there, also from a backup of the version before them."""
-    on_store(lambda store: store.accept(ONE_OF_EACH))
+    on_file(lambda store: store.accept(ONE_OF_EACH))
     before = {table: rows(path, table) for table in TABLES}
     migrate(path, version)
     backup(path, tmp_path / "copy.db")
     path.unlink()
     assert restore(tmp_path / "copy.db", path) is None
-    on_store(lambda store: store.probe())
+    on_file(lambda store: store.probe())
     assert {table: rows(path, table) for table in TABLES} == before
 
 
@@ -211,7 +209,7 @@ def _changed(action: Action, **fields: Any) -> dict[str, Any]:
     return {name: getattr(action, name) for name in action.__struct_fields__} | fields
 
 
-def test_security_actions_has_the_contracts_columns(on_store: Any, path: Path) -> None:
+def test_security_actions_has_the_contracts_columns(on_store: Any, place: Path | str) -> None:
     """Who reads the database finds who ordered an action, how it went, and what is known of its execution."""
     fields: dict[str, Any] = {
         "action_type": ActionType.IP_BLOCK,
@@ -226,7 +224,7 @@ def test_security_actions_has_the_contracts_columns(on_store: Any, path: Path) -
     theirs = Action(id="b", key="b", status=ActionStatus.FAILED, auto=False, created_by="tok-1", **fields)
     on_store(lambda store: store.apply(Outcome(position=0, actions=[ours, theirs])))
     columns = "id AS seq, created_by_user_id, created_by_session_id, success, error_message, execution_details"
-    found = rows(path, "security_actions", columns)
+    found = rows(place, "security_actions", columns)
     assert [row[:5] for row in found] == [("a", None, None, 1, None), ("b", "tok-1", None, 0, "r")]
     assert json.loads(found[0][5]) == {
         "effective": True,
@@ -238,7 +236,7 @@ def test_security_actions_has_the_contracts_columns(on_store: Any, path: Path) -
     }
 
 
-def test_when_every_event_is_pruned_numbering_goes_on(on_store: Any, path: Path) -> None:
+def test_when_every_event_is_pruned_numbering_goes_on(on_store: Any, place: Path | str) -> None:
     """A number is never given twice: a store that began again at 1 would take its new events for judged ones."""
     on_store(lambda store: store.accept(ONE_OF_EACH))
     on_store(lambda store: store.apply(Outcome(position=len(ONE_OF_EACH))))
@@ -248,4 +246,4 @@ def test_when_every_event_is_pruned_numbering_goes_on(on_store: Any, path: Path)
     assert gone["audit_log"] == 0, "what was audited is kept longer"
     told = on_store(lambda store: store.accept([pending(EventType.AUDIT_LOG, 9)]))
     assert told.events[0].seq == 18
-    assert len(rows(path, "audit_log")) == 5
+    assert len(rows(place, "audit_log")) == 5

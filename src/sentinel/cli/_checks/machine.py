@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -52,7 +52,10 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
     yield from _folder(settings.data_dir)
     yield _disk(settings.data_dir)
     yield from _fsync(settings.data_dir)
-    yield _store(settings)
+    if settings.database_url is None:
+        yield _store(settings)
+    else:
+        yield from _postgres(settings.database_url)
     yield from _clock(settings)
     yield _port(settings, busy=busy)
     yield from _lists(settings)
@@ -168,6 +171,27 @@ def _store(settings: Settings) -> Check:
     return good(name, f"whole, schema {version}, {path.stat().st_size / 1024**2:.0f} MiB")
 
 
+def _postgres(url: str) -> Iterator[Check]:
+    from sentinel.storage import place_of, state_of  # noqa: PLC0415 - the server extra, and slow to import
+
+    name, place = "store", place_of(url)
+    try:
+        state = state_of(url)
+    except ConfigError as err:
+        yield bad(name, str(err), "start PostgreSQL, or correct SENTINEL_DATABASE_URL: docs/how-to/use-postgresql.md")
+        return
+    if state.encoding != "UTF8":
+        yield bad(name, f"{place} has the encoding {state.encoding}", "create a database with ENCODING 'UTF8'")
+    elif state.schema is None:
+        yield skipped(name, f"{place} is empty; `sentinel serve` makes the tables")
+    else:
+        yield good(name, f"{place}, schema {state.schema}, {state.size / 1024**2:.0f} MiB, PostgreSQL {state.version}")
+    if state.fsync:
+        yield good("store: fsync", f"on, synchronous_commit {state.synchronous_commit}")
+    else:
+        yield bad("store: fsync", "off: a power cut loses what a 202 promised", "ALTER SYSTEM SET fsync = on")
+
+
 def _clock(settings: Settings) -> Iterator[Check]:
     state = _kernel_clock()
     if state is None:
@@ -196,6 +220,12 @@ def _kernel_clock() -> int | None:
 
 
 def _latest(settings: Settings) -> Micros | None:
+    if settings.database_url is not None:
+        from sentinel.storage import state_of  # noqa: PLC0415 - the server extra, and slow to import
+
+        with suppress(ConfigError):  # said above
+            return state_of(settings.database_url).last_audited
+        return None
     try:
         with closing(sqlite3.connect(f"file:{settings.database_path}?mode=ro", uri=True, timeout=5)) as store:
             found = store.execute("SELECT max(at) FROM audit_trail").fetchone()[0]

@@ -50,7 +50,11 @@ def upgrade() -> None:
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.create_index("events_at", ["at"], unique=False)
         batch_op.create_index(
-            "events_success", ["ip_address", "at", "user_id"], unique=False, sqlite_where=sa.text("success = 1")
+            "events_success",
+            ["ip_address", "at", "user_id"],
+            unique=False,
+            sqlite_where=sa.text("success = 1"),
+            postgresql_where=sa.text("success"),
         )
 
     op.create_table(

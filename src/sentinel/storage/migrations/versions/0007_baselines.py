@@ -19,7 +19,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("entity_type", "entity"),
     )
     op.create_index("baselines_day", "baselines", ["day", "entity_type", "entity"])
-    op.create_index("events_anomalies", "events", ["at"], sqlite_where=sa.text("event_type = 'anomaly'"))
+    odd = sa.text("event_type = 'anomaly'")
+    op.create_index("events_anomalies", "events", ["at"], sqlite_where=odd, postgresql_where=odd)
     # Events that were judged before there were baselines teach nothing: nobody knows which of them are whole days.
     op.execute("INSERT INTO positions SELECT 'baselines', coalesce(max(seq), 0) FROM events")
 

@@ -16,11 +16,13 @@ down_revision = "0007"
 branch_labels = None
 depends_on = None
 
+_SEQ = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
 
 def upgrade() -> None:
     op.create_table(
         "audit_log",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", _SEQ, autoincrement=False, nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("table_name", sa.Text()),
         sa.Column("operation", sa.Text(), nullable=False),
@@ -40,7 +42,7 @@ def upgrade() -> None:
     op.create_index("audit_log_created", "audit_log", ["created_at"])
     op.create_table(
         "security_violations",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", _SEQ, autoincrement=False, nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("violation_type", sa.Text(), nullable=False),
         sa.Column("severity", sa.String(length=8), nullable=False),
@@ -63,7 +65,7 @@ def upgrade() -> None:
     op.create_index("security_violations_created", "security_violations", ["created_at", "severity", "resolved"])
     op.create_table(
         "data_access_log",
-        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("seq", _SEQ, autoincrement=False, nullable=False),
         sa.Column("id", sa.String(length=36), nullable=False),
         sa.Column("user_id", sa.String(length=256)),
         sa.Column("service_name", sa.String(length=256)),
@@ -79,9 +81,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
     )
     op.create_index("data_access_log_created", "data_access_log", ["created_at", "sensitive_data_accessed", "user_id"])
+    bind = op.get_bind()
+    if bind.dialect.name == "postgresql":  # no store there is so old that it has events of before
+        op.execute(_EXECUTION_DETAILS)
+        for name, (kind, formula) in (_COMPUTED | _COMPUTED_THERE).items():
+            op.add_column("security_actions", sa.Column(name, kind, sa.Computed(formula, persisted=True)))
+        return
     for name, (kind, formula) in _COMPUTED.items():
         op.add_column("security_actions", sa.Column(name, kind, sa.Computed(formula, persisted=False)))
-    bind = op.get_bind()
     driver: Any = bind.connection.driver_connection
     driver.create_function("row_id", 1, _row_id, deterministic=True)
     driver.create_function("part", 2, _part, deterministic=True)
@@ -92,6 +99,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in reversed(_COMPUTED):
         op.drop_column("security_actions", name)
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("DROP FUNCTION execution_details")
     op.drop_table("data_access_log")
     op.drop_table("security_violations")
     op.drop_table("audit_log")
@@ -120,6 +129,22 @@ _COMPUTED: dict[str, tuple[Any, str]] = {
     "success": (sa.Boolean(), "status != 'failed'"),
     "error_message": (sa.Text(), "CASE WHEN status = 'failed' THEN reason END"),
 }
+
+_COMPUTED_THERE: dict[str, tuple[Any, str]] = {
+    "execution_details": (
+        sa.JSON(),
+        "execution_details(effective, rule, signal_id, incident_id, decided_at, revoked_by)",
+    ),
+}
+"""What PostgreSQL says in other words."""
+_EXECUTION_DETAILS = """
+    CREATE FUNCTION execution_details(
+        effective boolean, rule text, signal_id text, incident_id text, decided_at bigint, revoked_by text
+    ) RETURNS json LANGUAGE sql IMMUTABLE AS $$
+        SELECT json_build_object('effective', effective, 'rule', rule, 'signal_id', signal_id,
+        'incident_id', incident_id, 'decided_at', decided_at, 'revoked_by', revoked_by)
+    $$"""
+"""For these types it is immutable; PostgreSQL calls its own function stable because of others."""
 
 
 def _text(name: str) -> str:

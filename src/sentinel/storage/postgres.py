@@ -1,0 +1,482 @@
+"""
+PostgreSQL as the store needs it: the same promises as a file of our own, kept by a server that may be away.
+
+Durability. 202 means committed with `synchronous_commit=on` on a server that has `fsync` on; another one is refused.
+
+One owner. Events, changes and audit entries are numbered without gaps by one process. It holds an advisory lock for as
+long as its writing connection lives; a second one is refused. A lock alone would not be enough: it ends with the
+connection, and the process that had it may not know yet. So each transaction also counts the row `commits` from the
+number that this process left to the next. Where another process has written meanwhile, that fails, and this one stops.
+
+Away. A connection that broke before COMMIT was sent has written nothing: `StoreAway`, and the same call works later.
+One that broke while COMMIT was under way may have written all of it, and only the server knows. Whoever waits for such
+a write goes on waiting until the server can be asked: the lock is free only once the old connection has ended there,
+and `commits` says what became of it. So nothing is numbered or judged twice because a server was restarted. PostgreSQL
+has `pg_xact_status` for the question, but after a crash it may answer it for another transaction: identifiers that
+were not yet written down are given out again.
+
+Readers wait for a server that is away as well, those for a request no longer than `PATIENCE`.
+
+asyncpg needs an event loop. It has one of its own in a thread, so that what it takes to write thousands of rows does
+not hold up the other one. SQLAlchemy lets the same jobs run there that run in SQLite's threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any, Self, TypeVar
+
+import asyncpg
+from sqlalchemy import Connection, NullPool, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoneFree
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from sentinel.audit import Entry
+from sentinel.errors import ConfigError
+from sentinel.storage.dialect import NUL
+from sentinel.storage.migrations import migrate
+from sentinel.storage.ports import PATIENCE, Job, State, place_of
+from sentinel.storage.statements import AUDIT_ENTRIES
+from sentinel.storage.values import StoreAway, StoreFull, StoreLost, StoreUnable
+
+__all__ = ["PostgresServer", "entries_of", "look"]
+
+T = TypeVar("T")
+
+_OWNER = int.from_bytes(b"Sentinel")
+"""Key of the advisory lock; one Sentinel to a database."""
+_READERS = 5
+_CONNECT_SECONDS = 5.0
+_WRITE_SECONDS = 60.0
+_READ_SECONDS = 120.0
+_OWN_SECONDS = 5.0  # how long the lock of a process that was just killed may outlive it
+_RETRY_SECONDS = 0.25
+_OLDEST = 130_000  # server versions as PostgreSQL numbers them
+_SETTINGS = {
+    "application_name": "sentinel",
+    "lock_timeout": "10s",  # as long as SQLite waits for whoever keeps the file locked
+    "jit": "off",  # no statement of ours runs long enough to gain by it
+    # A connection whose other end vanished without a word ends there, and its lock with it.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_FULL = {"53100"}
+_DAMAGED = {"XX001", "XX002"}
+_PASSING = ("08", "25006", "40", "53", "55", "57", "58")
+"""Beginnings of SQLSTATEs that the same statement need not meet again (PostgreSQL's appendix A)."""
+
+_COUNT = text("UPDATE positions SET value = value + 1 WHERE name = 'commits' AND value = :before")
+_COMMITS = text("SELECT value FROM positions WHERE name = 'commits'")
+_FIRST_COMMIT = text("INSERT INTO positions VALUES ('commits', 0) ON CONFLICT DO NOTHING")
+_OWN = text("SELECT pg_try_advisory_lock(:key)")
+
+
+class PostgresServer:
+    """One PostgreSQL database: a connection that writes, some that read, and what its errors mean."""
+
+    def __init__(self, url: str) -> None:
+        self._place = place_of(url)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="store-postgres", daemon=True)
+        self._thread.start()
+        self._writing = _engine(url, poolclass=NullPool)
+        self._reading = _engine(url, pool_size=_READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
+        self._writer: AsyncConnection | None = None
+        self._commits = 0
+        self._lock = asyncio.Lock()
+        self._lost: StoreLost | None = None
+        self._told = asyncio.get_running_loop()
+        self.ending = False
+        self.trouble: str | None = None
+        self.away: StoreUnable | None = None
+        self.on_away: Callable[[StoreUnable], None] = lambda _: None
+
+    @classmethod
+    async def opened(cls, url: str) -> Self:
+        """
+        Return it, made or migrated to the present schema, and this process its owner.
+
+        Raises:
+            ConfigError: It can't be reached, is not fit, or another Sentinel works on it; says which.
+        """
+        server = cls(url)
+        try:
+            await server._there(server._begin())
+        except BaseException:
+            await server._end()
+            raise
+        return server
+
+    async def close(self) -> None:
+        """Let go of the server, and of the lock."""
+        self.ending = True
+        async with self._lock:
+            await self._end()
+
+    def stop_waiting(self) -> None:
+        """Wait for a server that is away no longer: the process is to end."""
+        self.ending = True
+
+    async def write(self, job: Job[T], *, rows: int) -> T:
+        """Return what a transaction gives, once it is known to be committed."""
+        del rows
+        if self.away is not None and self._lock.locked():
+            raise self.away  # who is there waits for the server already
+        async with self._lock:
+            if self._lost:
+                raise self._lost
+            try:
+                result = await self._there(self._transaction(job))
+            except StoreUnable as err:
+                self.trouble = str(err)
+                raise
+            except StoreLost as err:
+                self._lost = err
+                raise
+            self.trouble = self.away = None
+            return result
+
+    async def read(self, job: Job[T]) -> T:
+        """Return what a job reads, as soon as there is somebody to ask."""
+        patience = PATIENCE.get()
+        if patience is not None and self.away is not None:
+            raise self.away
+        until = None if patience is None else asyncio.get_running_loop().time() + patience
+        tries = 0
+        while True:
+            try:
+                return await self._there(self._read(job))
+            except StoreAway as err:
+                tries += 1
+                if tries == 1:
+                    continue  # the connection had broken earlier, and nobody had used it since
+                self._note_away(err)
+                if self.ending or (until is not None and asyncio.get_running_loop().time() >= until):
+                    raise
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _there(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run something in the server's own loop."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+
+    def _note_away(self, err: StoreUnable) -> None:
+        self.trouble = str(err)
+        if self.away is None:
+            self.away = err
+            self.on_away(err)
+
+    async def _end(self) -> None:
+        await self._there(self._let_go())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        await asyncio.to_thread(self._thread.join)
+        self._loop.close()
+
+    # --- in the server's own loop
+
+    async def _begin(self) -> None:
+        try:
+            writer = self._writer = await self._connected()
+        except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as err:
+            raise ConfigError(f"can't be reached: {_told(err)}", where=self._place) from None
+        await self._fit(writer)
+        if not await self._own(writer, _OWN_SECONDS):
+            raise ConfigError("another Sentinel works on this database; stop it first", where=self._place)
+        try:
+            await writer.run_sync(migrate)
+            await writer.execute(_FIRST_COMMIT)
+            self._commits = int(await writer.scalar(_COMMITS) or 0)
+            await writer.commit()
+        except DBAPIError as err:
+            raise ConfigError(f"can't be brought to this version's schema: {_told(err)}", where=self._place) from err
+
+    async def _fit(self, writer: AsyncConnection) -> None:
+        said = "SELECT current_setting('server_version_num')::int, current_setting('fsync'), pg_is_in_recovery(), "
+        row = (await writer.execute(text(f"{said} current_setting('server_encoding')"))).one()
+        await writer.commit()
+        version, fsync, copy, encoding = row
+        for unfit, why in (
+            (
+                version < _OLDEST,
+                f"PostgreSQL {version // 10_000} is too old; take {_OLDEST // 10_000} or later",
+            ),
+            (fsync != "on", "202 means fsynced, but this server runs with fsync=off"),
+            (copy, "this server is a standby, which can't be written to"),
+            (encoding != "UTF8", f"the database's encoding is {encoding}; create one with ENCODING 'UTF8'"),
+        ):
+            if unfit:
+                raise ConfigError(why, where=self._place)
+
+    async def _own(self, writer: AsyncConnection, seconds: float = 0.0) -> bool:
+        """Take the lock; returns whether it could be had within a time."""
+        until = self._loop.time() + seconds
+        while True:
+            owned = bool(await writer.scalar(_OWN, {"key": _OWNER}))
+            await writer.commit()  # the lock is the session's
+            if owned or self._loop.time() >= until:
+                return owned
+            await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _connected(self) -> AsyncConnection:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            return await self._writing.connect()
+
+    async def _let_go(self) -> None:
+        await self._drop()
+        await self._reading.dispose()
+
+    async def _drop(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with contextlib.suppress(Exception):  # it may be broken in any way
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    await writer.invalidate()
+                    await writer.close()
+
+    async def _transaction(self, job: Job[T]) -> T:
+        if self._writer is None:
+            await self._take({self._commits})
+        writer = self._writer
+        assert writer is not None
+        number = self._commits + 1
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                result = await writer.run_sync(partial(_counted, number, job))
+        except BaseException as err:
+            raise await self._undone(err) from err
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await writer.commit()
+        except Exception as err:
+            if not _broken(err):
+                raise await self._undone(err) from err
+            await self._drop()
+            if not await self._did(number):
+                raise StoreAway(_told(err)) from err
+        self._commits = number
+        return result
+
+    async def _undone(self, err: BaseException) -> BaseException:
+        """Undo a transaction that nobody began to commit; returns what its error means."""
+        if _broken(err):
+            await self._drop()
+            away = StoreAway(_told(err))
+            self._tell_away(away)
+            return away
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                assert self._writer is not None
+                await self._writer.rollback()
+        except Exception:  # noqa: BLE001 - whatever it is, the next one comes on a new connection
+            await self._drop()
+        return _meaning(err)
+
+    async def _take(self, expected: set[int]) -> None:
+        """
+        Connect for writing after a connection was lost.
+
+        Args:
+            expected: Counts of commits that this process can have left.
+        """
+        try:
+            self._writer = writer = await self._connected()
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                owned = await self._own(writer)
+                found = int(await writer.scalar(_COMMITS) or 0)
+                await writer.commit()
+        except Exception as err:
+            await self._drop()
+            if not _broken(err):
+                raise
+            away = StoreAway(_told(err))
+            self._tell_away(away)
+            raise away from err
+        if not owned:  # the server has not noticed yet that our last connection ended, or it is somebody else
+            await self._drop()
+            away = StoreAway("another session holds Sentinel's lock")
+            self._tell_away(away)
+            raise away
+        if found not in expected:
+            await self._drop()
+            raise StoreLost("another process has written to this database; this one stops")
+        self._commits = found
+
+    async def _did(self, number: int) -> bool:
+        """Return, once the server can be asked, whether it has committed a transaction that it did not answer to."""
+        while True:
+            try:
+                await self._take({number - 1, number})
+            except StoreAway:
+                if self.ending:
+                    raise
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return self._commits == number
+
+    def _tell_away(self, away: StoreAway) -> None:
+        self._told.call_soon_threadsafe(self._note_away, away)
+
+    async def _read(self, job: Job[T]) -> T:
+        try:
+            async with asyncio.timeout(_READ_SECONDS), self._reading.connect() as connection:
+                return await connection.run_sync(job)
+        except Exception as err:
+            if _broken(err):
+                raise StoreAway(_told(err)) from err
+            raise _meaning(err) from err
+
+
+def _counted(number: int, job: Job[T], connection: Connection) -> T:
+    if connection.execute(_COUNT, {"before": number - 1}).rowcount != 1:
+        raise StoreLost("another process has written to this database; this one stops")
+    return job(connection)
+
+
+def _engine(url: str, **options: Any) -> AsyncEngine:
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=partial(_connect, url), hide_parameters=True, **options
+    )
+    # Texts of any length, as in SQLite: lengths are bounded where texts come in. A second bound here could only refuse
+    # an event that was taken.
+    compiler: Any = engine.dialect.type_compiler_instance
+    compiler.visit_VARCHAR = lambda _type, **_options: "TEXT"
+    return engine
+
+
+async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
+    connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS)
+    for name in ("text", "varchar"):
+        await connection.set_type_codec(
+            name, schema="pg_catalog", encoder=_to_bytes, decoder=_from_bytes, format="binary"
+        )
+    # What is stricter may stay: remote_apply waits for a standby as well.
+    weak = "current_setting('synchronous_commit') IN ('off', 'local')"
+    await connection.execute(f"SELECT set_config('synchronous_commit', 'on', false) WHERE {weak}")
+    return connection
+
+
+def _to_bytes(value: str) -> bytes:
+    return (value.replace("\0", NUL) if "\0" in value else value).encode()
+
+
+def _from_bytes(value: bytes) -> str:
+    found = value.decode()
+    return found.replace(NUL, "\0") if NUL in found else found
+
+
+# --- what errors mean
+
+
+def _cause(err: BaseException) -> BaseException:
+    """Return the driver's own error."""
+    while isinstance(err, DBAPIError) and err.orig is not None:
+        err = err.orig
+    inner = err.__cause__
+    return inner if isinstance(inner, asyncpg.PostgresError | asyncpg.InterfaceError | OSError) else err
+
+
+def _state(err: BaseException) -> str:
+    return str(getattr(_cause(err), "sqlstate", None) or "")
+
+
+def _broken(err: BaseException) -> bool:
+    """Whether the connection is of no use any more."""
+    cause = _cause(err)
+    if isinstance(cause, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return True
+    if isinstance(err, DBAPIError) and err.connection_invalidated:
+        return True
+    return _state(err).startswith(("08", "57P"))
+
+
+def _meaning(err: BaseException) -> BaseException:
+    state = _state(err)
+    if state in _FULL:
+        return StoreFull()
+    if state in _DAMAGED:
+        return StoreLost(f"PostgreSQL's files are damaged ({state}); the process stops")
+    if state.startswith(_PASSING) or isinstance(err, NoneFree):
+        return StoreUnable(f"PostgreSQL refuses for now ({_told(err)})")
+    return err
+
+
+def _told(err: BaseException) -> str:
+    """Return the kind of an error: its text may hold what was written."""
+    cause, state = _cause(err), _state(err)
+    if isinstance(cause, OSError) and cause.strerror and not isinstance(cause, ConnectionError):
+        return cause.strerror
+    return f"{type(cause).__name__}, {state}" if state else type(cause).__name__
+
+
+# --- for those who look at a store without owning it
+
+
+def look(url: str) -> State:
+    """
+    Return what a server says; it is only read.
+
+    Raises:
+        ConfigError: It can't be reached.
+    """
+
+    async def asked(connection: asyncpg.Connection[asyncpg.Record]) -> State:
+        settings = {name: str(await connection.fetchval("SELECT current_setting($1)", name)) for name in _ASKED}
+        there = {name: await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", name) for name in _TABLES}
+        schema = (
+            await connection.fetchval("SELECT version_num FROM alembic_version") if there["alembic_version"] else None
+        )
+        last = await connection.fetchval("SELECT max(at) FROM audit_trail") if there["audit_trail"] else None
+        return State(
+            version=settings["server_version"],
+            fsync=settings["fsync"] == "on",
+            synchronous_commit=settings["synchronous_commit"],
+            encoding=settings["server_encoding"],
+            size=await connection.fetchval("SELECT pg_database_size(current_database())"),
+            schema=schema,
+            owned=await connection.fetchval(_HELD, _OWNER >> 32, _OWNER & 0xFFFFFFFF),
+            last_audited=last,
+        )
+
+    with _alone(url) as (loop, connection):
+        return loop.run_until_complete(asked(connection))
+
+
+_ASKED = ("server_version", "fsync", "synchronous_commit", "server_encoding")
+_TABLES = ("alembic_version", "audit_trail")
+_HELD = """
+    SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid = $1::bigint AND objid = $2::bigint)"""
+
+
+def entries_of(url: str) -> Iterator[Entry]:
+    """Yield the audit entries as they are at one moment; `ConfigError` when the server can't be reached."""
+    with _alone(url) as (loop, connection):
+        run = loop.run_until_complete
+        transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+        run(transaction.start())
+        cursor = run(connection.cursor(AUDIT_ENTRIES))
+        while rows := run(cursor.fetch(1000)):
+            yield from (Entry(*row) for row in rows)
+
+
+@contextlib.contextmanager
+def _alone(url: str) -> Iterator[tuple[asyncio.AbstractEventLoop, asyncpg.Connection[asyncpg.Record]]]:
+    """Give a connection and the loop to use it in, to a thread that has none."""
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        try:
+            connection = loop.run_until_complete(_connect(url))
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as err:
+            raise ConfigError(f"can't be reached: {_told(err)}", where=place_of(url)) from None
+        try:
+            yield loop, connection
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as err:
+            raise ConfigError(f"can't be read: {_told(err)}", where=place_of(url)) from err
+        finally:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                loop.run_until_complete(connection.close(timeout=_CONNECT_SECONDS))

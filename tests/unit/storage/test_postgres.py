@@ -1,0 +1,363 @@
+"""Tests of sentinel.storage.postgres: what a 202 promises when the database is somebody else's process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.event import listens_for
+from tests.support.postgres import Postgres
+from tests.support.proxy import Wire, wire_to
+from tests.support.service import eventually
+from tests.support.stored import read
+from tests.unit.storage.test_sql import action, event, pending, signal
+
+from sentinel.errors import ConfigError
+from sentinel.model import SubjectType
+from sentinel.storage import PATIENCE, Outcome, Store, StoreUnable, state_of
+from sentinel.storage.tables import metadata
+from sentinel.storage.values import StoreAway, StoreLost
+
+SOON = 30
+
+
+@pytest.fixture
+def url(postgres: Postgres) -> str:
+    return postgres.database()
+
+
+@pytest.fixture
+def wire(postgres: Postgres) -> Iterator[Wire]:
+    with wire_to(postgres.port) as wire:
+        yield wire
+
+
+@pytest.fixture
+def through(wire: Wire, url: str) -> str:
+    """The same database, by way of the wire."""
+    return url.replace(f":{urlsplit(url).port}/", f":{wire.port}/")
+
+
+def on(place: str, work: Callable[[Store], Awaitable[Any]]) -> Any:
+    async def session() -> Any:
+        store = await Store.open(place)
+        try:
+            return await asyncio.wait_for(work(store), SOON)
+        finally:
+            store.stop_waiting()
+            await store.close()
+
+    return asyncio.run(session())
+
+
+async def persevering(write: Callable[[], Awaitable[Any]]) -> Any:
+    """Try again until the store is back, as all that writes does."""
+    while True:
+        try:
+            return await write()
+        except StoreUnable:
+            await asyncio.sleep(0.05)
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    await asyncio.to_thread(eventually, holds, seconds=SOON, what="the wire is cut")
+
+
+def names(url: str) -> list[str]:
+    return [row[0] for row in read(url, "SELECT event_id FROM events ORDER BY seq")]
+
+
+# --- who may own it
+
+
+def test_a_second_process_is_refused_until_the_first_has_ended(url: str) -> None:
+    """Two would give the same numbers to different events; the error says what to do, and no password."""
+
+    async def second(_: Store) -> None:
+        with pytest.raises(ConfigError, match="another Sentinel works on this database; stop it first") as caught:
+            await Store.open(url)
+        assert "sesame" not in str(caught.value)
+        assert (await asyncio.to_thread(state_of, url)).owned
+
+    on(url, second)
+    assert not state_of(url).owned
+    on(url, lambda store: store.probe())
+
+
+def test_who_finds_that_another_has_written_stops(url: str) -> None:
+    """A process that was cut off for so long that another took over must not write one more row."""
+
+    async def overtaken(store: Store) -> None:
+        await store.accept([pending(event("a"))])
+        await asyncio.to_thread(read, url, "UPDATE positions SET value = value + 1 WHERE name = 'commits'")
+        for _ in range(2):
+            with pytest.raises(StoreLost, match="another process has written"):
+                await store.accept([pending(event("b"))])
+
+    on(url, overtaken)
+    assert names(url) == ["a"]
+
+
+def test_who_comes_back_to_a_store_that_another_has_taken_stops(wire: Wire, through: str, url: str) -> None:
+    """The lock went with the connection, and somebody had it meanwhile."""
+
+    async def cut_off(store: Store) -> None:
+        await store.accept([pending(event("a"))])
+        wire.cut()
+        await asyncio.to_thread(on, url, lambda other: other.accept([pending(event("theirs"))]))
+        wire.mend()
+        with pytest.raises(StoreLost, match="another process has written"):
+            await persevering(lambda: store.accept([pending(event("b"))]))
+
+    on(through, cut_off)
+    assert names(url) == ["a", "theirs"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"), [("fsync = off", "fsync=off"), ("default_transaction_read_only = on", "schema")]
+)
+def test_a_server_that_can_not_keep_the_promise_is_refused(
+    postgres: Postgres, url: str, setting: str, says: str
+) -> None:
+    """202 means fsynced; who runs PostgreSQL without that learns it at the start, not after a power cut."""
+    name, value = setting.split(" = ")
+    postgres.sql(f"ALTER SYSTEM SET {setting}", "postgres")
+    try:
+        postgres.sql("SELECT pg_reload_conf()", "postgres")
+        eventually(lambda: postgres.sql(f"SHOW {name}", "postgres") == [[value]], seconds=30, what="it is taken up")
+        with pytest.raises(ConfigError, match=says):
+            on(url, lambda store: store.probe())
+    finally:
+        postgres.sql(f"ALTER SYSTEM RESET {name}", "postgres")
+        postgres.sql("SELECT pg_reload_conf()", "postgres")
+
+
+def test_every_write_is_synchronous(postgres: Postgres, url: str) -> None:
+    """A server that promises less by default promises it to others."""
+    postgres.sql(f"ALTER DATABASE {urlsplit(url).path[1:]} SET synchronous_commit = off", "postgres")
+
+    async def asked(store: Store) -> str:
+        return str(await store._write(lambda on: on.exec_driver_sql("SHOW synchronous_commit").scalar(), rows=0))
+
+    assert on(url, asked) == "on"
+
+
+def test_an_address_where_nobody_listens_is_said(wire: Wire, through: str) -> None:
+    """At the start, with the place and without the password."""
+    wire.close()
+    with pytest.raises(ConfigError, match=f"postgresql://127.0.0.1:{wire.port}/s.*can't be reached") as caught:
+        on(through, lambda store: store.probe())
+    assert "sesame" not in str(caught.value)
+
+
+# --- connections that break
+
+
+@pytest.mark.parametrize("heard", [True, False])
+def test_an_answer_to_commit_that_got_lost_is_found_out(wire: Wire, through: str, url: str, heard: bool) -> None:
+    """Committed or not: whoever waits is told what became of it, and no number is given twice or left out."""
+
+    async def doubted(store: Store) -> None:
+        await store.accept([pending(event("a"))])
+        told: list[StoreUnable] = []
+        store.when_away(told.append)
+        wire.cut_at(b"COMMIT", pass_on=heard)
+        writing = asyncio.create_task(store.accept([pending(event("b"))]))
+        await until(lambda: told)
+        assert not writing.done(), "nobody can know yet"
+        with pytest.raises(StoreAway):  # who comes now is not kept waiting
+            await store.probe()
+        assert store.trouble is not None
+        wire.mend()
+        if heard:
+            assert [item.seq for item in (await writing).events] == [2]
+        else:
+            with pytest.raises(StoreAway):
+                await writing
+        again = await persevering(lambda: store.accept([pending(event("b")), pending(event("c"))]))
+        assert again.duplicates == ({0} if heard else frozenset())
+        assert (store.trouble, store.away) == (None, None)
+
+    on(through, doubted)
+    assert wire.cuts == 1
+    assert read(url, "SELECT seq, event_id FROM events ORDER BY seq") == [(1, "a"), (2, "b"), (3, "c")]
+
+
+def test_an_outcome_that_got_lost_at_commit_is_written_once(wire: Wire, through: str, url: str) -> None:
+    """Changes stay without gaps and the audit chain without a doubled entry, whatever became of the first try."""
+
+    async def doubted(store: Store) -> None:
+        for number, heard in enumerate((True, False, True)):
+            wire.cut_at(b"COMMIT", pass_on=heard)
+            outcome = Outcome(position=number + 1, actions=[action(f"a{number}", change_seq=0)])
+            writing = asyncio.create_task(persevering(lambda outcome=outcome: store.apply(outcome)))
+            await until(lambda number=number: wire.cuts > number)
+            wire.mend()
+            assert [a.change_seq for a in await writing] == [number + 1]
+
+    on(through, doubted)
+    assert read(url, "SELECT id, change_seq FROM security_actions ORDER BY change_seq") == [
+        ("a0", 1),
+        ("a1", 2),
+        ("a2", 3),
+    ]
+
+
+def test_who_ends_while_in_doubt_ends(wire: Wire, through: str, url: str) -> None:
+    """A process that is asked to end does not wait for a server; its next start finds what was committed."""
+
+    async def doubted(store: Store) -> None:
+        wire.cut_at(b"COMMIT", pass_on=True)
+        writing = asyncio.create_task(store.accept([pending(event("a"))]))
+        await until(lambda: wire.cuts)
+        store.stop_waiting()
+        with pytest.raises(StoreAway):
+            await writing
+
+    on(through, doubted)
+    assert on(url, lambda store: store.accept([pending(event("a")), pending(event("b"))])).duplicates == {0}
+    assert read(url, "SELECT seq, event_id FROM events ORDER BY seq") == [(1, "a"), (2, "b")]
+
+
+def test_connections_that_the_server_ends_are_made_again(postgres: Postgres, url: str) -> None:
+    """Readers notice nothing; a writer whose transaction was not begun notices nothing either after one refusal."""
+    name = urlsplit(url).path[1:]
+
+    async def ended(store: Store) -> None:
+        await store.accept([pending(event("a"))])
+        await store.events_after(0, 10)
+        sessions = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        await asyncio.to_thread(postgres.sql, sessions, "postgres")
+        assert [item.event.event_id for item in await store.events_after(0, 10)] == ["a"]
+        await persevering(lambda: store.accept([pending(event("b"))]))
+
+    on(url, ended)
+    assert names(url) == ["a", "b"]
+
+
+def test_who_reads_for_a_request_does_not_wait_for_ever(wire: Wire, through: str) -> None:
+    """And what runs by itself does wait, and goes on where it was."""
+
+    async def away(store: Store) -> None:
+        await store.accept([pending(event("a"))])
+        wire.cut()
+        waiting = asyncio.create_task(store.events_after(0, 10))
+        PATIENCE.set(0.3)
+        with pytest.raises(StoreAway, match="PostgreSQL can't be reached"):
+            await store.events_after(0, 10)
+        assert not waiting.done()
+        wire.mend()
+        assert [item.event.event_id for item in await waiting] == ["a"]
+
+    on(through, away)
+
+
+def test_a_lock_that_somebody_else_keeps_is_pushed_back_not_fatal(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A person in psql has locked a table: senders are told to come again."""
+    monkeypatch.setitem(__import__("sentinel.storage.postgres", fromlist=["_SETTINGS"])._SETTINGS, "lock_timeout", "50")
+
+    async def locked(store: Store) -> None:
+        await store.probe()
+        other = await asyncpg.connect(url)
+        async with other.transaction():
+            await other.execute("LOCK TABLE events")
+            with pytest.raises(StoreUnable, match="55P03"):
+                await store.accept([pending(event("a"))])
+            assert store.trouble is not None
+        await other.close()
+        await store.accept([pending(event("a"))])
+        assert store.trouble is None
+
+    on(url, locked)
+
+
+# --- its schema and its plans
+
+
+def test_the_migrations_make_the_tables_that_the_code_means(url: str) -> None:
+    """Tables, columns and indexes, partial ones too, by Alembic's own comparison."""
+
+    async def compared(store: Store) -> list[Any]:
+        def differences(connection: Any) -> list[Any]:
+            found = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": False}), metadata)
+            computed = {"created_by_user_id", "created_by_session_id", "execution_details", "success", "error_message"}
+            return [
+                each
+                for each in found
+                if not (each[0] == "remove_column" and each[2] == "security_actions" and each[3].name in computed)
+            ]
+
+        return await store._read(differences)
+
+    assert on(url, compared) == []
+    short = "SELECT table_name, column_name FROM information_schema.columns WHERE character_maximum_length IS NOT NULL"
+    assert {row[0] for row in read(url, f"{short} AND table_schema = 'public'")} <= {"alembic_version"}
+
+
+_MANY = {
+    "events": {"seq": "n", "event_id": "n::text", "at": "n", "ip_address": "'198.51.100.' || n % 250"},
+    "signals": {"id": "n::text", "subject": "n::text", "last": "n"},
+    "security_actions": {
+        **dict.fromkeys(("id", "decision_key", "target", "signal_id"), "n::text"),
+        **dict.fromkeys(("created_at", "change_seq"), "n"),
+        "status": "CASE n % 100 WHEN 0 THEN 'active' ELSE 'expired' END",
+    },
+}
+
+
+def _multiplied(table: str, keys: dict[str, str]) -> str:
+    """Return what makes 60,000 rows of one, which differ in these columns."""
+    names = [column.name for column in metadata.tables[table].columns]
+    quoted = ", ".join(f'"{name}"' for name in names)
+    values = ", ".join(keys.get(name, f'one."{name}"') for name in names)
+    return f"INSERT INTO {table} ({quoted}) SELECT {values} FROM {table} AS one, generate_series(10, 60000) AS n"
+
+
+def test_the_queries_of_the_hot_path_use_indexes(url: str) -> None:
+    """What runs for every batch must not read whole tables: with 60,000 rows the statements as sent are explained."""
+    sent: list[tuple[str, Any]] = []
+
+    async def ask(store: Store) -> list[str]:
+        await store.accept([pending(event("e", 1, ip_address="192.0.2.1"))])
+        await store.apply(Outcome(position=1, signals=[signal("s")], actions=[action("a", signal_id="s")]))
+        for table, keys in _MANY.items():
+            await asyncio.to_thread(read, url, _multiplied(table, keys))
+        await asyncio.to_thread(read, url, "ANALYZE")
+
+        for engine in (store._backend._reading.sync_engine, store._backend._writing.sync_engine):
+
+            @listens_for(engine, "before_cursor_execute")
+            def _note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+                sent.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
+
+        await store.accept([pending(event("e", 1)), pending(event("new", 1))])
+        await store.apply(Outcome(position=2, incident_of={"s1": "i", "s2": "i"}))
+        await store.users_behind("192.0.2.9", 1, 2, 3)
+        await store.events_after(50_000, 10)
+        await store.signals_of([("192.0.2.9", SubjectType.IP)])
+        await store.signals_by_id(["s1"])
+        await store.actions_by_key(["1"])
+        await store.automatic_blocks(["192.0.2.9"])
+        await store.actions_since(59_990)
+        await store.actions_run_out(5)
+        await store.events_since(59_990, 5)
+        queries = [one for one in sent if one[0].startswith(("SELECT", "UPDATE signals", "UPDATE security"))]
+        connection = await asyncpg.connect(url)
+        plans = []
+        for statement, parameters in queries:
+            await connection.execute("SET plan_cache_mode = force_custom_plan")
+            rows = await connection.fetch(f"EXPLAIN {statement}", *parameters)
+            plans.append(f"{statement}\n" + "\n".join(row[0] for row in rows))
+        await connection.close()
+        return plans
+
+    plans = on(url, ask)
+    assert len(plans) >= 12
+    assert [plan for plan in plans if "Seq Scan" in plan] == []
+    assert any("events_success" in plan for plan in plans if "DISTINCT" in plan)
