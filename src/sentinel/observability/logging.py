@@ -65,15 +65,15 @@ class DailyFile:
         self._lost = 0
         self._descriptor = _appending(path)
         state = os.fstat(self._descriptor)
-        self._day = _day(state.st_mtime if state.st_size else clock())
+        self._begin(_day(state.st_mtime if state.st_size else clock()))
 
     def write(self, line: bytes) -> None:
         """Append a line. One that finds no room is lost; the next that does is preceded by the number of those."""
         with self._mutex:
             try:
-                today = _day(self._clock())
-                if today > self._day:
-                    self._turn_over(today)
+                now = self._clock()
+                if now >= self._ends:  # a comparison of numbers, as a date costs more than the line
+                    self._turn_over(_day(now))
                 os.write(self._descriptor, self._told_losses() + line + b"\n")
             except OSError:  # a full disk must not stop who only wants to tell something
                 self._lost += 1
@@ -98,7 +98,12 @@ class DailyFile:
                 self._tidy(today)
             fresh = _appending(self._path)
         os.close(self._descriptor)
-        self._descriptor, self._day = fresh, today
+        self._descriptor = fresh
+        self._begin(today)
+
+    def _begin(self, day: date) -> None:
+        self._day = day
+        self._ends = datetime.combine(day + timedelta(days=1), datetime.min.time(), UTC).timestamp()
 
     def _tidy(self, today: date) -> None:
         dated = re.compile(re.escape(self._path.name) + r"\.(\d{4}-\d\d-\d\d)(\.gz)?")

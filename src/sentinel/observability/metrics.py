@@ -56,18 +56,18 @@ class _Sessions:
     def see(self, session_id: str) -> None:
         key = hashlib.blake2b(session_id.encode("utf-8", "replace"), digest_size=8).digest()
         with self._mutex:
-            self._seen[key] = self._clock()
+            now = self._seen[key] = self._clock()
             self._seen.move_to_end(key)
-            self._forget()
+            self._forget(now)
 
-    def _forget(self) -> None:
-        horizon = self._clock() - _SESSION_SECONDS
+    def _forget(self, now: float) -> None:
+        horizon = now - _SESSION_SECONDS
         while self._seen and (len(self._seen) > _MOST_SESSIONS or next(iter(self._seen.values())) <= horizon):
             self._seen.popitem(last=False)
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         with self._mutex:
-            self._forget()
+            self._forget(self._clock())
             active = len(self._seen)
         told = "Sessions with a scan in the last 15 minutes."
         yield GaugeMetricFamily("sentinel_active_sessions", told, value=active)

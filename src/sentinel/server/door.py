@@ -57,11 +57,12 @@ class _Door(HttpToolsProtocol):
         scope["sentinel.peer"] = self._peer
 
     def on_headers_complete(self) -> None:
-        self._turned_away = self._is_usual() and self.authorize.junk(self.url.partition(b"?")[2], self.headers)
+        scope = cast("Scope", self.scope)
+        self._turned_away = self._is_usual() and self.authorize.junk(self.url.partition(b"?")[2], self.headers, scope)
         if not self._turned_away:
             super().on_headers_complete()
             return
-        self.authorize.count(HTTPStatus.UNAUTHORIZED, cast("Scope", self.scope))
+        self.authorize.count(HTTPStatus.UNAUTHORIZED, scope)
         goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
         own = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
         answer = _ANSWERS[self.scheme or "http"] % (b"" if goes_on else b"connection: close\r\n")

@@ -61,7 +61,6 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
     Raises:
         Problem: Larger than the limit, packed in a way that is not gzip, or cut off.
     """
-    headers = dict(scope["headers"])
     parts: list[bytes] = []
     size = 0
     while True:
@@ -75,7 +74,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         if not message.get("more_body"):
             break
     body = b"".join(parts)
-    encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
+    encoding = _header(scope, b"content-encoding", b"identity").lower()
     if encoding == "identity":
         return body
     if encoding != "gzip":
@@ -89,8 +88,13 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
 
 
 def _media_type(scope: Scope) -> str:
-    value: bytes = dict(scope["headers"]).get(b"content-type", b"")
-    return value.decode("latin-1").partition(";")[0].strip().lower()
+    return _header(scope, b"content-type").partition(";")[0].strip().lower()
+
+
+def _header(scope: Scope, wanted: bytes, default: bytes = b"") -> str:
+    """Return a header's last value."""
+    values = [value for name, value in scope["headers"] if name == wanted]
+    return (values[-1] if values else default).decode("latin-1")
 
 
 def parse_events(body: bytes, media_type: str) -> Parsed:
