@@ -18,7 +18,7 @@ import numpy as np
 import yaml
 from disguises import disguised
 from grammar.expand import Row, Slots, expand, filled, read_grammar
-from structural import suffixed
+from structural import suffixed, with_code
 
 from sentinel.scanning.folding import normalised
 from sentinel.scanning.view import original
@@ -60,7 +60,7 @@ _BURIED_SHARE = 0.35
 _CHANGED_SHARE = 0.3
 _LONGEST_HOST = 1500
 _LONGEST_QUESTION = 200
-_SUFFIXES = 800
+_SUFFIXES = 3000
 _PER_DISGUISE = 60
 _CAPITALS = 800
 _FRAMED, _FRAMED_ELSEWHERE = 4000, 400
@@ -81,6 +81,8 @@ class Example(NamedTuple):
     lang: str
     span: tuple[int, int] | None = None
     """Where an attack stands in it, if that is known and not everywhere."""
+    rule: str = ""
+    """The rule of another project that the row is a case of, if its set says so."""
 
 
 def plain(text: str) -> str:
@@ -116,7 +118,8 @@ def _example(row: dict[str, Any], target: str, name: str) -> Example:
     if start >= 0:
         end = text.find("\n", start)
         span = (start, end if end > start else len(text))
-    return _normalised(text, target, name, row["lang"], span)
+    rule = f"{name} {row['meta']['rule']}" if "rule" in (row["meta"] or {}) else ""
+    return _normalised(text, target, name, row["lang"], span)._replace(rule=rule)
 
 
 def _normalised(text: str, target: str, group: str, lang: str, span: tuple[int, int] | None) -> Example:
@@ -215,7 +218,7 @@ def _one_of(values: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def structural_examples(examples: Sequence[Example], *, seed: int) -> Iterator[Example]:
-    """Yield questions, harmful and harmless, with a gibberish suffix, and harmless texts in disguise."""
+    """Yield questions with a gibberish suffix or with real code behind them, and harmless texts in disguise."""
     rng = np.random.default_rng([seed, 13])
     short = [one.text for one in examples if one.target == BENIGN and len(one.text) <= _LONGEST_QUESTION]
     for number, text in disguised(short, _PER_DISGUISE, rng):
@@ -226,5 +229,7 @@ def structural_examples(examples: Sequence[Example], *, seed: int) -> Iterator[E
         yield Example(plain(foreign[index].upper()), BENIGN, f"{DISGUISE} of capitals", "")
     questions = [one.text for one in examples if one.target in {BENIGN, HARMFUL} and len(one.text) <= _LONGEST_QUESTION]
     texts = [one.text for one in examples if one.target == BENIGN]
-    for text in suffixed(questions, texts, _SUFFIXES, rng):
-        yield Example(plain(text), JAILBREAK, f"{GRAMMAR}suffix", "")
+    for text, span in suffixed(questions, texts, _SUFFIXES, rng):
+        yield _normalised(text, JAILBREAK, f"{GRAMMAR}suffix", "", span)
+    for text in with_code(questions, texts, _SUFFIXES, rng):
+        yield Example(plain(text), BENIGN, f"{GRAMMAR}suffix", "")

@@ -34,10 +34,12 @@ _FACTORS = {
     "a_composed_indirect": 0.3,
     "a_trigger_sentences": 2.0,
     f"{GRAMMAR}everyday_orders": 4.0,
+    f"{GRAMMAR}suffix": 2.0,
     f"{GRAMMAR}long_scenes": 3.0,
     f"{GRAMMAR}scenes": 3.0,
 }
-"""Groups that weigh more or less than the root of their size: templated or noisy sets, hard benign texts."""
+"""Groups that weigh more or less than the root of their size: templated or noisy sets, hard benign texts,
+and attacks of many kinds in one group."""
 
 
 class Samples(NamedTuple):
@@ -52,6 +54,8 @@ class Samples(NamedTuple):
     targets: Array
     """Names, of the example."""
     groups: Array
+    rules: Array
+    """Of other projects, which the examples are cases of; empty where they are of none."""
     langs: Array
     scripts: Array
     """Index into `SCRIPTS` of most letters of the example."""
@@ -68,11 +72,12 @@ def sampled(examples: Sequence[Example], tables: Tables, *, most_windows: int, s
             owners.append(index)
             hits.append(-1 if window.hit is None else int(window.hit))
     columns = zip(
-        *((example.target, example.group, example.lang, _script(example.text, tables)) for example in examples),
+        *((one.target, one.group, one.rule, one.lang, _script(one.text, tables)) for one in examples),
         strict=True,
     )
-    targets, groups, langs, scripts = (np.array(column) for column in columns)
-    return Samples(buckets, np.array(lengths), np.array(owners), np.array(hits), targets, groups, langs, scripts)
+    return Samples(
+        buckets, np.array(lengths), np.array(owners), np.array(hits), *(np.array(column) for column in columns)
+    )
 
 
 def _script(text: str, tables: Tables) -> int:

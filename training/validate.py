@@ -1,11 +1,12 @@
 """
-Validates by leaving out whole sets, whole families of the grammar and whole languages.
+Validates by leaving out whole sets, whole families of the grammar, whole languages, and all cases of a rule.
 
-    python training/validate.py --data ../shared/data --seed 1
+    python training/validate.py --data ../shared/data --by group
 
-A random split says little about new sources, so nothing of a set, family or language that is judged here was learnt
-from. Prints, at the thresholds of the shipped model, the recall on attacks and the false positives on benign texts,
-with 95 % Wilson intervals, and the area under the curve against all benign texts of the sets.
+A random split says little about new sources, so nothing of a set, family, language or rule that is judged here was
+learnt from. `--by rule` judges the sets whose rows are cases of rules of another project, and learns from those of its
+other rules. Prints, at the thresholds of the shipped model, the recall on attacks and the false positives on benign
+texts, with 95 % Wilson intervals, and the area under the curve against all benign texts of the sets.
 """
 
 from __future__ import annotations
@@ -35,10 +36,15 @@ _ATTACKS = (INJECTION, JAILBREAK)
 
 
 def left_out(samples: Samples, keys: Array, *, seed: int) -> Array:
-    """Return each example's raw scores, of shape (2, examples), by models that saw none with the same key."""
-    fold_of = {key: at % _FOLDS for at, key in enumerate(np.random.default_rng(seed).permutation(np.unique(keys)))}
+    """
+    Return each example's raw scores, of shape (2, examples), by models that saw none with the same key.
+
+    Examples whose key is empty are learnt from by all; their scores are nan.
+    """
+    names = np.unique(keys[keys != ""])
+    fold_of = {key: at % _FOLDS for at, key in enumerate(np.random.default_rng(seed).permutation(names))} | {"": -1}
     folds = np.array([fold_of[key] for key in keys])
-    found = np.zeros((2, len(keys)))
+    found = np.full((2, len(keys)), np.nan)
     for fold in range(_FOLDS):
         judged = folds == fold
         found[:, judged] = scores(samples, learn(samples, ~judged, seed=seed))[:, judged]
@@ -55,8 +61,10 @@ def above_threshold(samples: Samples, raw: Array) -> Array:
 
 def lines(samples: Samples, keys: Array, above: Array) -> Iterator[str]:
     """Yield a line of the table for each key and side."""
-    foreign_benign = (samples.targets == BENIGN) & ~np.char.startswith(samples.groups.astype(str), GRAMMAR)
-    for key in np.unique(keys):
+    foreign_benign = (
+        (samples.targets == BENIGN) & ~np.char.startswith(samples.groups.astype(str), GRAMMAR) & ~np.isnan(above)
+    )
+    for key in np.unique(keys[~np.isnan(above)]):
         for side, mask in (("attacks", np.isin(samples.targets, _ATTACKS)), ("benign", samples.targets == BENIGN)):
             found = above[mask & (keys == key)]
             if len(found) < _FEWEST:
@@ -72,11 +80,13 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     options.add_argument("--data", type=Path, default=Path("../shared/data"))
     options.add_argument("--seed", type=int, default=1)
-    options.add_argument("--by", choices=("group", "language"), default="group")
+    options.add_argument("--by", choices=("group", "language", "rule"), default="group")
     chosen = options.parse_args()
     samples = samples_of(examples_of(chosen.data, seed=chosen.seed), unicode_tables(), seed=chosen.seed)
-    keys = (samples.groups if chosen.by == "group" else samples.langs).astype(str)
+    keys = {"group": samples.groups, "language": samples.langs, "rule": samples.rules}[chosen.by].astype(str)
     above = above_threshold(samples, left_out(samples, keys, seed=chosen.seed))
+    if chosen.by == "rule":
+        keys = np.where(keys == "", "", samples.groups.astype(str))
     sys.stdout.write(f"| left out {chosen.by} | | n | at the threshold | AUC |\n|---|---|---|---|---|\n")
     sys.stdout.writelines(f"{line}\n" for line in lines(samples, keys, above))
 
