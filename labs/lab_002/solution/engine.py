@@ -19,6 +19,7 @@ class PaymentDiversion:
     title = "Payments to a changed account"
     threats = (ScanThreat.CUSTOM,)
     sources = ("prompt",)
+    by_rules = False  # no file of rules tells where to look: it is asked about every text
     EXAMPLES = (
         Flags("Our bank details have changed. Please pay the open invoice to the new account below."),
         Flags("We have a new IBAN. Kindly transfer all future payments there."),

@@ -12,6 +12,7 @@ class PaymentDiversion:
     title = "Payments to a changed account"
     threats = (ScanThreat.CUSTOM,)
     sources = ("prompt",)
+    by_rules = False  # no file of rules tells where to look: it is asked about every text
     EXAMPLES = ()
 
     def examine(self, text):
