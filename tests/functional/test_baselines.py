@@ -19,7 +19,9 @@ from tests.support.days import days, judge
 from tests.support.service import eventually
 
 from sentinel.app import Monitor
+from sentinel.detection.baseline import Baselines
 from sentinel.model import Role, iso, micros_of_iso
+from sentinel.stream import Worker
 
 SEED, LENGTH, USERS, PLANTED = 3, 12, 60, 12
 
@@ -156,6 +158,46 @@ def test_others_are_judged_while_a_day_of_an_import_is_learnt(tmp_path: Path, mo
     waits = api.run(beside())
     api.close()
     assert waits
+
+
+def test_what_is_given_up_half_way_is_counted_once(make_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the end of an import may go away at any moment: what is known of all together is the same."""
+    monkeypatch.setattr("sentinel.stream.noticing._AT_ONCE", 1)
+    judge = Baselines.judge
+    known = []
+    for number, patience in enumerate((10_000, 2)):
+        api = make_api()
+        at = [iso(api.now - n * 2_000_000_000) for n in range(200)]
+        login = {"details": {"success": True}}
+        events = [api.failed_login(user_id=f"user-{n % 7}", timestamp=time, **login) for n, time in enumerate(at)]
+        begun = api.ask("POST", f"{S}/imports", json={}).json()["import_id"]
+        headers = {"Content-Type": "application/x-ndjson"}
+        api.ask("POST", f"{S}/imports/{begun}/events", content="\n".join(map(json.dumps, events)), headers=headers)
+        waiting: list[asyncio.Task[None]] = []
+
+        def judged(*args: Any, waiting: list[asyncio.Task[None]] = waiting, patience: int = patience) -> Any:
+            waiting.append(waiting[-1])  # one for each call
+            if len(waiting) % patience == 0 and len(waiting) < 60:
+                waiting[-1].cancel()
+            return judge(*args)
+
+        monkeypatch.setattr(Baselines, "judge", judged)
+
+        async def drained(worker: Worker, waiting: list[asyncio.Task[None]] = waiting) -> int:
+            times = 1
+            while True:
+                waiting.append(asyncio.create_task(worker.drained(200)))
+                try:
+                    await waiting[-1]
+                except asyncio.CancelledError:
+                    times += 1
+                else:
+                    return times
+
+        assert (api.run(drained(api.monitor.worker)) > 10) is (number == 1)
+        known.append(api.run(api.monitor.store.organisation_record()))
+    assert known[0]
+    assert known[1] == known[0]
 
 
 def test_live_events_get_room_beside_an_import_without_end(make_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:

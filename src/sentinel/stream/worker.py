@@ -107,6 +107,7 @@ class Worker:
         self._live = False  # whether events have come since the start that are no import
         self._closing_from: Micros | None = None  # when windows were last closed; None until a start has made that good
         self._tasks: list[asyncio.Task[None]] = []
+        self._steps: set[asyncio.Task[bool]] = set()
         self._taking_up: asyncio.Task[None] | None = None
         self.followed: dict[str, Touched] = {}
         """Origins (imports) for which what they touch is kept."""
@@ -133,7 +134,7 @@ class Worker:
         if self._taking_up is not None:
             self._taking_up.cancel()
             await asyncio.gather(self._taking_up, return_exceptions=True)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, *self._steps, return_exceptions=True)
         await self.noticing.stop()
         if self.failing is None and self.position > self._written:
             with contextlib.suppress(StoreUnable):  # then the next start judges these events again, to the same end
@@ -174,8 +175,7 @@ class Worker:
         """
         more = True
         while more and self.noticing.crowded and not self._stopping.is_set():
-            async with self._judging:
-                more = await self._notice(_NO_TIME)
+            more = await self._step(lambda: _NO_TIME)
 
     async def drained(self, seq: int, until: Micros | None = None) -> None:
         """
@@ -185,13 +185,14 @@ class Worker:
         only those that had closed at `until`, and beside live events those that have closed for these as well.
         """
         await self.reached(seq)
-        now, more = until, True
-        while more:
-            async with self._judging:  # others have their turn between two steps, and live events may begin to come
-                now = self._clock() - _IN_HAND if self._live else until
-                more = await self._notice(now, wait=True)
+
+        def now() -> Micros | None:
+            return self._clock() - _IN_HAND if self._live else until
+
+        while await self._step(now, wait=True):
+            pass  # others have their turn between two steps, and live events may begin to come
         await self.reached(self._noticed)
-        await self._close(now, list(self.followed) or [""])
+        await self._close(now(), list(self.followed) or [""])
 
     async def replace(self, rules: RuleSet) -> None:
         """
@@ -288,6 +289,18 @@ class Worker:
                 pass  # no event is taken in before there is room again
         await self._forget_when_due(batch)
         await asyncio.sleep(0)
+
+    async def _step(self, now: Callable[[], Micros | None], *, wait: bool = False) -> bool:
+        """`_notice` between two batches, to its end also when whoever asked for it is gone: half a step is none."""
+
+        async def whole() -> bool:
+            async with self._judging:
+                return await self._notice(now(), wait=wait)
+
+        step = asyncio.create_task(whole(), name="noticing")
+        self._steps.add(step)
+        step.add_done_callback(self._steps.discard)
+        return await asyncio.shield(step)
 
     async def _notice(self, now: Micros | None, *, wait: bool = False) -> bool:
         """
