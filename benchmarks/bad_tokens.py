@@ -12,12 +12,10 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import os
 import secrets
 import statistics
 import time
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from service import Client, S, Service, service
@@ -66,11 +64,6 @@ def flooding(port: int, rate: int, burst: int, told: Connection) -> None:
     asyncio.run(flood(port, rate, burst, told))
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def good_latencies(client: Client, seconds: float) -> list[float]:
     """Return how long each answer took, from the moment when it was due to be asked for."""
     took = []
@@ -90,17 +83,17 @@ def p99(took: list[float]) -> float:
 
 
 def pair(running: Service, client: Client, rate: int, burst: int) -> dict[str, float]:
-    before = cpu_seconds(running.pid)
+    before = running.cpu_seconds()
     calm = good_latencies(client, PART_SECONDS)
-    idle = cpu_seconds(running.pid) - before
+    idle = running.cpu_seconds() - before
     ours, theirs = multiprocessing.Pipe()
     arguments = (running.port, rate, burst, theirs)
     process = multiprocessing.get_context("spawn").Process(target=flooding, args=arguments, daemon=True)
     process.start()
     ours.recv()
-    before = cpu_seconds(running.pid)
+    before = running.cpu_seconds()
     strained = good_latencies(client, PART_SECONDS)
-    used = cpu_seconds(running.pid) - before
+    used = running.cpu_seconds() - before
     ours.send("stop")
     sent, refused = ours.recv()
     process.join()

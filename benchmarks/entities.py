@@ -6,6 +6,7 @@ the worst case for what is remembered of each. Beside it somebody else sends one
 each is judged.
 
 seconds        From the start of the command to its end, when all days have closed and are learnt.
+cpu_seconds    Of the service in that time.
 peak_rss_mb    Of the service, and how much it had when a quarter, a half and three quarters of the events were judged.
 longest_wait   Until an event of the other sender was judged, accepted within the import or at its end.
 longest_pause  The longest time in which nothing was judged although something waited.
@@ -100,9 +101,9 @@ def measure(users: int = USERS, hours: int = HOURS) -> dict[str, Any]:
             lines.writelines(log_lines(users, hours))
         command = [PROGRAMS / "sentinel", "ingest", log, "--format", "json", "--data-dir", running.data, "--json"]
         with Watch(running) as watch:
-            begin = time.monotonic()
+            begin, before = time.monotonic(), running.cpu_seconds()
             told = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-            seconds = time.monotonic() - begin
+            seconds, worked = time.monotonic() - begin, running.cpu_seconds() - before
         store = sum(path.stat().st_size for path in running.data.glob("*.db*"))
         at = {part: next((mb for _, judged, mb in watch.seen if judged >= users * part / 4), 0) for part in (1, 2, 3)}
         return {
@@ -111,6 +112,7 @@ def measure(users: int = USERS, hours: int = HOURS) -> dict[str, Any]:
             "events": told["events"],
             "anomalies": len(told["anomalies"]),
             "seconds": round(seconds, 1),
+            "cpu_seconds": round(worked, 1),
             "peak_rss_mb": running.peak_rss_mb(),
             "rss_mb_at_start_and_quarters": [watch.seen[0][2], *at.values()],
             "longest_pause_s": round(watch.longest_pause, 2),

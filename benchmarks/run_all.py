@@ -114,7 +114,7 @@ def entities(figures: Figures) -> Iterator[Row]:
     grown = f"{start} MB before, {', '.join(map(str, quarters))} MB after each quarter"
     yield "Many users: memory of the service", log, f"{figures['peak_rss_mb']} MB at most ({grown})"
     waits = f"an event of another sender waited {figures['longest_wait_s']} s at most"
-    yield "The same: time", log, f"{figures['seconds']} s; {waits}"
+    yield "The same: time", log, f"{figures['seconds']} s, of the service {figures['cpu_seconds']} s of CPU; {waits}"
 
 
 BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {

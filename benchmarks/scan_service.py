@@ -62,12 +62,6 @@ def bodies() -> str:
     )
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return what all threads of a process have used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(seconds: int) -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
@@ -76,16 +70,15 @@ def measure(seconds: int) -> dict[str, Any]:
         address = folder / "data" / "service.json"
         with started("taskset", "-c", str(cores[0]), *command, until=address):
             running = Service(folder)
-            pid = json.loads(address.read_text())["pid"]
             (folder / "bodies").write_text(bodies(), encoding="utf-8")
             values = {"token": running.token("--role", "ingest"), "bodies": folder / "bodies"}
             (folder / "scan.lua").write_text(SCRIPT % values)
             url = f"http://127.0.0.1:{running.port}/api/v1/scan"
             wrk = ["taskset", "-c", str(cores[-1]), "wrk", "-t1", f"-c{CONNECTIONS}", "-s", str(folder / "scan.lua")]
             subprocess.run([*wrk, "-d1s", url], check=True, capture_output=True)
-            before = cpu_seconds(pid)
+            before = running.cpu_seconds()
             told = subprocess.run([*wrk, f"-d{seconds}s", url], check=True, capture_output=True, text=True).stdout
-            used = cpu_seconds(pid) - before
+            used = running.cpu_seconds() - before
     return figures(told, used)
 
 

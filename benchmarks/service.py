@@ -20,6 +20,7 @@ import argparse
 import http.client
 import json
 import multiprocessing
+import os
 import random
 import socket
 import statistics
@@ -109,6 +110,10 @@ class Service:
 
     def rss_mb(self) -> int:
         return self._memory_mb("VmRSS")
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def _memory_mb(self, what: str) -> int:
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
