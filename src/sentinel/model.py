@@ -73,8 +73,16 @@ def iso(at: Micros) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+class Word(enum.StrEnum):
+    """One of a few words. Its hash is that of its text: events are looked up by it, and Python's own for it is slow."""
+
+    __hash__ = str.__hash__
+
+
 class Severity(str, enum.Enum):  # noqa: UP042 - a StrEnum prints its value; ours prints its name
     """How bad it is. The value (and JSON) is lower case, `str()` is upper case: `HIGH`."""
+
+    __hash__ = str.__hash__  # as in `Word`
 
     INFO = "info"
     LOW = "low"
@@ -208,7 +216,7 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 # --- events
 
 
-class EventType(enum.StrEnum):
+class EventType(Word):
     """What kind of fact an event states."""
 
     AUTHENTICATION = "authentication"
@@ -290,7 +298,7 @@ class ThreatType(enum.StrEnum):
     AUTOMATED_ATTACK = "automated_attack"
 
 
-class SubjectType(enum.StrEnum):
+class SubjectType(Word):
     """What a signal is about."""
 
     IP = "ip"

@@ -433,12 +433,9 @@ class Store(BaselineTables, IncidentTables):
         self, action_type: ActionType, rule: str, start: Micros, end: Micros, *, event_time: bool
     ) -> set[str]:
         """Return the keys of a policy rule's effective actions of a type made, or decided, in (start, end]."""
-        a = tables.actions.c
-        when = a.decided_at if event_time else a.created_at
-        query = select(a.decision_key).where(
-            a.rule == rule, a.action_type == action_type.value, when > start, when <= end, a.effective.is_(True)
-        )
-        return {row.decision_key for row in await self._all(query)}
+        query = statements.ACTIONS_DECIDED if event_time else statements.ACTIONS_MADE
+        places = {"rule": rule, "action_type": action_type.value, "start": start, "end": end}
+        return {row.decision_key for row in await self._all(query, places)}
 
     # --- tokens, audit, health
 

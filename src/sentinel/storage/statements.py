@@ -38,6 +38,8 @@ from sentinel.storage.dialect import (
 )
 
 __all__ = [
+    "ACTIONS_DECIDED",
+    "ACTIONS_MADE",
     "AUDIT_ENTRIES",
     "AUTOMATIC_BLOCKS",
     "INSERT_DEAD",
@@ -125,6 +127,17 @@ def _automatic_blocks() -> Each[Select[Any]]:
     return Each(*(query.where(a.target.in_(texts)) for texts in TEXTS))
 
 
+def _actions_taken(when: ColumnElement[int]) -> Select[Any]:
+    a = tables.actions.c
+    return select(a.decision_key).where(
+        a.rule == bindparam("rule"),
+        a.action_type == bindparam("action_type"),
+        when > bindparam("start"),
+        when <= bindparam("end"),
+        a.effective.is_(True),
+    )
+
+
 def _users_behind() -> Select[Any]:
     e = tables.events.c
     found = (
@@ -166,6 +179,8 @@ PRUNE = _prune_statements()
 
 AUTOMATIC_BLOCKS = _automatic_blocks()
 USERS_BEHIND = _users_behind()
+ACTIONS_MADE = _actions_taken(tables.actions.c.created_at)
+ACTIONS_DECIDED = _actions_taken(tables.actions.c.decided_at)
 UPSERT_SIGNAL = Bulk.of(each(_signal_upsert))
 UPSERT_INCIDENT = Bulk.of(each(_incident_upsert))
 RESOLVE = (
