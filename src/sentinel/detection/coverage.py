@@ -17,6 +17,9 @@ ENOUGH = 1_000
 """Events of a log source, after which a field that none of them had counts as one that never comes."""
 
 
+_MOST_SOURCES = 1_000
+
+
 class _Sight(msgspec.Struct):
     """What the events of one log source have shown."""
 
@@ -40,15 +43,25 @@ class Coverage:
             sight = self._sights.setdefault(base.logsource, _Sight({}))
             sight.missing |= {field: getter(field) for field in base.asks.fields}
         self._unsettled = dict(self._sights)
+        self._fitting: dict[tuple[LogSource, ...], list[LogSource]] = {}
+        """What is wanted that events of some log sources meet; the same few come again and again."""
 
     def see(self, events: Iterable[Event]) -> None:
         """Take note of what these events show."""
         for event in events:
             if not self._unsettled:
                 return
-            sources = sources_of(event)
-            for wanted in [wanted for wanted in self._unsettled if any(fits(wanted, source) for source in sources)]:
-                self._note(wanted, event)
+            for wanted in self._met_by(tuple(sources_of(event))):
+                if wanted in self._unsettled:
+                    self._note(wanted, event)
+
+    def _met_by(self, sources: tuple[LogSource, ...]) -> list[LogSource]:
+        if (found := self._fitting.get(sources)) is None:
+            if len(self._fitting) == _MOST_SOURCES:
+                self._fitting.clear()
+            found = [wanted for wanted in self._sights if any(fits(wanted, source) for source in sources)]
+            self._fitting[sources] = found
+        return found
 
     def _note(self, source: LogSource, event: Event) -> None:
         sight = self._unsettled[source]
