@@ -18,7 +18,7 @@ import msgspec
 import re2
 
 from sentinel.scanning import ciphers, decoding, folding
-from sentinel.scanning.rulebook import MOST_HITS, Hit, RuleBook
+from sentinel.scanning.rulebook import MOST_HITS, Hit, Matching, RuleBook, matching_of
 from sentinel.scanning.view import View, original
 
 __all__ = ["ENDLESS", "Source", "Text", "Time", "read"]
@@ -176,7 +176,7 @@ _TRIGGERS_PER_SET = 4
 """All in one Set would be one pass, but its automaton would have too many states to be built again for each text."""
 
 
-_Triggers = tuple[re2.Set, Sequence[_Reading]]
+_Triggers = tuple[Matching, Sequence[_Reading]]
 
 
 def _trigger_sets(readings: Sequence[_Reading]) -> Iterator[_Triggers]:
@@ -187,7 +187,7 @@ def _trigger_sets(readings: Sequence[_Reading]) -> Iterator[_Triggers]:
         for reading in batch:
             triggers.Add(reading.trigger)
         triggers.Compile()
-        yield triggers, batch
+        yield matching_of(triggers), batch
 
 
 _ALL = tuple(_trigger_sets(_READINGS))
@@ -230,6 +230,6 @@ def _read_further(view: View) -> Iterator[View]:
 
 def _called_for(view: View, sets: Iterable[_Triggers]) -> Iterator[View]:
     octets = view.text.encode()
-    for triggers, readings in sets:
-        for index in sorted(triggers.Match(octets) or ()):
+    for matching, readings in sets:
+        for index in sorted(matching(octets) or ()):
             yield from readings[index].views(view)

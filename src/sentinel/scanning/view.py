@@ -59,7 +59,7 @@ class View(msgspec.Struct, frozen=True, eq=False, dict=True):
     is_complete: bool = True
     """False when there were more edits than one view has; from there on it reads as its parent."""
 
-    @cached_property
+    @property
     def depth(self) -> int:
         """How many readings lie between this one and the original; 0 for the original."""
         return 0 if self.parent is None else self.parent.depth + 1
