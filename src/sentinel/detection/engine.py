@@ -214,8 +214,9 @@ class _Counter:
         """Return the present state of the signal in this bucket."""
         rule, bucket = self.rule, track.everything.buckets[number]
         assert bucket.first is not None, "only buckets with a trigger are asked for"
+        bucket.signal_id = bucket.signal_id or _signal_id(rule.hash, track.group, number)
         return Signal(
-            id=_signal_id(rule.hash, track.group, number),
+            id=bucket.signal_id,
             rule=rule.id,
             rule_hash=rule.hash,
             title=rule.title,

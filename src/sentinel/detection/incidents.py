@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from sentinel.detection.links import HOUR, Link, Node
 from sentinel.model import Incident, Micros, Severity, Signal, SubjectType, ThreatType
@@ -59,8 +60,11 @@ def incidents_of(
     for places in by_node.values():
         _join_runs(ordered, places, joined, gap)
     _join_known(ordered, together, joined)
+    roots = {node: joined.common_root(places) for node, places in by_node.items()}
     for (one, other), hours in _by_pair(links).items():
-        if one in by_node and other in by_node and not joined.all_one(by_node[one], by_node[other]):
+        if one not in by_node or other not in by_node or (roots[one] is not None and roots[one] == roots[other]):
+            continue  # nearly all links join nobody, or what is together already
+        if not joined.all_one(by_node[one], by_node[other]):
             for hour in hours:
                 _join_near(ordered, by_node[one], by_node[other], hour, joined, gap=gap)
     components: dict[int, list[Signal]] = defaultdict(list)
@@ -80,9 +84,14 @@ class _Joined:
             self._parents[place] = place = self._parents[self._parents[place]]
         return place
 
+    def common_root(self, places: Iterable[int]) -> int | None:
+        """Return the root of these if they are in one set, else None."""
+        roots = {self.root(place) for place in places}
+        return roots.pop() if len(roots) == 1 else None
+
     def all_one(self, some: Iterable[int], others: Iterable[int]) -> bool:
         """Whether all of these are in one set already."""
-        return len({self.root(place) for places in (some, others) for place in places}) == 1
+        return self.common_root(chain(some, others)) is not None
 
     def join(self, one: int, other: int) -> None:
         first, second = sorted((self.root(one), self.root(other)))

@@ -150,6 +150,8 @@ class Bucket(msgspec.Struct, gc=False):
     count: int = 0
     rank: int = 0
     """Of the highest severity that a source of its events may reach."""
+    signal_id: str = ""
+    """Of its signal, once somebody asked for it: it stays the same, and a flood asks again and again."""
 
 
 class Window(Protocol):
