@@ -429,6 +429,8 @@ class Engine:
         Matching events that a rule could not count, since somebody last cleared it: `field` when they lack what it
         groups by or counts, `number` when what it adds up is none, or below zero in a sum.
         """
+        self._served_from: Micros = _NOTHING_YET
+        """From this time on events are known to need nothing that is lacking; what is forgotten makes it unknown."""
         self._connect({rule.hash: rule for rule in rules.rules})
         if before:
             self._take_over(set(known.values()))
@@ -492,10 +494,14 @@ class Engine:
     def needs(self, events: Sequence[StoredEvent]) -> Micros:
         """Return how far back the state lacks what judging these events needs; the largest time if it lacks nothing."""
         earliest = min((event.at for event in events if not event.late), default=None)
-        if earliest is None:
+        # A later event never needs an earlier one, so where the last batch lacked nothing the next need not be asked.
+        if earliest is None or earliest >= self._served_from:
             return _NOTHING_YET
         needs = ((counter.rule.needs(earliest), counter.warm_from) for counter in self.counters)
-        return min((start for start, there in needs if start < there), default=_NOTHING_YET)
+        lacking = min((start for start, there in needs if start < there), default=_NOTHING_YET)
+        if lacking == _NOTHING_YET:
+            self._served_from = earliest
+        return lacking
 
     def needs_to_close(self, alive: Micros, lateness: Micros) -> Micros:
         """
@@ -591,6 +597,7 @@ class Engine:
     def _forgetting(self, limit: Callable[[Rule], Micros]) -> Iterator[None]:
         for counter, before in [*self._limits(limit)]:
             start = counter.rule.origin(before)
+            self._served_from = _NOTHING_YET
             for freed in counter.forget(start):
                 self.retained -= freed
                 yield

@@ -269,6 +269,15 @@ def test_what_was_forgotten_comes_back_from_history() -> None:
     assert judge.retained == witness.retained
 
 
+def test_an_event_that_lacked_nothing_lacks_what_was_forgotten_since() -> None:
+    """What was known to suffice is asked anew after an eviction, or a window would be judged without its events."""
+    judge = engine()
+    judge.warm([failure(1), failure(2)], -60 * SECOND)
+    assert judge.needs([failure(4)]) == judge.needs([failure(5)]) == NOTHING_YET
+    judge.forget(35 * SECOND)
+    assert judge.needs([failure(5)]) < judge.warm_from
+
+
 def test_much_is_forgotten_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever drives the engine can let others have the processor in between; the end is the same."""
     monkeypatch.setattr("sentinel.detection.engine._FORGOTTEN_AT_ONCE", 2)
