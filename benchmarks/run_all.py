@@ -117,6 +117,17 @@ def entities(figures: Figures) -> Iterator[Row]:
     yield "The same: time", log, f"{figures['seconds']} s, of the service {figures['cpu_seconds']} s of CPU; {waits}"
 
 
+def stores(figures: Figures) -> Iterator[Row]:
+    for name, told in (("sqlite", "SQLite"), ("postgresql", "PostgreSQL on the same machine")):
+        taken = figures[name]
+        load = f"the load of events over HTTP, {taken['events']:,} events in turns with the other"
+        rates = f"{taken['accepted_per_second']:,} accepted and {taken['judged_per_second']:,} judged a second"
+        cost = f"{taken['cpu_us_per_event']} µs of the service's CPU an event"
+        if taken["server_cpu_us_per_event"]:
+            cost += f", {taken['server_cpu_us_per_event']} of the server's"
+        yield f"The store in {told}", load, f"{rates}; {cost}; p50 {taken['p50_ms']} ms a request"
+
+
 BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "scan.py": scans,
     "correlate.py": detection,
@@ -126,6 +137,7 @@ BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
     "bad_tokens.py": bad_tokens,
     "baselines.py": baselines,
     "entities.py": entities,
+    "stores.py": stores,
 }
 
 

@@ -60,6 +60,11 @@ def small_entities(entities: ModuleType) -> object:
     return entities.measure(users=300, hours=30)
 
 
+def small_stores(stores: ModuleType) -> object:
+    stores.TURNS = 1
+    return stores.measure(0.3)
+
+
 SMALL: dict[str, Callable[[ModuleType], object]] = {
     "scan.py": small_scan,
     "correlate.py": small_correlate,
@@ -69,6 +74,7 @@ SMALL: dict[str, Callable[[ModuleType], object]] = {
     "bad_tokens.py": small_bad_tokens,
     "baselines.py": small_baselines,
     "entities.py": small_entities,
+    "stores.py": small_stores,
 }
 
 

@@ -139,6 +139,11 @@ def _sizing() -> Iterator[Row]:
         yield f"So {rate} events/s are", "", f"{day / 1e9:,.1f} GB a day, {kept * day / 1e9:,.0f} GB in {kept} days"
 
 
+def _stores() -> Iterator[Row]:
+    measured = (PAGES / "measured.md").read_text(encoding="utf-8")
+    yield from (cells for cells in map(_cells, measured.splitlines()) if cells and cells[0].startswith("The store in "))
+
+
 _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "cli": (("Command", "Option", "What it does"), _parameters),
     "settings": (("Setting", "Environment", "Default", "Meaning"), _settings),
@@ -149,6 +154,7 @@ _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "alerts": (("Alert", "Severity", "For", "Says"), _alerts),
     "baselines": (("Metric", "Of a", "Measures", "Method", "Type", "Family"), _baselines),
     "sizing": (("What", "Input", "Figure"), _sizing),
+    "stores": (("What", "Input", "Figure"), _stores),
     "patterns": (("Rule", "Engine", "Threat", "Severity", "Weight", "OWASP, ATLAS", "What it says"), _patterns),
     "detections": (("Rule", "Title", "Fires at", "Grouped by", "Level", "Threat"), _detections),
 }

@@ -54,6 +54,15 @@ class Postgres:
         self._run("pg_ctl", "stop", "-w", "-t", "60", "-m", mode, "-D", str(self._data))
 
     @property
+    def pid(self) -> int:
+        """Of its first process."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
+
+    def children(self) -> list[int]:
+        """Return the processes that it has started."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    @property
     def runs(self) -> bool:
         """Whether it was started and not ended since."""
         return (self._data / "postmaster.pid").exists()
