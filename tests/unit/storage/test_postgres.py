@@ -76,8 +76,9 @@ def names(url: str) -> list[str]:
 # --- who may own it
 
 
-def test_a_second_process_is_refused_until_the_first_has_ended(url: str) -> None:
+def test_a_second_process_is_refused_until_the_first_has_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two would give the same numbers to different events; the error says what to do, and no password."""
+    monkeypatch.setattr("sentinel.storage.postgres._OWN_SECONDS", 0.1)
 
     async def second(_: Store) -> None:
         with pytest.raises(ConfigError, match="another Sentinel works on this database; stop it first") as caught:
