@@ -44,7 +44,7 @@ def test_an_event_that_is_not_judged_in_time_is_a_failed_probe(api: Api, monkeyp
 
 def test_a_service_that_is_not_ready_is_a_failed_probe(api: Api, monkeypatch: Any) -> None:
     """The same reason that /readyz gives."""
-    api.monitor.store.trouble = "no room"
+    api.monitor.store._backend.trouble = "no room"
     api.run(api.monitor.canary.probe())
     assert counted(api)["ready", "failed"] == 1
 

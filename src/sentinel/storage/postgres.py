@@ -162,8 +162,8 @@ class PostgresServer:
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _there(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run something in the server's own loop."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
+        """Run something in the server's own loop, to its end: half a connection would be closed by nobody."""
+        return await asyncio.shield(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop)))
 
     def _note_away(self, err: StoreUnable) -> None:
         self.trouble = str(err)
@@ -227,8 +227,16 @@ class PostgresServer:
             return await self._writing.connect()
 
     async def _let_go(self) -> None:
+        # Who goes on although nobody waits any more gives the connection back first: later nobody would close it.
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for patience in (_CONNECT_SECONDS, 1.0):
+            if others:
+                _, others = await asyncio.wait(others, timeout=patience)
+            for task in others:
+                task.cancel()
         await self._drop()
         await self._reading.dispose()
+        await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
 
     async def _drop(self) -> None:
         writer, self._writer = self._writer, None
@@ -350,6 +358,15 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
 
 async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
     connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS)
+    try:
+        await _prepare(connection)
+    except BaseException:  # nobody else has it yet
+        connection.terminate()
+        raise
+    return connection
+
+
+async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     for name in ("text", "varchar"):
         await connection.set_type_codec(
             name, schema="pg_catalog", encoder=_to_bytes, decoder=_from_bytes, format="binary"
@@ -357,7 +374,6 @@ async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
     # What is stricter may stay: remote_apply waits for a standby as well.
     weak = "current_setting('synchronous_commit') IN ('off', 'local')"
     await connection.execute(f"SELECT set_config('synchronous_commit', 'on', false) WHERE {weak}")
-    return connection
 
 
 def _to_bytes(value: str) -> bytes:
@@ -480,3 +496,4 @@ def _alone(url: str) -> Iterator[tuple[asyncio.AbstractEventLoop, asyncpg.Connec
         finally:
             with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 loop.run_until_complete(connection.close(timeout=_CONNECT_SECONDS))
+            loop.run_until_complete(asyncio.sleep(0))  # the socket is closed in the loop's next turn

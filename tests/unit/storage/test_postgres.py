@@ -278,6 +278,27 @@ def test_a_lock_that_somebody_else_keeps_is_pushed_back_not_fatal(url: str, monk
     on(url, locked)
 
 
+def test_a_connection_that_is_broken_off_while_it_is_made_is_closed(
+    postgres: Postgres, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would take one of the server's few places for as long as the process lives."""
+
+    async def breaks_off(_: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr("sentinel.storage.postgres._prepare", breaks_off)
+    sessions = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{urlsplit(url).path[1:]}'"
+
+    async def tried() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await Store.open(url)
+        await asyncio.to_thread(
+            eventually, lambda: postgres.sql(sessions, "postgres") == [["0"]], seconds=SOON, what="it is closed"
+        )
+
+    asyncio.run(tried())
+
+
 # --- its schema and its plans
 
 
