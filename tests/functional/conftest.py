@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Awaitable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,26 +92,18 @@ class Api:
 
 
 @pytest.fixture
-def stored(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Settings that say where the stores are: files, or in the long form all of this on PostgreSQL."""
-    if os.environ.get("SENTINEL_PROVE_STORE") != "postgresql":
-        return {}
-    return {"database_url": request.getfixturevalue("postgres").database()}
-
-
-@pytest.fixture
-def api(tmp_path: Path, stored: dict[str, Any]) -> Iterator[Api]:
-    api = Api(tmp_path / "data", **stored)
+def api(tmp_path: Path) -> Iterator[Api]:
+    api = Api(tmp_path / "data")
     yield api
     api.close()
 
 
 @pytest.fixture
-def make_api(tmp_path: Path, stored: dict[str, Any]) -> Iterator[Any]:
+def make_api(tmp_path: Path) -> Iterator[Any]:
     made: list[Api] = []
 
     def make(**settings: Any) -> Api:
-        made.append(Api(tmp_path / f"data{len(made)}", **(settings if made else stored | settings)))
+        made.append(Api(tmp_path / f"data{len(made)}", **settings))
         return made[-1]
 
     yield make
