@@ -34,7 +34,7 @@ __all__ = ["MOST_HITS", "Hit", "Matching", "Rule", "RuleBook", "load_rules", "ma
 
 _SET_MEMORY_BYTES = 8 * 2**20
 """At most, for each Set's automaton. With less it is rebuilt so often that a long text costs tens of times more."""
-_LARGE_SET = 43_000
+_LARGE_SET = 30_000
 """Instructions of a Set, about; with many more its automaton outgrows its memory in everyday texts."""
 _LONG_BYTES = 16_384
 """From here on a text is examined with the smaller Sets; below, the cost of calling each counts for more."""
