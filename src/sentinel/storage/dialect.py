@@ -146,7 +146,11 @@ def _holds_in_postgresql(element: Any, compiler: Any, **options: Any) -> str:
 
 
 class detail(FunctionElement[str]):  # noqa: N801 - as above
-    """What the details of an event say of something, as text, NULL when nothing: detail(column, name)."""
+    """
+    What the details of an event say of something, as text, NULL when nothing: detail(column, name).
+
+    PostgreSQL can't read JSON that holds U+0000 anywhere; of such an event NULL, too, so it counts as saying nothing.
+    """
 
     inherit_cache = True
     type = Text()
