@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from sentinel.errors import ConfigError, ThreatDetected
-from sentinel.model import ScanResult
+from sentinel.model import Depth, ScanResult
 from sentinel.scanning.configure import Changes, Configuration, merged
 from sentinel.scanning.context import AnalysisContext
 from sentinel.scanning.scanner import Scanner
@@ -80,6 +80,7 @@ def configure(*, reset: bool = False, **changes: Unpack[Changes]) -> None:
         hipaa_mode: Whether personal and health data in a prompt make it unsafe.
         phi_types: The only kinds of health data that count.
         pipeline: Which layer judges when, and what that leads to.
+        depth: `fast`, `auto` or `full`: at which texts the encoder takes a second look.
 
     Raises:
         ConfigError: A setting or a value does not exist; names the key. Nothing has changed then.
@@ -97,6 +98,7 @@ def scan(
     *,
     engines: Iterable[str] | None = None,
     context: AnalysisContext | None = None,
+    depth: Depth | None = None,
 ) -> ScanResult:
     """
     Return the verdict on a prompt, the response to it and what surrounds them.
@@ -106,13 +108,14 @@ def scan(
         response: Likewise; by default that of the context.
         engines: The ids of the engines to ask; by default all.
         context: The conversation so far, retrieved documents, calls of tools.
+        depth: `fast`, `auto` or `full`, at which texts the encoder takes a second look; by default as configured.
 
     Raises:
         TypeError: A text is no `str`.
         InputTooLong: A text is longer than 2 MiB.
-        ConfigError: An engine is unknown, or none is named.
+        ConfigError: An engine or the depth is unknown, no engine is named, or the depth is `full` without an encoder.
     """
-    return default_scanner().scan(prompt, response, engines=engines, context=context)
+    return default_scanner().scan(prompt, response, engines=engines, context=context, depth=depth)
 
 
 async def ascan(
@@ -121,30 +124,41 @@ async def ascan(
     *,
     engines: Iterable[str] | None = None,
     context: AnalysisContext | None = None,
+    depth: Depth | None = None,
 ) -> ScanResult:
-    """Return what `scan` returns, without holding up the event loop for long texts."""
+    """Return what `scan` returns, without holding up the event loop for long texts and second looks."""
+    scanner, wanted = default_scanner(), None if engines is None else _listed(engines)
     texts = [text for text in (prompt, response) if isinstance(text, str)]
     if context is None and sum(map(len, texts)) <= _INLINE_CHARS:
-        return scan(prompt, response, engines=engines)
+        result = scanner.glance(prompt, response, engines=wanted, depth=depth)
+        if result is not None:
+            return result
     from asyncio import to_thread  # noqa: PLC0415 - whoever waits has it loaded; all others need not
 
-    return await to_thread(scan, prompt, response, engines=engines, context=context)
+    return await to_thread(scanner.scan, prompt, response, engines=wanted, context=context, depth=depth)
 
 
-def scan_batch(prompts: Iterable[str], *, engines: Iterable[str] | None = None) -> list[ScanResult]:
+def scan_batch(
+    prompts: Iterable[str], *, engines: Iterable[str] | None = None, depth: Depth | None = None
+) -> list[ScanResult]:
     """
     Return the verdicts on prompts, in their order.
 
     Raises:
         TypeError: `prompts` is a single `str`, or holds something else than `str`.
         InputTooLong: One of them is longer than 2 MiB; then there is no verdict on the others either.
-        ConfigError: An engine is unknown, or none is named.
+        ConfigError: As `scan`.
     """
     if isinstance(prompts, str):
         raise TypeError("prompts must be several texts, not one str; use scan() for one")
-    wanted = None if engines is None else list(engines)
+    wanted = None if engines is None else _listed(engines)
     scanner = default_scanner()
-    return [scanner.scan(prompt, engines=wanted) for prompt in prompts]
+    return [scanner.scan(prompt, engines=wanted, depth=depth) for prompt in prompts]
+
+
+def _listed(engines: Iterable[str]) -> list[str]:
+    """Return engines so that they may be named to several scans."""
+    return [engines] if isinstance(engines, str) else list(engines)
 
 
 class StreamGuard(StreamFilter):

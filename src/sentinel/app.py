@@ -212,8 +212,8 @@ class Monitor:
         """What judges texts; made when first asked for, because an import needs none, and it takes 40 MB."""
         from sentinel.scanning.scanner import Scanner  # noqa: PLC0415 - slow to import, and 30 MB
 
-        scanner = Scanner()
-        self.metrics.scans.start_engines(["views", *scanner.engines])
+        scanner = Scanner(depth=self.settings.scan_depth)
+        self.metrics.scans.start_engines(["views", *scanner.engines, "encoder"])
         return scanner
 
     @property

@@ -10,15 +10,18 @@ from __future__ import annotations
 import enum
 import functools
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
 __all__ = [
+    "DEFAULT_DEPTH",
+    "DEPTHS",
     "IMPORT_ORIGIN",
     "ActionStatus",
     "ActionType",
     "Decision",
+    "Depth",
     "EngineResult",
     "Event",
     "EventType",
@@ -180,6 +183,12 @@ class Turn(msgspec.Struct, frozen=True):
 
     role: str
     text: str
+
+
+Depth = Literal["fast", "auto", "full"]
+"""Where a scan takes a second look, with the encoder: nowhere, where one pays, or at every text."""
+DEPTHS: tuple[Depth, ...] = get_args(Depth)
+DEFAULT_DEPTH: Depth = "fast"
 
 
 class ScanResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sentinel.errors import ConfigError
+from sentinel.model import DEFAULT_DEPTH, DEPTHS, Depth
 
 __all__ = ["Settings", "load_settings", "parse_duration"]
 
@@ -61,6 +62,8 @@ class Settings:
     """Users whom no action may be aimed at."""
     trusted_proxies: tuple[str, ...] = ()
     """Peers whose X-Forwarded-For is believed; they are never blocked."""
+    scan_depth: Depth = DEFAULT_DEPTH
+    """Where POST /api/v1/scan takes a second look, unless a request says otherwise: `fast`, `auto` or `full`."""
     blast_radius: int = 100
     """New actions a minute of one kind by one rule of the policy, beyond which they become rate limits."""
     lateness: float = 3600.0
@@ -185,6 +188,12 @@ def _positive(value: object) -> int:
     return number
 
 
+def _depth(value: object) -> str:
+    if value not in DEPTHS:
+        raise ValueError(f"write {', '.join(DEPTHS[:-1])} or {DEPTHS[-1]}")
+    return str(value)
+
+
 def _tls_clients(value: object) -> str:
     if value not in {"optional", "required"}:
         raise ValueError("write optional or required")
@@ -210,6 +219,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "allow_list": _networks,
     "protected_users": lambda value: tuple(unicodedata.normalize("NFC", name) for name in _names(value)),
     "trusted_proxies": _networks,
+    "scan_depth": _depth,
     "blast_radius": _positive,
     "lateness": lambda value: parse_duration(str(value)),
     "window_memory_mb": _positive,

@@ -23,6 +23,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.encoder import write_encoder
 
 from sentinel import (
     AnalysisContext,
@@ -45,6 +46,7 @@ from sentinel import (
 from sentinel._default import default_scanner
 from sentinel.cli import run
 from sentinel.cli._sarif import sarif
+from sentinel.scanning.classify.encoder import Encoder
 
 WORD = "CANARY-7c41e9"
 KEY = "sk-c4n4ry7Qx2PmLr8TbVdWz5Yk"
@@ -297,6 +299,25 @@ def test_an_engine_that_breaks_over_a_text_does_not_spread_it(
     for result in (scanner.scan(ATTACK), scanner.scan("Hello", ATTACK)):
         assert result.failed_engines == ("broken",)
         assert canaries_in(*written_of(result, ATTACK), caplog.text, *capfd.readouterr()) == []
+
+
+def test_an_encoder_that_breaks_over_a_text_does_not_spread_it(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Nor does one that works: nothing of what it reads is written by it or by what runs it."""
+    caplog.set_level(logging.DEBUG)
+
+    class Broken(Encoder):
+        def logits(self, window: str) -> tuple[float, float]:
+            raise RuntimeError(window)
+
+    folder = write_encoder(tmp_path)
+    for kind, failed in ((Encoder, ()), (Broken, ("encoder",))):
+        scanner = Scanner(rules=default_scanner().rules, depth="full", encoder=kind.read(folder))
+        for text in TEXTS.values():
+            result = scanner.scan(text)
+            assert result.failed_engines == failed
+            assert canaries_in(repr(scanner), *written_of(result, text), caplog.text, *capfd.readouterr()) == []
 
 
 # --- the command line

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.encoder import write_encoder
 
 from sentinel import scan
 from sentinel.errors import InputTooLong
 from sentinel.model import Role
+from sentinel.scanning.classify.encoder import Encoder
 from sentinel.settings import Settings
 from sentinel.storage import StoreFull
 
@@ -71,6 +74,7 @@ def test_each_verdict_is_an_event_without_the_text(api: Api) -> None:
         ({"prompt": "x", "engines": ["no_such"]}, "engines"),
         ({"prompt": "x", "ip_address": "somewhere"}, "ip_address"),
         ({"prompt": "x", "user_id": "u" * 257}, "user_id"),
+        ({"prompt": "x", "depth": "deep"}, "depth"),
         ({"prompt": "x", "context": {"weather": "fine"}}, "weather"),
         ({"prompt": "x", "context": {"history": [7]}}, "history[0]"),
     ],
@@ -122,7 +126,7 @@ def test_an_error_inside_a_scan_is_counted(api: Api, monkeypatch: pytest.MonkeyP
     """An outage of the scanner shows as errors, not as silence (L6); the answer is 500 without any detail."""
 
     class Broken:
-        def scan(self, *_: object, **__: object) -> None:
+        def glance(self, *_: object, **__: object) -> None:
             raise RuntimeError(ATTACK)
 
     monkeypatch.setattr(api.monitor, "scanner", Broken())
@@ -130,6 +134,46 @@ def test_an_error_inside_a_scan_is_counted(api: Api, monkeypatch: pytest.MonkeyP
     assert (answer.status_code, ATTACK in answer.text) == (500, False)
     assert metric(api, "sentinel_scan_errors_total") == 1
     assert metric(api, 'sentinel_scan_total{result="blocked",threat_type="injection"}') == 0
+
+
+# --- the second look
+
+
+def test_a_request_says_how_deep_to_look(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default as the service is set; what took a second look has the encoder's version, and its time is measured."""
+    encoder = Encoder.read(write_encoder(tmp_path))
+    monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: encoder))
+    deep = post(api, [{"prompt": HARMLESS}, {"prompt": HARMLESS, "depth": "full"}])["results"]
+    assert [encoder.version in one["version"] for one in deep] == [False, True]
+    assert [one["failed_engines"] for one in deep] == [[], []]
+    assert encoder.is_loaded
+    assert metric(api, 'sentinel_engine_latency_seconds_sum{engine="encoder"}') > 0
+
+
+def test_the_service_may_look_deeper_by_default(make_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The setting `scan_depth` holds where a request says nothing."""
+    encoder = Encoder.read(write_encoder(tmp_path / "encoder"))
+    monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: encoder))
+    both = post(make_api(scan_depth="full"), [{"prompt": HARMLESS}, {"prompt": HARMLESS, "depth": "fast"}])["results"]
+    assert [encoder.version in one["version"] for one in both] == [True, False]
+
+
+def test_a_depth_that_is_not_installed_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """422 with what is missing; `auto` judges without."""
+    monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: None))
+    answer = api.ask("POST", "/api/v1/scan", "ingest", json={"prompt": HARMLESS, "depth": "full"})
+    assert (answer.status_code, "pip install" in answer.json()["detail"]) == (422, True)
+    assert post(api, {"prompt": HARMLESS, "depth": "auto"})["is_safe"]
+
+
+def test_weights_that_were_changed_are_our_error(api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sender could do nothing about it: 500, counted, and no verdict that looks like one."""
+    encoder = Encoder.read(write_encoder(tmp_path))
+    (tmp_path / "encoder.onnx").write_bytes(b"")
+    monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: encoder))
+    answer = api.ask("POST", "/api/v1/scan", "ingest", json={"prompt": HARMLESS, "depth": "full"})
+    assert answer.status_code == 500
+    assert metric(api, "sentinel_scan_errors_total") == 1
 
 
 # --- many texts

@@ -17,12 +17,13 @@ from rich.console import Console
 
 from sentinel.datafolder import DataFolderBusy, lock, service_address, service_tls
 from sentinel.errors import ConfigError
+from sentinel.model import Depth
 from sentinel.settings import Settings, load_settings
 
 if TYPE_CHECKING:  # the server extra, and slow to import
     from sentinel.app import Monitor
 
-__all__ = ["AsJson", "DataDir", "ask", "connect_running", "console", "fail", "on_service", "server_extra"]
+__all__ = ["AsDepth", "AsJson", "DataDir", "ask", "connect_running", "console", "fail", "on_service", "server_extra"]
 
 _S = "/api/v1/security"
 _STARTING_SECONDS = 5.0
@@ -34,6 +35,9 @@ DataDir = Annotated[
     typer.Option("--data-dir", "-d", help="Folder with the store, the token and the logs.", show_default="data"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+AsDepth = Annotated[
+    Depth, typer.Option("--depth", help="Second look by the encoder: at no text, where it pays, at every text.")
+]
 
 
 def fail(message: str, code: int) -> NoReturn:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from sentinel._default import default_scanner
-from sentinel.model import Finding, ScanThreat
+from sentinel.model import DEFAULT_DEPTH, Depth, Finding, ScanThreat
 from sentinel.scanning.configure import Configuration, merged
 from sentinel.scanning.engines.classifier import REPORTED, Classifier
 from sentinel.scanning.fuse import Terms, calibrated, judge
@@ -23,13 +23,22 @@ _STEPS = 10_000
 
 
 class Tipping:
-    """Scans with the lowest threshold, once, and finds out from the findings what any other would have said."""
+    """
+    Scans with the lowest threshold, once, and finds out from the findings what any other would have said.
 
-    def __init__(self) -> None:
+    Args:
+        depth: By default the shipped one. No text is spared a second look: what rules find at the lowest threshold,
+            they might not at another.
+
+    Raises:
+        ConfigError: The depth is `full` and there is no encoder.
+    """
+
+    def __init__(self, depth: Depth = DEFAULT_DEPTH) -> None:
         thresholds = {threat.value: 1 / _STEPS for threat in MOVABLE}
         shipped = default_scanner()
         lowest = merged(Configuration(), {"thresholds": thresholds})
-        self._scanner = Scanner(shipped.engines, shipped.rules, configuration=lowest)
+        self._scanner = Scanner(shipped.engines, shipped.rules, configuration=lowest, depth=depth, spares=False)
 
     def of(self, text: str) -> float:
         """

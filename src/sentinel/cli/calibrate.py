@@ -13,8 +13,9 @@ import typer
 from sentinel.cli._figures import Limit, limit_for, wilson
 from sentinel.cli._files import read_rows
 from sentinel.cli._progress import progress
-from sentinel.cli._service import AsJson
+from sentinel.cli._service import AsDepth, AsJson
 from sentinel.errors import ConfigError, InputTooLong
+from sentinel.model import DEFAULT_DEPTH, Depth
 
 __all__ = ["calibrate"]
 
@@ -35,6 +36,7 @@ class _Calibration(msgspec.Struct, kw_only=True):
 def calibrate(
     file: Annotated[Path, typer.Argument(help="JSONL with `text` and perhaps `label`, or one text a line; .gz too.")],
     fpr: Annotated[float, typer.Option(help="The share of benign texts that may be flagged.")] = 0.01,
+    depth: AsDepth = DEFAULT_DEPTH,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -44,7 +46,7 @@ def calibrate(
     """
     if not 0 < fpr < 1:
         raise ConfigError("must lie between 0 and 1, both excluded", where="--fpr")
-    benign, attacks = _risks(file)
+    benign, attacks = _risks(file, depth)
     if len(benign) * fpr < 1:
         raise ConfigError(
             f"holds {len(benign)} benign texts; a rate of {fpr:g} needs at least {round(1 / fpr):,}", where=str(file)
@@ -56,11 +58,11 @@ def calibrate(
         _show(found)
 
 
-def _risks(file: Path) -> tuple[list[float], list[float]]:
+def _risks(file: Path, depth: Depth) -> tuple[list[float], list[float]]:
     """Return of the benign texts and of the others the highest thresholds at which each is unsafe."""
     from sentinel.cli._tipping import Tipping  # noqa: PLC0415 - the scanner is slow to import
 
-    tipping = Tipping()
+    tipping = Tipping(depth)
     risks: tuple[list[float], list[float]] = ([], [])
     rows = [row for row in read_rows(file) if row.label != "ambiguous"]
     for number, row in enumerate(progress(rows, "texts"), 1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import typer
 from rich.table import Column, Table
@@ -28,14 +29,21 @@ def list_engines(
 
     Example: sentinel engine list
     """
-    from sentinel import Scanner  # noqa: PLC0415 - compiles the rules, which --help does not need
+    # They compile the rules, which --help does not need.
+    from sentinel import Scanner  # noqa: PLC0415
+    from sentinel.scanning.classify.encoder import INSTALL  # noqa: PLC0415
+    from sentinel.scanning.engines.classifier import Classifier  # noqa: PLC0415
+    from sentinel.scanning.second_look import encoder_for  # noqa: PLC0415
 
-    engines = [
+    encoder = encoder_for("auto")
+    second_look = None if encoder is None else encoder.version
+    engines: list[dict[str, Any]] = [
         {
             "id": engine.id,
             "title": engine.title,
             "threats": [threat.value for threat in engine.threats],
             "sources": list(engine.sources),
+            "second_look": second_look if engine.id == Classifier.id else None,
         }
         for engine in Scanner().engines.values()
     ]
@@ -44,7 +52,7 @@ def list_engines(
         return
     table = Table(Column("engine", no_wrap=True), "looks for", "threats", "in")
     for engine in engines:
-        table.add_row(
-            str(engine["id"]), str(engine["title"]), ", ".join(engine["threats"]), ", ".join(engine["sources"])
-        )
+        table.add_row(engine["id"], engine["title"], ", ".join(engine["threats"]), ", ".join(engine["sources"]))
     console().print(table)
+    told = f"none ({INSTALL})" if second_look is None else f"encoder {second_look}, where --depth says"
+    typer.echo(f"second look of the {Classifier.id}: {told}")

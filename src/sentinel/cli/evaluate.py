@@ -15,8 +15,9 @@ from rich.table import Column, Table
 from sentinel.cli._figures import Risks, auc, recall_at, wilson
 from sentinel.cli._files import Row, labelled_files, read_rows
 from sentinel.cli._progress import progress
-from sentinel.cli._service import AsJson, console
+from sentinel.cli._service import AsDepth, AsJson, console
 from sentinel.errors import InputTooLong
+from sentinel.model import DEFAULT_DEPTH, Depth
 
 __all__ = ["evaluate"]
 
@@ -57,6 +58,7 @@ class _Figures(msgspec.Struct, kw_only=True):
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="Folder with JSONL files (.gz too) of `text`, `label`, `lang`.")],
     limit: Annotated[int | None, typer.Option(min=1, help="So many rows of each file at most, the first ones.")] = None,
+    depth: AsDepth = DEFAULT_DEPTH,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -67,7 +69,7 @@ def evaluate(
 
     Example: sentinel eval my-texts --json
     """
-    judged = [one for path in labelled_files(folder) for one in _judged(folder, path, limit)]
+    judged = [one for path in labelled_files(folder) for one in _judged(folder, path, limit, depth)]
     figures = list(_all_figures(judged))
     if as_json:
         typer.echo(msgspec.json.encode({"texts": len(judged), "figures": figures}).decode())
@@ -75,10 +77,10 @@ def evaluate(
         _show(figures)
 
 
-def _judged(folder: Path, path: Path, limit: int | None) -> Iterator[_Judged]:
+def _judged(folder: Path, path: Path, limit: int | None, depth: Depth) -> Iterator[_Judged]:
     from sentinel.cli._tipping import Tipping  # noqa: PLC0415 - the scanner is slow to import
 
-    tipping = Tipping()
+    tipping = Tipping(depth)
     dataset = str(path.relative_to(folder)).removesuffix(".gz").removesuffix(".jsonl")
     rows: list[Row] = list(islice(read_rows(path), limit))
     for number, row in enumerate(progress(rows, dataset), 1):

@@ -14,8 +14,9 @@ import typer
 from sentinel.cli._files import Skipped, read_text, text_files
 from sentinel.cli._progress import progress
 from sentinel.cli._sarif import sarif
+from sentinel.cli._service import AsDepth
 from sentinel.errors import ConfigError
-from sentinel.model import ScanResult
+from sentinel.model import DEFAULT_DEPTH, Depth, ScanResult
 
 __all__ = ["scan"]
 
@@ -40,6 +41,7 @@ def scan(
     output: Annotated[
         Output, typer.Option("--format", "-f", help="How the verdict is written; sarif is SARIF 2.1.0.")
     ] = Output.TEXT,
+    depth: AsDepth = DEFAULT_DEPTH,
 ) -> None:
     """
     Judge a text, a file or every text file of a folder. Exit code 0: safe; 1: not safe; 2: wrong usage.
@@ -48,11 +50,11 @@ def scan(
     """
     folder = _folder(text)
     if folder is not None:
-        judged, skipped = _scan_folder(folder, response, engine)
+        judged, skipped = _scan_folder(folder, response, engine, depth)
         _write_many(judged, skipped, output)
     else:
         content = _read(text)
-        judged = [(_name(text), content, _scan(content, response, engine))]
+        judged = [(_name(text), content, _scan(content, response, engine, depth))]
         _write_one(judged, output)
     if not all(result.is_safe for _, _, result in judged):
         raise typer.Exit(1)
@@ -62,10 +64,10 @@ _Judged = tuple[str, str, ScanResult]
 """Name, text and verdict."""
 
 
-def _scan(text: str, response: str | None, engines: list[str] | None) -> ScanResult:
+def _scan(text: str, response: str | None, engines: list[str] | None, depth: Depth) -> ScanResult:
     from sentinel import scan as judge  # noqa: PLC0415 - compiles the rules, which --help does not need
 
-    return judge(text, response, engines=engines)
+    return judge(text, response, engines=engines, depth=depth)
 
 
 def _exists(text: str) -> Path | None:
@@ -98,7 +100,9 @@ def _read(text: str) -> str:
     return content
 
 
-def _scan_folder(folder: Path, response: str | None, engines: list[str] | None) -> tuple[list[_Judged], list[Skipped]]:
+def _scan_folder(
+    folder: Path, response: str | None, engines: list[str] | None, depth: Depth
+) -> tuple[list[_Judged], list[Skipped]]:
     judged: list[_Judged] = []
     skipped: list[Skipped] = []
     for path in progress(text_files(folder), "files"):
@@ -107,7 +111,7 @@ def _scan_folder(folder: Path, response: str | None, engines: list[str] | None) 
             skipped.append(content)
             sys.stderr.write(f"sentinel: {path}: {content.reason}; not scanned\n")
         else:
-            result = _scan(content, response, engines)
+            result = _scan(content, response, engines, depth)
             # Only the places of findings need the text again; a folder's texts together may not fit into memory.
             judged.append((str(path), content if result.findings else "", result))
     return judged, skipped

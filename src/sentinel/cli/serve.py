@@ -14,6 +14,7 @@ import typer
 from sentinel.cli._service import DataDir, server_extra
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
+from sentinel.model import Depth
 from sentinel.settings import Settings, load_settings
 
 __all__ = ["serve"]
@@ -58,6 +59,7 @@ def serve(  # noqa: PLR0917 - typer makes an option of each
 
         from sentinel.cli._running import run_service  # noqa: PLC0415
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        _check_encoder(settings.scan_depth)
         listener = _listen(settings.host, settings.port, "--port")
         metrics = None
         if settings.metrics_port is not None:
@@ -65,6 +67,16 @@ def serve(  # noqa: PLR0917 - typer makes an option of each
                 raise ConfigError("is the API's port already; choose another", where="metrics_port")
             metrics = _listen(settings.metrics_host, settings.metrics_port, "the setting metrics_port")
         runner.run(run_service(settings, listener, metrics, _greet))
+
+
+def _check_encoder(depth: Depth) -> None:
+    """Refuse to start with an encoder that couldn't take a second look when one is due; it is loaded then."""
+    if depth == "fast":
+        return
+    from sentinel.scanning.second_look import encoder_for  # noqa: PLC0415 - slow to import
+
+    if (encoder := encoder_for(depth)) is not None:
+        encoder.checked()
 
 
 def _listen(host: str, port: int, chosen_by: str) -> socket.socket:

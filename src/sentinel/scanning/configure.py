@@ -8,13 +8,14 @@ from types import MappingProxyType
 from typing import Any, Literal, TypedDict
 
 from sentinel.errors import ConfigError
-from sentinel.model import ScanAction, ScanThreat
+from sentinel.model import Depth, ScanAction, ScanThreat
 from sentinel.scanning.custom import CustomEngine, intent_patterns, user_patterns
 from sentinel.scanning.engines import Engine
 from sentinel.scanning.engines.classifier import Classifier
 from sentinel.scanning.engines.domain import Domain
 from sentinel.scanning.fuse import THRESHOLD, OnError, Terms
 from sentinel.scanning.pipeline import Pipeline
+from sentinel.scanning.second_look import checked_depth
 
 __all__ = ["Changes", "Configuration", "added_engines", "ignored", "merged", "terms_of"]
 
@@ -38,6 +39,7 @@ class Changes(TypedDict, total=False):
     hipaa_mode: bool | None
     phi_types: Iterable[str] | None
     pipeline: Pipeline | None
+    depth: Depth | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class Configuration:
     """Whether personal and health data in a prompt make it unsafe."""
     phi_types: tuple[str, ...] | None = None
     pipeline: Pipeline | None = None
+    depth: Depth | None = None
+    """None: the scanner's own."""
 
 
 def merged(present: Configuration, changes: Mapping[str, Any]) -> Configuration:
@@ -259,6 +263,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "hipaa_mode": _flag,
     "phi_types": _names,
     "pipeline": _pipeline,
+    "depth": lambda _, value: checked_depth(value),
 }
 _MERGED = ("custom_patterns", "thresholds")
 _DEFAULTS = {one.name: getattr(Configuration(), one.name) for one in fields(Configuration)}

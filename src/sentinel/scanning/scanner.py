@@ -9,7 +9,7 @@ its time; an engine of yours that does not return is waited for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from types import MappingProxyType
@@ -17,18 +17,21 @@ from types import MappingProxyType
 import msgspec
 
 from sentinel.errors import ConfigError
-from sentinel.model import EngineResult, Finding, ScanResult, Turn
+from sentinel.model import DEFAULT_DEPTH, Depth, EngineResult, Finding, ScanResult, Turn
+from sentinel.scanning.classify.encoder import Encoder
 from sentinel.scanning.configure import Configuration, added_engines, ignored, terms_of
 from sentinel.scanning.context import AnalysisContext
 from sentinel.scanning.conversation import LOOK_BACK, Conversation
 from sentinel.scanning.engines import CallEngine, Engine, TurnEngine, load_engines
+from sentinel.scanning.engines.classifier import Classifier
 from sentinel.scanning.engines.leak import Leak
-from sentinel.scanning.fuse import OnError, Terms, Verdict, judge, risk
+from sentinel.scanning.fuse import THRESHOLD, OnError, Terms, Verdict, judge, risk
 from sentinel.scanning.parts import MAX_BYTES, Joined, Part, checked, documents_joined, named_place, parts_of
 from sentinel.scanning.pipeline import LAYERS, layer_of, run
 from sentinel.scanning.rulebook import RuleBook, load_rules
+from sentinel.scanning.second_look import SecondLook, checked_depth, encoder_for
 from sentinel.scanning.taxonomy import TAXONOMY
-from sentinel.scanning.text import Source, Time, read
+from sentinel.scanning.text import Source, Text, Time, read
 from sentinel.scanning.turns import turns_joined
 
 __all__ = ["MAX_BYTES", "Scanner"]
@@ -40,6 +43,8 @@ _VIEWS = "views"
 """Stands in `failed_engines` when a text hides more readings than the bounds or the time allow."""
 _READING_SHARE = 0.75
 """Of the time, at most; the rest is for judging what was read."""
+_ENCODER = "encoder"
+"""Stands in `failed_engines` when a second look was due and was not taken."""
 
 
 def _shipped_engines() -> Mapping[str, Engine]:
@@ -61,9 +66,14 @@ class Scanner:
         budget_seconds: After so much time what is unread stays so, engines that work are stopped at their next finding
             or look at the clock, and those that were not asked count as failed.
         configuration: The settings of `sentinel.configure`, as `merged` makes them.
+        depth: Whether the encoder takes a second look: at no text (`fast`), where one pays (`auto`; without the model
+            extra that is nowhere), or at every text (`full`). A depth in the configuration goes before it.
+        encoder: By default the installed one.
+        spares: Whether a text that rules have already made unsafe is spared the second look of `auto`.
 
     Raises:
-        ConfigError: An engine or a rule can't be loaded, which names the file; or a setting means nothing here.
+        ConfigError: An engine, a rule or the encoder can't be loaded, which names the file; or a setting means nothing
+            here.
     """
 
     engines: Mapping[str, Engine] = field(default_factory=_shipped_engines)
@@ -73,13 +83,17 @@ class Scanner:
     canaries: tuple[str, ...] = field(default=(), repr=False)
     budget_seconds: float = 2.0
     configuration: Configuration = field(default_factory=Configuration)
+    depth: Depth = DEFAULT_DEPTH
+    encoder: Encoder | None = field(default=None, repr=False)
+    spares: bool = True
     version: str = field(init=False)
-    """Of the rules and of every engine that has a version of its own."""
+    """Of the rules, of every engine that has a version of its own, and of the encoder where there is one."""
     terms: Terms = field(init=False, repr=False)
     """On which findings are judged."""
     ignored: frozenset[str] = field(init=False, repr=False)
     """Categories of findings that don't count."""
     _by_layer: Sequence[Engine] = field(init=False, repr=False)
+    _fast_version: str = field(init=False, repr=False)
     _silent: Mapping[tuple[Source, ...], frozenset[str]] = field(init=False, repr=False)
     """By the parts that an input has: the engines that find nothing there where none of their rules holds."""
 
@@ -92,12 +106,17 @@ class Scanner:
             parts: frozenset(e.id for e in engines.values() if e.by_rules or not set(parts) & set(e.sources))
             for parts in _INPUTS
         }
+        depth = self.configuration.depth or checked_depth(self.depth)
+        encoder = encoder_for(depth, self.encoder)
         versions = [str(engine.version) for engine in engines.values() if hasattr(engine, "version")]
+        fast_version = "+".join([self.rules.version, *versions])
         derived = {
             "engines": MappingProxyType(engines),
             "_by_layer": sorted(engines.values(), key=lambda engine: LAYERS.index(layer_of(engine.id))),
             "_silent": silent,
-            "version": "+".join([self.rules.version, *versions]),
+            "depth": depth,
+            "version": _with_encoder(fast_version, encoder),
+            "_fast_version": fast_version,
             "terms": terms_of(self.configuration, self.on_error),
             "ignored": ignored(self.configuration, (rule.category for rule in self.rules.rules)),
         }
@@ -111,6 +130,7 @@ class Scanner:
         *,
         engines: Iterable[str] | None = None,
         context: AnalysisContext | None = None,
+        depth: Depth | None = None,
     ) -> ScanResult:
         """
         Return the verdict on a prompt, the response to it and what surrounds them.
@@ -120,17 +140,65 @@ class Scanner:
             response: Likewise; by default that of the context.
             engines: The ids of the engines to ask; by default all.
             context: The conversation so far, retrieved documents, calls of tools.
+            depth: By default that of the scanner.
 
         Raises:
             TypeError: A text is no `str`.
             InputTooLong: A text is longer than 2 MiB.
-            ConfigError: An engine is unknown, or none is named.
+            ConfigError: An engine or the depth is unknown, no engine is named, or the depth is `full` without an
+                encoder; or the encoder can't be loaded.
         """
+        encoder = self._encoder_for(depth)
+        if encoder is not None and not encoder.is_loaded:
+            # Loading is no part of the scan and of its time; and most texts need no second look.
+            engines = engines if engines is None or isinstance(engines, str) else list(engines)
+            result = self.glance(prompt, response, engines=engines, context=context, depth=depth)
+            if result is not None:
+                return result
+            encoder.load()
+        return self._scanned(prompt, response, engines, context, depth)[0]
+
+    def glance(
+        self,
+        prompt: str,
+        response: str | None = None,
+        *,
+        engines: Iterable[str] | None = None,
+        context: AnalysisContext | None = None,
+        depth: Depth | None = None,
+    ) -> ScanResult | None:
+        """
+        Return what `scan` would if that takes no second look, else None: for those who must not wait for one.
+
+        Raises:
+            TypeError: As `scan`.
+            InputTooLong: As `scan`.
+            ConfigError: As `scan`.
+        """
+        result, is_due = self._scanned(prompt, response, engines, context, depth, postponed=True)
+        return None if is_due else result
+
+    def _scanned(
+        self,
+        prompt: str,
+        response: str | None,
+        engines: Iterable[str] | None,
+        context: AnalysisContext | None,
+        depth: Depth | None,
+        *,
+        postponed: bool = False,
+    ) -> tuple[ScanResult, bool]:
+        """Return the verdict, and whether a second look was due."""
         started = perf_counter()
         context = context or _NOTHING_ELSE
         prompt = context.prompt if prompt == "" else prompt
         response = context.response if response is None else response
-        scan = _Scan(self, self._chosen(engines), prompt, response, context=context, time=self._time(started))
+        time = self._time(started)
+        look = None
+        if (encoder := self._encoder_for(depth)) is not None:
+            everywhere = (depth or self.depth) == "full"
+            look = SecondLook(encoder, everywhere=everywhere, to_judge=time.to_judge, postponed=postponed)
+        scan = _Scan(self, self._chosen(engines), prompt, response, context=context, time=time, look=look)
         verdict, layers = scan.judged()
         findings = tuple(_named(finding) for result in scan.results for finding in result.findings)
         answer = ScanResult(
@@ -145,11 +213,14 @@ class Scanner:
             matched_patterns=tuple(dict.fromkeys(_patterns(findings))),
             triggered_layers=layers,
             failed_engines=scan.failed,
-            version=self.version,
+            version=_with_encoder(self._fast_version, encoder),
             latency_ms=(perf_counter() - started) * 1000,
         )
         answer.__dict__["engine_seconds"] = ((_VIEWS, scan.reading_ended - started), *scan.seconds)
-        return answer
+        return answer, look is not None and look.is_due
+
+    def _encoder_for(self, depth: Depth | None) -> Encoder | None:
+        return encoder_for(self.depth if depth is None else checked_depth(depth), self.encoder)
 
     def _time(self, started: float) -> Time:
         read_until, judge_until = started + _READING_SHARE * self.budget_seconds, started + self.budget_seconds
@@ -178,6 +249,7 @@ class _Scan:
         *,
         context: AnalysisContext,
         time: Time,
+        look: SecondLook | None,
     ) -> None:
         self.results: list[EngineResult] = []
         """Of the engines that were asked, layer by layer."""
@@ -191,6 +263,7 @@ class _Scan:
         self._prompt = prompt
         self._context = context
         self._time = time
+        self._look = look
         self._has_response = response is not None
         self._parts = parts_of(prompt, response, context, scanner.rules, time)
         self._joined = [
@@ -242,7 +315,13 @@ class _Scan:
                 continue
             self.results.append(self._asked(engine))
             ended = perf_counter()
-            self.seconds.append((engine.id, ended - began))
+            taken = ended - began
+            if self._look is not None and isinstance(engine, Classifier):
+                taken -= self._look.seconds
+                self.seconds.append((_ENCODER, self._look.seconds))
+                if self._look.failed:
+                    self.results.append(EngineResult(_ENCODER, failed=True))
+            self.seconds.append((engine.id, taken))
             began = ended
         return [finding for result in self.results[asked:] for finding in result.findings]
 
@@ -266,10 +345,11 @@ class _Scan:
             raise TimeoutError
 
     def _examined(self, engine: Engine) -> Iterator[Iterable[Finding]]:
+        look = self._look_of(engine)
         for part in self._parts:
             if _hears(engine, part):
                 self._check_time()
-                found = engine.examine(part.text)
+                found = engine.examine(part.text) if look is None else look(part.text)
                 yield found if part.place == part.text.source else _placed(found, part.place)
         if self._joined and "prompt" in engine.sources and layer_of(engine.id) == "patterns":
             for together in self._joined:
@@ -279,6 +359,16 @@ class _Scan:
         if self._context.history and self._prompt and isinstance(engine, TurnEngine):
             turns = (*self._context.history[-LOOK_BACK:], Turn("user", self._prompt))
             yield engine.examine_turns(turns, self._risks(turns))
+
+    def _look_of(self, engine: Engine) -> Callable[[Text], Iterator[Finding]] | None:
+        """Return how an engine looks twice; None where it doesn't: what rules have made unsafe stays so anyhow."""
+        look = self._look
+        if look is None or not isinstance(engine, Classifier):
+            return None
+        found = (finding for result in self.results for finding in result.findings)
+        if not look.everywhere and self._scanner.spares and risk(found, self._scanner.terms) >= THRESHOLD:
+            return None
+        return lambda text: engine.examine_twice(text, look)
 
     def _risks(self, turns: Sequence[Turn]) -> list[float]:
         """Return the risk of each of the user's turns alone; earlier ones count, and are judged, only beside a risk."""
@@ -301,6 +391,10 @@ def _hears(engine: Engine, part: Part) -> bool:
     if part.is_argument and (layer_of(engine.id) != "patterns" or isinstance(engine, CallEngine)):
         return False
     return part.text.source in engine.sources
+
+
+def _with_encoder(version: str, encoder: Encoder | None) -> str:
+    return version if encoder is None else f"{version}+{encoder.version}"
 
 
 def _in_named_place(finding: Finding) -> Finding:

@@ -12,8 +12,7 @@ import itertools
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 
@@ -30,7 +29,7 @@ from sentinel.ingest.events import (
     parse_ndjson,
 )
 from sentinel.ingest.unpack import BodyTooLarge, decompress
-from sentinel.model import Event, EventType, ScanResult, Severity
+from sentinel.model import Depth, Event, EventType, ScanResult, Severity
 from sentinel.scanning.context import AnalysisContext
 from sentinel.server.authorize import token_of
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
@@ -178,6 +177,13 @@ class ScanRequest(msgspec.Struct, forbid_unknown_fields=True):
     ip_address: str | None = None
     service_name: _Id | None = None
     context: _Context | None = None
+    depth: Depth | None = None
+
+
+class _Options(TypedDict):
+    engines: list[str] | None
+    context: AnalysisContext | None
+    depth: Depth | None
 
 
 class _Refused(msgspec.Struct):
@@ -201,6 +207,8 @@ class _Answer(msgspec.Struct):
         return fields | {"scan_id": self.event.event_id, "event_stored": self.stored}
 
 
+_ASKED_FOR = ("engines", "depth")
+"""What a sender may ask for and not get."""
 _decode_scan = msgspec.json.Decoder(ScanRequest).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -288,8 +296,13 @@ class Hot:
             result = await self._scanned(request, context, len(raw))
         except InputTooLong as err:
             raise Problem("too_large", str(err)) from None
-        except (ConfigError, RejectedEvent) as err:
+        except RejectedEvent as err:
             raise Problem("invalid", str(err)) from None
+        except ConfigError as err:
+            if err.where in _ASKED_FOR:
+                raise Problem("invalid", str(err)) from None
+            metrics.count_error()  # such as weights that were changed: not the sender's fault
+            raise
         except Exception:
             metrics.count_error()
             raise
@@ -300,14 +313,12 @@ class Hot:
         return _Answer(result, self._scan_event(request, address, result))
 
     async def _scanned(self, request: ScanRequest, context: AnalysisContext | None, size: int) -> ScanResult:
-        scan = partial(
-            self._monitor.scanner.scan,
-            request.prompt,
-            request.response,
-            engines=request.engines,
-            context=context,
-        )
-        return scan() if size <= _INLINE_BYTES else await asyncio.to_thread(scan)
+        scanner, texts = self._monitor.scanner, (request.prompt, request.response)
+        options: _Options = {"engines": request.engines, "context": context, "depth": request.depth}
+        result = scanner.glance(*texts, **options) if size <= _INLINE_BYTES else None
+        if result is None:  # what takes long, a second look too, must not hold up everybody else
+            result = await asyncio.to_thread(scanner.scan, *texts, **options)
+        return result
 
     def _scan_event(self, request: ScanRequest, address: str | None, result: ScanResult) -> Event:
         return Event(

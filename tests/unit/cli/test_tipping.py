@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
+from tests.support.encoder import write_encoder
 
 from sentinel import Scanner
 from sentinel.cli._figures import limit_for
 from sentinel.cli._tipping import MOVABLE, Tipping
+from sentinel.model import Depth
+from sentinel.scanning.classify.encoder import Encoder
 from sentinel.scanning.configure import Configuration, merged
 
 TIPPING = Tipping()
@@ -44,6 +48,23 @@ def test_a_scan_with_the_threshold_agrees(threshold: float) -> None:
     flagged = [not scanner.scan(text).is_safe for text in texts]
     assert [TIPPING.of(text) >= threshold for text in texts] == flagged
     assert 0 < sum(flagged) < len(texts)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("depth", ["auto", "full"])
+def test_a_scan_with_a_second_look_agrees_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threshold: float, depth: Depth
+) -> None:
+    """Where the encoder looks does not depend on the thresholds, so one scan tells what it would say at any."""
+    encoder = Encoder.read(write_encoder(tmp_path))
+    monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: encoder))
+    configuration = merged(Configuration(), {"thresholds": dict.fromkeys(MOVABLE, threshold)})
+    scanner = Scanner(SHIPPED.engines, SHIPPED.rules, configuration=configuration, depth=depth)
+    texts = [f"{text} {word}" for text, word in zip(TEXTS[::5], ["zebra", "tulip", "w1", "pirate"] * 99, strict=False)]
+    flagged = [not scanner.scan(text).is_safe for text in texts]
+    tipping = Tipping(depth)
+    assert [tipping.of(text) >= threshold for text in texts] == flagged
+    assert flagged != [not scanner.scan(text, depth="fast").is_safe for text in texts]
 
 
 def test_texts_that_no_finding_blames_are_told_apart(tips: list[float]) -> None:

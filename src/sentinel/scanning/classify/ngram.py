@@ -46,6 +46,15 @@ class Window(NamedTuple):
     end: int
     injection_score: float
     jailbreak_score: float
+    script: int = LATIN
+    """Of most of its letters, as an index into `SCRIPTS`."""
+    judge: str = "ngram"
+    """Whose scores these are."""
+
+    @property
+    def score(self) -> float:
+        """The higher of the two."""
+        return max(self.injection_score, self.jailbreak_score)
 
 
 class NgramModel:
@@ -124,7 +133,7 @@ class NgramModel:
             scores = 1.0 / (1.0 + np.exp(-np.maximum(logits, _LEAST)))
             firsts = np.maximum(folded.positions.take(starts), 0)
             stops = np.where(ends == length, len(text), folded.positions.take(ends - 1) + 1)
-            yield from map(Window, firsts.tolist(), stops.tolist(), *scores.tolist())
+            yield from map(Window, firsts.tolist(), stops.tolist(), *scores.tolist(), scripts.tolist())
 
     def _only_window(self, text: str, folded: Folded) -> Window:
         """Return the window of a short text; arrays of one element would cost more than all else."""
@@ -135,7 +144,7 @@ class NgramModel:
             raw = total * self._scales[vector] / root + self._biases[vector]
             logits.append((raw - self._thresholds.item(vector, script)) * self._slopes[vector])
         injection, jailbreak = (1.0 / (1.0 + math.exp(-max(logit, _LEAST))) for logit in logits)
-        return Window(0, len(text), injection, jailbreak)
+        return Window(0, len(text), injection, jailbreak, script)
 
     def _blocks(self, folded: Folded, size: int) -> Iterator[tuple[Ints, Ints, Floats, Ints]]:
         """Yield the starts, ends, raw scores and scripts of as many windows at a time as `features` takes."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sentinel.model import Finding, ScanThreat, Severity
 from sentinel.scanning.classify.ngram import NgramModel, Window
 from sentinel.scanning.engines import Flags, Ignores
 from sentinel.scanning.fuse import THRESHOLD, calibrated
+from sentinel.scanning.second_look import SecondLook, Sight
 from sentinel.scanning.text import Source, Text
 from sentinel.scanning.view import View
 
@@ -51,15 +52,33 @@ class Classifier:
         Raises:
             TimeoutError: The time was up before the last reading; what was found until then comes first.
         """
-        doubts: list[_Doubt] = []
+        yield from self._findings(text, self._sights(text))
+        text.check_time()
+
+    def examine_twice(self, text: Text, look: SecondLook) -> Iterator[Finding]:
+        """
+        Yield what `examine` does, after a second look at the windows that are worth one.
+
+        Raises:
+            TimeoutError: As `examine`; where the time was up for the second look alone, `look.failed` says so.
+        """
+        yield from self._findings(text, look.at(self._sights(text)))
+        text.check_time()
+
+    def _sights(self, text: Text) -> list[Sight]:
+        """Return the windows of all readings worth judging, as far as there is time."""
+        sights: list[Sight] = []
         for view in _judged(text):
-            doubts += (self._doubt(view, window) for window in self._model.windows(view.text))
+            sights += (Sight(view, window) for window in self._model.windows(view.text))
             if not text.time.to_judge():
                 break
+        return sights
+
+    def _findings(self, text: Text, sights: Iterable[Sight]) -> Iterator[Finding]:
+        doubts = [self._doubt(view, window) for view, window in sights]
         unsafe = [doubt for doubt in doubts if doubt.weight >= THRESHOLD]
         worst = max(doubts, key=lambda doubt: doubt.weight)
         yield from (_finding(text.source, doubt) for doubt in unsafe or [worst] if doubt.weight >= REPORTED)
-        text.check_time()
 
     def _doubt(self, view: View, window: Window) -> _Doubt:
         """Return the threat that is nearer to its threshold."""
@@ -96,7 +115,7 @@ def _finding(source: Source, doubt: _Doubt) -> Finding:
         confidence=doubt.score,
         engine=Classifier.id,
         span=_place(doubt.view, doubt.window),
-        rule_id="ngram.jailbreak" if jailbreak else "ngram.injection",
+        rule_id=f"{doubt.window.judge}.{'jailbreak' if jailbreak else 'injection'}",
         threat=doubt.threat,
         view=doubt.view.name,
         source=source,

