@@ -36,6 +36,8 @@ class Window(NamedTuple):
     buckets: Array
     length: int
     hit: bool | None
+    span: tuple[int, int]
+    """Where it stands in the text, in characters."""
 
 
 class Linear(NamedTuple):
@@ -62,8 +64,14 @@ def windows_of(
     hits = common >= _OVERLAP * np.minimum(last - first, ends - starts)
     chosen = np.argsort(rng.random(len(starts)) - hits)[:most]
     found = features(folded.chars, folded.shapes)
+    stops = np.where(ends == length, len(text), folded.positions[ends - 1] + 1)
     return [
-        Window(_buckets(found, starts[at], ends[at]), int(ends[at] - starts[at]), _verdict(hits[at], common[at]))
+        Window(
+            _buckets(found, starts[at], ends[at]),
+            int(ends[at] - starts[at]),
+            _verdict(hits[at], common[at]),
+            (max(int(folded.positions[starts[at]]), 0), int(stops[at])),
+        )
         for at in np.sort(chosen)
     ]
 

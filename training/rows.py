@@ -55,6 +55,7 @@ _TARGETS = {
     "harmful_request": HARMFUL,
 }
 """What the labels of the sets mean here; `ambiguous` is left out."""
+_SHARED = Path(__file__).parent / "grammar" / "shared.yml"
 _BURIED_SHARE = 0.35
 """Of the grammar's bare rows, how many are also put into the middle of a text that other people wrote."""
 _CHANGED_SHARE = 0.3
@@ -96,8 +97,8 @@ def read_set(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def set_examples(folder: Path, *, most: int, seed: int) -> Iterator[Example]:
-    """Yield the rows of all sets of a folder, at most `most` of each set and target."""
+def set_examples(folder: Path, *, most: int, seed: int, skip: int = 0) -> Iterator[Example]:
+    """Yield the rows of all sets of a folder, at most `most` of each set and target, after so many others."""
     for path in sorted(folder.glob("*.jsonl.gz")):
         name = path.name.partition(".")[0]
         by_target: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -106,7 +107,7 @@ def set_examples(folder: Path, *, most: int, seed: int) -> Iterator[Example]:
                 by_target[target].append(row)
         rng = np.random.default_rng([seed, *name.encode()])
         for target, rows in sorted(by_target.items()):
-            for index in rng.permutation(len(rows))[:most]:
+            for index in rng.permutation(len(rows))[skip : skip + most]:
                 yield _example(rows[index], target, name)
 
 
@@ -134,7 +135,7 @@ def grammar_examples(folder: Path, hosts: Sequence[Example], *, seed: int, per_t
     Yield the grammar's rows: bare, in carriers, changed as people type, and buried in texts of others.
 
     Args:
-        folder: `training/grammar`.
+        folder: `training/grammar`, or one with families of its own and what those of `training/grammar` share.
         hosts: Benign texts to bury rows in.
         seed: Of all choices.
         per_template: See `expand`.
@@ -143,7 +144,7 @@ def grammar_examples(folder: Path, hosts: Sequence[Example], *, seed: int, per_t
     by_lang = defaultdict(list)
     for host in hosts:
         by_lang[host.lang].append(host.text)
-    for row in expand(read_grammar(folder), seed=seed, per_template=per_template):
+    for row in expand(read_grammar(folder, _SHARED), seed=seed, per_template=per_template):
         target = _target(row)
         group = f"{GRAMMAR}{row.family}"
         yield _normalised(_changed(row.text, rng), target, group, row.lang, row.span if row.carrier else None)

@@ -13,7 +13,7 @@ from rows import BENIGN, DISGUISE, GRAMMAR, HARMFUL, INJECTION, JAILBREAK, Examp
 
 from sentinel.scanning.classify.features import SCRIPTS, Tables, fold, main_script
 
-__all__ = ["Samples", "learn", "sampled", "scores"]
+__all__ = ["FACTORS", "Samples", "learn", "sampled", "scores"]
 
 Array = NDArray[Any]
 
@@ -28,7 +28,7 @@ _TWIN_SHARE = 0.35
 """Of the negatives' weight, what the grammar's benign twins carry."""
 _DISGUISE_SHARE = 0.07
 """Of the negatives' weight, what harmless texts in disguise carry."""
-_FACTORS = {
+FACTORS = {
     "a_neuralchemy": 0.3,
     "a_spikee_composed": 0.3,
     "a_composed_indirect": 0.3,
@@ -127,7 +127,7 @@ def _weights(samples: Samples, taken: Array, positive: Array) -> Array:
     groups, ours = samples.groups[owners], np.char.startswith(samples.groups[owners].astype(str), GRAMMAR)
     sizes = Counter(zip(groups, positive[taken], strict=True))
     weights = np.array(
-        [_FACTORS.get(g, 1.0) / np.sqrt(sizes[g, p]) for g, p in zip(groups, positive[taken], strict=True)]
+        [FACTORS.get(g, 1.0) / np.sqrt(sizes[g, p]) for g, p in zip(groups, positive[taken], strict=True)]
     )
     attack, harmful = positive[taken], samples.targets[owners] == HARMFUL
     disguised = np.char.startswith(groups.astype(str), DISGUISE)

@@ -38,11 +38,11 @@ from sentinel.scanning.classify.features import SCRIPTS, Tables
 Array = NDArray[Any]
 
 GRAMMAR_FOLDER = Path(__file__).parent / "grammar"
-_ROWS_PER_SET = 1500
+ROWS_PER_SET = 1500
 _ROWS_PER_TEMPLATE = 6
 _WINDOWS_PER_TEXT = 5
 _FOLDS = 3
-_HOST_CHARS = 300
+HOST_CHARS = 300
 """Benign texts at least so long are hosts in which rows of the grammar are buried."""
 _FALSE_POSITIVES = 0.005
 """Of benign texts that a model has not seen, what may reach 0.5; of sets that it has not seen, it is more."""
@@ -56,8 +56,8 @@ _HEAD = 0.99999
 
 def examples_of(data: Path, *, seed: int) -> list[Example]:
     """Return all examples to learn from: the sets of `data/train`, then the grammar's."""
-    sets = list(set_examples(data / "train", most=_ROWS_PER_SET, seed=seed))
-    hosts = [example for example in sets if example.target == BENIGN and len(example.text) >= _HOST_CHARS]
+    sets = list(set_examples(data / "train", most=ROWS_PER_SET, seed=seed))
+    hosts = [example for example in sets if example.target == BENIGN and len(example.text) >= HOST_CHARS]
     ours = grammar_examples(GRAMMAR_FOLDER, hosts, seed=seed, per_template=_ROWS_PER_TEMPLATE)
     framed = framed_examples(GRAMMAR_FOLDER, sets, seed=seed)
     return [*sets, *ours, *framed, *structural_examples(sets, seed=seed)]

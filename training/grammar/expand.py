@@ -55,15 +55,19 @@ class Grammar(NamedTuple):
     """Likewise."""
 
 
-def read_grammar(folder: Path) -> Grammar:
+def read_grammar(folder: Path, shared_file: Path | None = None) -> Grammar:
     """
     Return the grammar in a folder.
+
+    Args:
+        folder: With `families` and `twins`.
+        shared_file: What they share; by default `shared.yml` in the folder.
 
     Raises:
         ValueError: A file isn't as this module's docstring says; names it.
     """
     families = [_family(path) for part in ("families", "twins") for path in sorted((folder / part).glob("*.yml"))]
-    shared_file = folder / "shared.yml"
+    shared_file = shared_file or folder / "shared.yml"
     shared = yaml.safe_load(shared_file.read_text(encoding="utf-8")) if shared_file.exists() else {}
     return Grammar(families, shared.get("slots", {}), shared.get("carriers", {}), shared.get("fillers", {}))
 

@@ -10,8 +10,8 @@ import yaml
 
 GRAMMAR = Path(__file__).parents[3] / "training" / "grammar"
 SHARED = yaml.safe_load((GRAMMAR / "shared.yml").read_text(encoding="utf-8"))
-FAMILIES = sorted((GRAMMAR / "families").glob("[ac]_*.yml"))
-TWINS = sorted((GRAMMAR / "twins").glob("*.yml"))
+FAMILIES = sorted([*(GRAMMAR / "families").glob("[ac]_*.yml"), *(GRAMMAR / "second" / "families").glob("*.yml")])
+TWINS = sorted([*(GRAMMAR / "twins").glob("*.yml"), *(GRAMMAR / "second" / "twins").glob("*.yml")])
 PAYLOAD = "payload"
 
 
