@@ -254,7 +254,10 @@ class Monitor:
         audit_upto = await self.store.audit_before(audited_before)
         if audit_upto:
             await self.notary.pruned(audit_upto)
-        return await self.store.prune(now - settings.retention_days * _DAY, audited_before, audit_upto)
+        try:
+            return await self.store.prune(now - settings.retention_days * _DAY, audited_before, audit_upto)
+        finally:
+            self.worker.forget_incidents()
 
     async def _prune_forever(self) -> None:
         while True:

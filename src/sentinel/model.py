@@ -368,7 +368,8 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     first: Micros
     last: Micros
-    signals: tuple[str, ...]
+    size: int
+    """How many signals."""
     threat_types: tuple[ThreatType, ...]
     status: IncidentStatus = IncidentStatus.OPEN
     assignee: str | None = None

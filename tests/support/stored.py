@@ -51,7 +51,7 @@ class Stored:
             assert rows("PRAGMA integrity_check") == [("ok",)]
         self.events = rows("SELECT seq, event_id, at, received_at, late, body FROM events ORDER BY seq")
         self.signals = rows("SELECT id, first, last, count, severity, may_act, incident_id FROM signals")
-        self.incidents = rows("SELECT id, subject, severity, first, last, signals FROM incidents")
+        self.incidents = rows("SELECT id, subject, severity, first, last, size FROM incidents")
         self.actions = rows("SELECT decision_key, action_type, target, status, effective FROM security_actions")
         self.changes = rows("SELECT change_seq FROM security_actions WHERE effective ORDER BY change_seq")
         self.reads = rows("SELECT seq FROM events WHERE event_type = 'data_access' ORDER BY seq")

@@ -706,7 +706,7 @@ class Engine:
     def _judge_few(self, touched: _Touched, family: _Family, group: Group, times: Sequence[Micros]) -> None:
         """Have a group with few events judged at these times."""
         assert family.few is not None
-        arrivals = family.few.of(key_of(group, plain=family.plain))
+        arrivals = family.few.of(key_of(group, plain=family.plain), (min(times), max(times)))
         for counter in family.counters:
             if len(arrivals) >= counter.least or family.few.reads:
                 track = counter.passing_track(group, arrivals)

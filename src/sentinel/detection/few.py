@@ -107,11 +107,23 @@ class Few:
     def _events(self, packed: _Packed) -> int:
         return 1 if isinstance(packed, int) else len(packed) // (1 + self.reads)
 
-    def of(self, key: str) -> list[Arrival]:
-        """Return the events of a group, the earliest first."""
-        found = [slab[key] for slab in self._slabs.values() if key in slab]
+    def of(self, key: str, between: tuple[Micros, Micros] | None = None) -> list[Arrival]:
+        """
+        Return the events of a group, the earliest first.
+
+        Args:
+            key: Of the group.
+            between: Only what matters to events from then to then is needed. What these make trigger lies up to a slab
+                after them, in a bucket that may reach into the next; before them it is the same. None: all.
+        """
+        slabs = self._slabs.values() if between is None else self._around(*between)
+        found = [slab[key] for slab in slabs if key in slab]
         there = (each for packed in found for each in self._unpacked(packed) if each[0] >= self._over)
         return sorted(there, key=_AT)
+
+    def _around(self, start: Micros, end: Micros) -> list[dict[str, _Packed]]:
+        near = range(start // self.width - 2, end // self.width + 3)
+        return [slab for number, slab in self._slabs.items() if number in near]
 
     def _unpacked(self, packed: _Packed) -> Iterator[Arrival]:
         parts = cast("tuple[int, ...]", _flat(packed))

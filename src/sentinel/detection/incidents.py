@@ -2,55 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
+from sentinel.detection.growth import INCIDENT_GAP, Sum, node_of
 from sentinel.detection.links import HOUR, Link, Node
-from sentinel.model import Incident, Micros, Severity, Signal, SubjectType, ThreatType
+from sentinel.model import Incident, Micros, Severity, Signal, ThreatType
 
-__all__ = ["INCIDENT_GAP", "incidents_of", "node_of", "rank_of", "suggestion"]
-
-INCIDENT_GAP: Micros = 3600 * 1_000_000
-"""G of the decisions, part H: signals further apart than this belong to different incidents."""
+__all__ = ["INCIDENT_GAP", "components_of", "incident_of", "node_of", "rank_of", "suggestion"]
 
 _WEIGHTS = {Severity.INFO: 0.05, Severity.LOW: 0.15, Severity.MEDIUM: 0.4, Severity.HIGH: 0.9, Severity.CRITICAL: 1.6}
-_PREFERRED = (
-    SubjectType.USER,
-    SubjectType.SESSION,
-    SubjectType.IP,
-    SubjectType.NETWORK,
-    SubjectType.SERVICE,
-    SubjectType.TOOL,
-    SubjectType.GLOBAL,
-)
 
 
-def node_of(signal: Signal) -> Node:
-    """Return what a signal is about."""
-    return signal.subject_type, signal.subject
-
-
-def incidents_of(
+def components_of(
     signals: Iterable[Signal],
     links: Iterable[Link] = (),
-    together: Iterable[Iterable[str]] = (),
-    gap: Micros = INCIDENT_GAP,
-) -> list[Incident]:
+) -> list[list[Signal]]:
     """
-    Return the incidents that signals form, earliest first.
+    Return the signals of each incident, earliest first.
 
-    Two signals are neighbours when the time between them is at most `gap`, and they are about one subject or about two
-    that an event carries, at most `gap` away from both. An incident is a connected component. It is a function of the
+    Two signals are neighbours when the time between them is at most G, and they are about one subject or about two that
+    an event carries, at most G away from both. An incident is a connected component. It is a function of the
     sets of signals and links alone, its id included, so the order in which they came can't matter.
 
     Args:
         signals: Any order.
         links: Between their subjects; others do no harm.
-        together: Ids of signals that are known to be in one incident: what joined them need not be given again.
-        gap: Largest time between neighbours, in microseconds.
     """
     ordered = sorted(signals, key=lambda signal: (signal.first, signal.id))
     joined = _Joined(len(ordered))
@@ -58,19 +37,18 @@ def incidents_of(
     for place, signal in enumerate(ordered):
         by_node[node_of(signal)].append(place)
     for places in by_node.values():
-        _join_runs(ordered, places, joined, gap)
-    _join_known(ordered, together, joined)
+        _join_runs(ordered, places, joined)
     roots = {node: joined.common_root(places) for node, places in by_node.items()}
     for (one, other), hours in _by_pair(links).items():
         if one not in by_node or other not in by_node or (roots[one] is not None and roots[one] == roots[other]):
             continue  # nearly all links join nobody, or what is together already
         if not joined.all_one(by_node[one], by_node[other]):
             for hour in hours:
-                _join_near(ordered, by_node[one], by_node[other], hour, joined, gap=gap)
+                _join_near(ordered, by_node[one], by_node[other], hour, joined)
     components: dict[int, list[Signal]] = defaultdict(list)
     for place, signal in enumerate(ordered):
         components[joined.root(place)].append(signal)
-    return [_incident(component) for component in components.values()]
+    return list(components.values())
 
 
 class _Joined:
@@ -98,19 +76,11 @@ class _Joined:
         self._parents[second] = first
 
 
-def _join_known(signals: Sequence[Signal], together: Iterable[Iterable[str]], joined: _Joined) -> None:
-    place_of = {signal.id: place for place, signal in enumerate(signals)}
-    for known in together:
-        places = [place_of[signal_id] for signal_id in known if signal_id in place_of]
-        for place in places[1:]:
-            joined.join(places[0], place)
-
-
-def _join_runs(signals: Sequence[Signal], places: Sequence[int], joined: _Joined, gap: Micros) -> None:
+def _join_runs(signals: Sequence[Signal], places: Sequence[int], joined: _Joined) -> None:
     """Join the signals of one subject that follow each other within the gap."""
     end, before = -math.inf, -1
     for place in places:
-        if signals[place].first - end <= gap:
+        if signals[place].first - end <= INCIDENT_GAP:
             joined.join(before, place)
         end, before = max(end, signals[place].last), place
 
@@ -123,14 +93,14 @@ def _by_pair(links: Iterable[Link]) -> dict[tuple[Node, Node], list[int]]:
 
 
 def _join_near(
-    signals: Sequence[Signal], some: Iterable[int], others: Iterable[int], hour: int, joined: _Joined, *, gap: Micros
+    signals: Sequence[Signal], some: Iterable[int], others: Iterable[int], hour: int, joined: _Joined
 ) -> None:
     """Join the signals of two subjects that an event of this hour carried, where they are near it and each other."""
-    start, end = hour * HOUR - gap, (hour + 1) * HOUR + gap
+    start, end = hour * HOUR - INCIDENT_GAP, (hour + 1) * HOUR + INCIDENT_GAP
     near = [[n for n in places if signals[n].last >= start and signals[n].first < end] for places in (some, others)]
     for here in near[0]:
         for there in near[1]:
-            if _apart(signals[here], signals[there]) <= gap:
+            if _apart(signals[here], signals[there]) <= INCIDENT_GAP:
                 joined.join(here, there)
 
 
@@ -138,37 +108,12 @@ def _apart(one: Signal, other: Signal) -> Micros:
     return max(one.first - other.last, other.first - one.last, 0)
 
 
-def _incident(signals: Sequence[Signal]) -> Incident:
-    first = signals[0]
-    name = f"incident\0{first.subject_type}\0{first.subject}\0{first.id}"
-    subject_type, subject = _subject(signals)
-    return Incident(
-        id=hashlib.blake2b(name.encode(), digest_size=16).hexdigest(),
-        subject=subject,
-        subject_type=subject_type,
-        severity=max((signal.severity for signal in signals), key=lambda severity: severity.rank),
-        confidence=max(signal.confidence for signal in signals),
-        first=first.first,
-        last=max(signal.last for signal in signals),
-        signals=tuple(signal.id for signal in signals),
-        threat_types=tuple(sorted({signal.threat_type for signal in signals if signal.threat_type})),
-    )
-
-
-def _subject(signals: Sequence[Signal]) -> Node:
-    """Return the one user, if there is one; else whom the worst and most signals are about."""
-    by_node: dict[Node, list[Signal]] = defaultdict(list)
+def incident_of(signals: Iterable[Signal]) -> Incident:
+    """Return the incident that these signals make together."""
+    found = Sum()
     for signal in signals:
-        by_node[node_of(signal)].append(signal)
-    users = [node for node in by_node if node[0] is SubjectType.USER]
-    if len(users) == 1:
-        return users[0]
-
-    def weight(node: Node) -> tuple[int, int, int, str]:
-        worst = max(signal.severity.rank for signal in by_node[node])
-        return -worst, -len(by_node[node]), _PREFERRED.index(node[0]), node[1]
-
-    return min(by_node, key=weight)
+        found.take(signal)
+    return found.incident()
 
 
 def rank_of(incident: Incident) -> float:
@@ -179,7 +124,7 @@ def rank_of(incident: Incident) -> float:
     """
     kinds = max(len(incident.threat_types), 1)
     weight = _WEIGHTS[incident.severity] * incident.confidence * (1 + 0.4 * (kinds - 1))
-    return round(100 * (1 - math.exp(-weight - 0.05 * math.log(len(incident.signals)))), 1)
+    return round(100 * (1 - math.exp(-weight - 0.05 * math.log(incident.size))), 1)
 
 
 _SUGGESTIONS = {

@@ -8,7 +8,7 @@ from operator import attrgetter
 import msgspec
 
 from sentinel.detection import Engine, RuleSet
-from sentinel.detection.incidents import incidents_of
+from sentinel.detection.incidents import components_of, incident_of
 from sentinel.detection.sigma.fields import getter, text
 from sentinel.model import Decision, EventType, Micros, Signal, StoredEvent, SubjectType, micros
 from sentinel.response.guardrails import GuardRails
@@ -94,9 +94,9 @@ def _struck(signals: Iterable[Signal], policy: Policy, rails: GuardRails, logins
         by_subject.setdefault((signal.subject, signal.subject_type), []).append(signal)
     decided: set[str] = set()
     for mine in by_subject.values():
-        by_id = {signal.id: signal for signal in mine}
-        for earlier, incident in enumerate(incidents_of(mine)):
-            for signal in (by_id[signal_id] for signal_id in incident.signals):
+        for earlier, together in enumerate(components_of(mine)):
+            incident = incident_of(together)
+            for signal in together:
                 users = _users(logins.get(signal.subject, ()), signal.first - _DAY, signal.last + _DAY)
                 behind = len(users) if signal.subject_type is SubjectType.IP else 0
                 verdict = decide(incident, signal, Facts(earlier_incidents=earlier, users_behind=behind), policy, rails)

@@ -41,7 +41,7 @@ class _Why:
         if signals := await self._store.signals_by_id([thing]):
             return {"kind": "signal", **await self._signal(signals[0])}
         if incident := await self._store.incident(thing):
-            found = await self._store.signals_by_id(incident.signals)
+            found = await self._store.signals_in(incident.id)
             return {"kind": "incident", "id": thing, "signals": [await self._signal(signal) for signal in found]}
         if events := await self._store.list_events(1, event_id=thing):
             return self._event(events[0])

@@ -71,8 +71,10 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
     async def incidents(limit: Limit = 50, cursor: Place = None) -> Response:
         found = await store.list_incidents(limit, place(cursor))
         actions = await store.actions_by_incident(one.id for one in found)
+        signals = await store.members_of(one.id for one in found)
         items = [
-            _head(one) | {"signals": one.signals, "actions": [action.id for action in actions.get(one.id, [])]}
+            _head(one)
+            | {"signals": signals.get(one.id, []), "actions": [action.id for action in actions.get(one.id, [])]}
             for one in found
         ]
         return answer({"items": items, "next_cursor": next_place(found, limit)})
@@ -80,7 +82,7 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
     @api.get(f"{_S}/incidents/{{incident_id}}")
     async def incident(incident_id: str) -> Response:
         one = await _found(monitor, incident_id)
-        signals = await store.signals_by_id(one.signals)
+        signals = await store.signals_in(one.id)
         return answer(await _page(monitor, one, signals, await _evidence(monitor, one, signals)))
 
     @api.get(f"{_S}/exports/incidents/{{incident_id}}")
@@ -90,7 +92,7 @@ def add_incidents(api: FastAPI, monitor: Monitor) -> None:
         names: Annotated[bool, Query()] = False,
     ) -> Response:
         one = await _found(monitor, incident_id)
-        signals = await store.signals_by_id(one.signals)
+        signals = await store.signals_in(one.id)
         events = await _evidence(monitor, one, signals)
         if form == "json":
             content = await _page(monitor, one, signals, events)

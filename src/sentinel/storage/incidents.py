@@ -12,6 +12,7 @@ from sentinel.model import Micros, SubjectType
 from sentinel.storage import tables
 from sentinel.storage.database import Database
 from sentinel.storage.dialect import FIRST, LISTED, SECOND, insert_missing, listed, words
+from sentinel.storage.statements import MOVED
 from sentinel.storage.values import Note, Outcome
 
 __all__ = ["IncidentTables", "write_incidents"]
@@ -49,7 +50,8 @@ def write_incidents(connection: Connection, outcome: Outcome) -> None:
         # What people said of one that is part of another now holds for that one.
         renamed = [{"of": old, "to": new} for old, new in outcome.incidents_gone.items()]
         connection.execute(_TAKE_OVER, renamed)
-        connection.execute(_MOVE_NOTES, renamed)
+        for moved in MOVED:
+            connection.execute(moved, renamed)
         connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
     if outcome.links:
         rows = [_row(*pair, hour) for one, other, hour in outcome.links for pair in ((one, other), (other, one))]
@@ -80,9 +82,6 @@ def _row(here: Node, there: Node, hour: int) -> dict[str, object]:
 _i = tables.incidents.c
 _SET_STATUS = update(tables.incidents).where(_i.id == bindparam("of")).values(status=bindparam("to"))
 _ASSIGN = update(tables.incidents).where(_i.id == bindparam("which")).values(assignee=bindparam("who"))
-_MOVE_NOTES = (
-    update(tables.notes).where(tables.notes.c.incident_id == bindparam("of")).values(incident_id=bindparam("to"))
-)
 _TAKE_OVER = text("""
     UPDATE incidents SET
         assignee = coalesce(assignee, (SELECT old.assignee FROM incidents AS old WHERE old.id = :of)),

@@ -127,7 +127,7 @@ def to_incident(row: Row[Any]) -> Incident:
         status=IncidentStatus(row.status),
         first=row.first,
         last=row.last,
-        signals=tuple(row.signals),
+        size=row.size,
         threat_types=tuple(ThreatType(name) for name in row.threat_types),
         assignee=row.assignee,
     )

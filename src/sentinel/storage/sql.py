@@ -259,10 +259,21 @@ class Store(BaselineTables, IncidentTables):
             found.setdefault((signal.subject, signal.subject_type), []).append((signal, row[-1]))
         return found
 
-    async def signals_together(self, incident_ids: Iterable[str]) -> list[tuple[Signal, str | None]]:
+    async def signals_together(self, incident_ids: Iterable[str]) -> list[tuple[Signal, str]]:
         """Return the signals in these incidents, earliest first, each with the id of the incident that it is in."""
         rows = await self._listed(statements.SIGNALS_TOGETHER, list(incident_ids))
         return [(to_signal(row), row[-1]) for row in rows]
+
+    async def signals_in(self, incident_id: str) -> list[Signal]:
+        """Return the signals in an incident, earliest first."""
+        return [signal for signal, _ in await self.signals_together([incident_id])]
+
+    async def members_of(self, incident_ids: Iterable[str]) -> dict[str, list[str]]:
+        """Return by incident the ids of its signals, earliest first."""
+        found: dict[str, list[str]] = {}
+        for row in await self._listed(statements.MEMBERS, list(incident_ids)):
+            found.setdefault(row.incident_id, []).append(row.id)
+        return found
 
     async def _listed(self, query: Each[Any], asked: Sequence[object]) -> Sequence[Row[Any]]:
         """Return the rows of a query about a list of things; one that is empty asks nobody."""
@@ -575,14 +586,13 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
         rows = [with_text(signal, "group") for signal in outcome.signals]
         _execute(connection, statements.UPSERT_SIGNAL, rows)
     if outcome.incidents:
-        rows = [with_text(incident, "signals", "threat_types") for incident in outcome.incidents]
+        rows = [with_text(incident, "threat_types") for incident in outcome.incidents]
         _execute(connection, statements.UPSERT_INCIDENT, rows)
-    if actions:  # before they move: one may have been read while it was in another incident
+    if actions:  # before incidents join: one may have been read while it was in another
         connection.execute(statements.UPSERT_ACTION.on(connection), list(map(action_row, actions)))
     if outcome.incident_of:
-        moved = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
-        _execute(connection, statements.MOVE_SIGNAL, moved)
-        _execute(connection, statements.MOVE_ACTION, moved)
+        joined = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
+        _execute(connection, statements.JOIN_SIGNAL, joined)
     write_incidents(connection, outcome)
     if outcome.dead:
         rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]

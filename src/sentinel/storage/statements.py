@@ -43,9 +43,10 @@ __all__ = [
     "AUDIT_ENTRIES",
     "AUTOMATIC_BLOCKS",
     "INSERT_DEAD",
+    "JOIN_SIGNAL",
     "KNOWN_EVENTS",
-    "MOVE_ACTION",
-    "MOVE_SIGNAL",
+    "MEMBERS",
+    "MOVED",
     "PROBE",
     "PRUNE",
     "PRUNED_AT_ONCE",
@@ -197,12 +198,13 @@ UPSERT_ACTION = _upsert(tables.actions)
 UPSERT_TOKEN = _upsert(tables.tokens)
 UPSERT_POSITION = _upsert(tables.positions)
 PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = positions.value + 1")
-_MOVE_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
-MOVE_SIGNAL = Bulk.of(Each(_MOVE_SIGNAL, _MOVE_SIGNAL))
-_MOVE_ACTION = (
-    update(tables.actions).where(tables.actions.c.signal_id == bindparam("of")).values(incident_id=bindparam("to"))
-)
-MOVE_ACTION = Bulk.of(Each(_MOVE_ACTION, _MOVE_ACTION))
+_JOIN_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))
+JOIN_SIGNAL = Bulk.of(Each(_JOIN_SIGNAL, _JOIN_SIGNAL))
+MOVED = [
+    update(table).where(table.c.incident_id == bindparam("of")).values(incident_id=bindparam("to"))
+    for table in (tables.signals, tables.actions, tables.notes)
+]
+"""What an incident has goes with it when it becomes a part of another."""
 INSERT_DEAD = insert_missing(tables.dead_letters)
 
 _SIGNAL_COLUMNS = ", ".join(f'signals."{column.name}"' for column in tables.signals.columns)
@@ -220,13 +222,16 @@ SIGNALS_BY_ID = words(
     value=VALUE,
 )
 SIGNALS_TOGETHER = words(
-    f"SELECT {_SIGNAL_COLUMNS} FROM {{listed}} JOIN incidents ON incidents.id = {{value}}"  # noqa: S608 - our own names
-    " CROSS JOIN {members} JOIN signals ON signals.id = member.value ORDER BY signals.first, signals.id",
+    f"SELECT {_SIGNAL_COLUMNS} FROM {{listed}} JOIN signals ON signals.incident_id = {{value}}"  # noqa: S608 - our own names
+    " ORDER BY signals.first, signals.id",
     listed=LISTED,
     value=VALUE,
-    members=Each(
-        "json_each(incidents.signals) AS member", "json_array_elements_text(incidents.signals) AS member(value)"
-    ),
+)
+MEMBERS = words(
+    "SELECT signals.incident_id, signals.id FROM {listed} JOIN signals ON signals.incident_id = {value}"
+    " ORDER BY signals.first, signals.id",
+    listed=LISTED,
+    value=VALUE,
 )
 KNOWN_EVENTS = words(
     "SELECT event_id, body FROM events WHERE event_id IN (SELECT {value} FROM {listed})", listed=LISTED, value=VALUE

@@ -106,6 +106,7 @@ signals = Table(
     Column("incident_id", String(32)),
     Index("signals_subject", "subject", "subject_type", "first"),
     Index("signals_last", "last"),
+    Index("signals_incident", "incident_id"),
 )
 
 incidents = Table(
@@ -119,7 +120,7 @@ incidents = Table(
     Column("status", String(16), nullable=False),
     Column("first", BigInteger, nullable=False),
     Column("last", BigInteger, nullable=False),
-    Column("signals", JSON, nullable=False),
+    Column("size", Integer, nullable=False),
     Column("threat_types", JSON, nullable=False),
     Column("assignee", String(256)),
     Index("incidents_last", "last"),
@@ -175,7 +176,7 @@ actions = Table(
     Index("actions_change", "change_seq"),
     Index("actions_target", "target", "action_type"),
     Index("actions_status", "status", "expiration"),
-    Index("actions_signal", "signal_id"),
+    Index("actions_incident", "incident_id"),
     # What a rule of the policy did in the last minute: asked before every automatic action (the blast radius).
     Index("actions_rule_created", "rule", "created_at"),
     Index("actions_rule_decided", "rule", "decided_at"),

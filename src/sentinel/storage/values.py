@@ -280,9 +280,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Those of `signals` that the store does not have."""
     incidents: list[Incident] = []
     incident_of: dict[str, str] = {}
-    """Signal id -> incident id, where that is not what the store has."""
+    """Signal id -> incident id, of those that the store does not have."""
     incidents_gone: dict[str, str] = {}
-    """Ids of incidents whose signals are all in others now, and the id of such a one."""
+    """Ids of incidents that are part of another now, or have another id, and that id; what they have goes along."""
     links: list[Link] = []
     """Of subjects with signals."""
     actions: list[Action] = []

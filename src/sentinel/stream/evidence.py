@@ -121,8 +121,8 @@ class Evidence:
 
     async def _signals(self, action: Action) -> list[Signal]:
         """Return the signals of the incident that led to it; for a person's order what was known of the target."""
-        if action.incident_id and (incident := await self._store.incident(action.incident_id)):
-            return (await self._store.signals_by_id(incident.signals))[-_MOST_SIGNALS:]
+        if action.incident_id and (together := await self._store.signals_in(action.incident_id)):
+            return together[-_MOST_SIGNALS:]
         if action.signal_id:
             return await self._store.signals_by_id([action.signal_id])
         target = parse_target(action.action_type, action.target)

@@ -7,25 +7,24 @@ a subject when that has its first signal. Whichever comes last, the signal or th
 the order in which they come can't matter, as long as memory holds the links of subjects that have no signal yet.
 
 Components only grow: what is in one incident stays together, so only the neighbours of what is new must be looked at,
-and an incident whose signals are in another one is gone for good.
+and an incident whose signals are in another one is gone for good. What must be known of the others is kept in hand
+(`detection.growth`), so that a stretch of events costs what it adds and not what is there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sentinel.detection.incidents import INCIDENT_GAP, incidents_of, node_of
+from sentinel.detection.growth import INCIDENT_GAP, Growth, Sum, node_of
 from sentinel.detection.links import HOUR, Link, Links, Node
-from sentinel.model import Incident, Micros, Signal, StoredEvent
+from sentinel.model import Incident, Signal, StoredEvent
 from sentinel.storage import Outcome, Store
 
 __all__ = ["Joiner", "earlier_incidents"]
 
 _MOST_HOT = 100_000  # subjects that are known to have signals
+_MOST_BYTES = 32 << 20  # of subjects and incidents in hand
 _EVER = range(-(2**31), 2**31)  # hours
-
-_Known = dict[str, tuple[Signal, str | None]]
-"""Signals by id, each with the id of the incident that it is in."""
 
 
 class Joiner:
@@ -40,6 +39,10 @@ class Joiner:
         self._fresh: list[Link] = []
         self._touched: set[int] = set()
         self._taken_up: set[int] = set()
+        self._growth: Growth | None = None
+        """What is known of the incidents, as it is stored."""
+        self._unwritten: Growth | None = None
+        """The same with what the last outcome adds, which counts once that is stored."""
 
     def see(self, events: Sequence[StoredEvent]) -> None:
         """Take in events that are judged, each once; links to somebody with signals wait for the next outcome."""
@@ -52,6 +55,13 @@ class Joiner:
         stored = set(outcome.links)
         self._fresh = [link for link in self._fresh if link not in stored]
         self._new.clear()
+        if self._unwritten is not None:
+            self._growth, self._unwritten = self._unwritten, None
+            self._growth.shrink(_MOST_BYTES)
+
+    def forget(self) -> None:
+        """Ask the store again: signals were deleted there."""
+        self._growth = self._unwritten = None
 
     async def join(self, fresh: Mapping[str, Signal], outcome: Outcome) -> dict[str, tuple[int, Incident]]:
         """
@@ -62,9 +72,10 @@ class Joiner:
             outcome: Gets new signals, incidents, and the links that must be kept.
         """
         nodes = {node_of(signal) for signal in fresh.values()}
-        hours = _hours((signal.first, signal.last) for signal in fresh.values())
+        hours = {hour for signal in fresh.values() for hour in _hours(signal)}
         await self._take_up(self._touched.union(hours))
-        await self._begin(nodes - self._hot.keys())
+        begun = nodes - self._hot.keys()
+        await self._begin(begun)
         for node in nodes:  # who had a signal last goes last
             self._hot[node] = self._hot.pop(node)
         while len(self._hot) > _MOST_HOT:
@@ -74,16 +85,33 @@ class Joiner:
         nodes |= {node for link in joining for node in link[:2]}
         if not nodes:
             return {}
-        span = _span(hours, {hour for _, _, hour in joining})
-        known = await self._signals_of(nodes)
+        growth = self._unwritten = self._growth or Growth()
+        self._growth = None
+        await self._fetch(growth, nodes)
+        outcome.new_signals += [signal for signal in fresh.values() if not growth.knows(signal)]
+        links = set(joining)
         for signal in fresh.values():
-            known[signal.id] = (signal, known.get(signal.id, (signal, None))[1])
-        alive = {node_of(signal) for signal, _ in known.values()}
-        links = self.links.of(alive, span, self._hot.keys()) | joining
-        near = known | await self._signals_of({node for link in links for node in link[:2]} - nodes)
-        start, end = span.start * HOUR - INCIDENT_GAP, span.stop * HOUR + INCIDENT_GAP
-        whole = await self._whole({key: found for key, found in near.items() if _overlaps(found[0], start, end)})
-        return _joined(fresh, known, whole, links, outcome)
+            if growth.add(signal) or node_of(signal) in begun:
+                links |= self.links.of([node_of(signal)], _hours(signal), self._hot.keys())
+        await self._fetch(growth, {node for link in links for node in link[:2]})
+        for link in links:
+            growth.connect(link)
+        return _settled(fresh, growth, outcome)
+
+    async def _fetch(self, growth: Growth, nodes: Iterable[Node]) -> None:
+        """Take up what the store knows of subjects that are not in hand, and of the incidents that they are in."""
+        lacking = growth.lacking(nodes)
+        if not lacking:
+            return
+        found = await self._store.signals_of([(name, kind) for kind, name in lacking])
+        mine = {
+            (kind, name): [(signal, incident_id) for signal, incident_id in known if incident_id is not None]
+            for (name, kind), known in found.items()
+        }
+        incidents = growth.lacking_sums(incident_id for known in mine.values() for _, incident_id in known)
+        growth.put_sums(await self._store.signals_together(incidents))
+        for node in lacking:
+            growth.put(node, mine.get(node, []))
 
     async def _begin(self, nodes: set[Node]) -> None:
         """Take in subjects that have their first signal: what joins them to others counts from now on."""
@@ -108,44 +136,20 @@ class Joiner:
     def _merge(self, stored: Iterable[Link]) -> None:
         self.links.merge(link for link in stored if link[0] in self._hot and link[1] in self._hot)
 
-    async def _signals_of(self, nodes: Iterable[Node]) -> _Known:
-        found = await self._store.signals_of([(name, kind) for kind, name in nodes])
-        return {signal.id: (signal, incident) for mine in found.values() for signal, incident in mine}
 
-    async def _whole(self, near: _Known) -> _Known:
-        """Return these signals with all that are in the same incidents: only new links and signals join those."""
-        incidents = sorted({incident for _, incident in near.values() if incident is not None})
-        members = await self._store.signals_together(incidents)
-        return {signal.id: (signal, incident) for signal, incident in members} | near
-
-
-def _joined(
-    fresh: Mapping[str, Signal], known: _Known, whole: _Known, links: set[Link], outcome: Outcome
-) -> dict[str, tuple[int, Incident]]:
+def _settled(fresh: Mapping[str, Signal], growth: Growth, outcome: Outcome) -> dict[str, tuple[int, Incident]]:
     """Add to the outcome what has become of the incidents; returns what `join` does."""
-    before = {key: incident for key, (_, incident) in whole.items()}
-    together: dict[str, list[str]] = {}
-    for key, incident_id in before.items():
-        if incident_id is not None:
-            together.setdefault(incident_id, []).append(key)
-    outcome.new_signals += [signal for key, signal in fresh.items() if before[key] is None]
-    incident_of: dict[str, Incident] = {}
-    for incident in incidents_of([signal for signal, _ in whole.values()], links, together.values()):
-        incident_of |= dict.fromkeys(incident.signals, incident)
-        changed = {key: incident.id for key in incident.signals if before[key] != incident.id}
-        if changed or not fresh.keys().isdisjoint(incident.signals):
-            outcome.incidents.append(incident)
-        outcome.incident_of |= changed
-        gone = {old for key in changed if (old := before[key]) is not None}
-        outcome.incidents_gone |= dict.fromkeys(sorted(gone), incident.id)
-    past: dict[Node, list[tuple[Signal, str | None]]] = {}
-    for key, (signal, incident_id) in known.items():
-        now = incident_of[key].id if key in incident_of else incident_id
-        past.setdefault(node_of(signal), []).append((signal, now))
-    return {
-        key: (earlier_incidents(past[node_of(signal)], incident_of[key].id), incident_of[key])
-        for key, signal in fresh.items()
-    }
+    whole: dict[Sum, Incident] = {}
+    for changed, incident, gone in growth.settle():
+        whole[changed] = incident
+        outcome.incidents.append(incident)
+        outcome.incidents_gone |= dict.fromkeys(gone, incident.id)
+    joined = {}
+    for key, signal in fresh.items():
+        earlier, found = growth.incident_of(signal)
+        joined[key] = earlier, whole[found]
+    outcome.incident_of |= {signal.id: joined[signal.id][1].id for signal in outcome.new_signals}
+    return joined
 
 
 def earlier_incidents(past: Iterable[tuple[Signal, str | None]], incident_id: str) -> int:
@@ -161,18 +165,9 @@ def earlier_incidents(past: Iterable[tuple[Signal, str | None]], incident_id: st
     return len({name for signal, name in mine if signal.first < begun} - {incident_id})
 
 
-def _hours(spans: Iterable[tuple[Micros, Micros]]) -> set[int]:
-    """Return the hours in which events can join signals of these times to others."""
-    return {
-        hour
-        for first, last in spans
-        for hour in range((first - INCIDENT_GAP) // HOUR - 1, (last + INCIDENT_GAP) // HOUR + 2)
-    }
-
-
-def _span(*hours: set[int]) -> range:
-    every = set().union(*hours)
-    return range(min(every), max(every) + 1)
+def _hours(signal: Signal) -> range:
+    """Return the hours in which events can join a signal to others."""
+    return range((signal.first - INCIDENT_GAP) // HOUR - 1, (signal.last + INCIDENT_GAP) // HOUR + 2)
 
 
 def _runs(hours: Sequence[int]) -> list[range]:
@@ -184,7 +179,3 @@ def _runs(hours: Sequence[int]) -> list[range]:
         else:
             runs.append(range(hour, hour + 1))
     return runs
-
-
-def _overlaps(signal: Signal, start: Micros, end: Micros) -> bool:
-    return signal.first <= end and signal.last >= start

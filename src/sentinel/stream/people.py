@@ -134,7 +134,8 @@ class People:
         return [a for incident in incidents for a in await self._store.actions_of(incident.id) if _holds(a, now)]
 
     async def _signals(self, incidents: Iterable[Incident], actions: Iterable[Action]) -> list[Signal]:
-        ids = {signal_id for incident in incidents for signal_id in incident.signals}
+        members = await self._store.members_of(incident.id for incident in incidents)
+        ids = {signal_id for mine in members.values() for signal_id in mine}
         return await self._store.signals_by_id(ids | {action.signal_id for action in actions if action.signal_id})
 
 

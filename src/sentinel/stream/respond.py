@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from sentinel.detection.incidents import incidents_of
+from sentinel.detection.incidents import incident_of
 from sentinel.model import (
     IMPORT_ORIGIN,
     ActionStatus,
@@ -107,7 +107,7 @@ class Responder:
         mine = next((incident_id for found, incident_id in stored if found.id == signal.id), None)
         incident = await self._store.incident(mine) if mine else None
         earlier = 0 if incident is None else earlier_incidents(stored, incident.id)
-        incident = incident or incidents_of([signal])[0]
+        incident = incident or incident_of([signal])
         crowd = _Crowd(self._store, self._blast_radius, now, imported=False)
         return await self._consult(signal, incident, earlier, await self._known(now), crowd)
 
@@ -206,11 +206,9 @@ class Responder:
             outcome.put(ended(action, ActionStatus.REVOKED, now, SYSTEM))
             reason = {"action": action.id, "reason": "several people log in from this address"}
             outcome.audit.append(_entry(action, "revoke", now, reason))
-            [incident] = incidents_of([signal])
-            verdict = await self._consult(signal, incident, 0, known, crowd)
+            verdict = await self._consult(signal, incident_of([signal]), 0, known, crowd)
             if isinstance(verdict, Decision):
-                mine = outcome.incident_of.get(signal.id, action.incident_id)
-                decided = msgspec.structs.replace(verdict, incident_id=mine)
+                decided = msgspec.structs.replace(verdict, incident_id=action.incident_id)
                 await self._take([decided], action.effective, now, outcome)
 
 

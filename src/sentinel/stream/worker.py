@@ -464,6 +464,10 @@ class Worker:
             self._forgot_at = now
             await self._forget(now - self._lateness)
 
+    def forget_incidents(self) -> None:
+        """Ask the store anew what incidents there are: some of their signals were deleted."""
+        self._responder.joiner.forget()
+
     async def _forget(self, expected: Micros) -> None:
         """Let go of what events from then on don't need, and let others have the loop in between."""
         for _ in chain(self._engine.forgetting(expected), self.noticing.forgetting(expected)):

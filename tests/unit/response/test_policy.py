@@ -37,7 +37,7 @@ INCIDENT = Incident(
     confidence=0.9,
     first=T0,
     last=T0 + 30 * SECOND,
-    signals=("s1",),
+    size=1,
     threat_types=(ThreatType.BRUTE_FORCE,),
 )
 NOTHING_KNOWN = Facts()

@@ -16,7 +16,8 @@ from sqlalchemy import create_engine
 from tests.support.stored import read
 
 import sentinel.storage
-from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, micros
+from sentinel.detection.incidents import incident_of
+from sentinel.model import ActionStatus, ActionType, Event, EventType, Severity, Signal, SubjectType, micros
 from sentinel.storage import SYSTEM, Action, Outcome, Pending, backup, restore
 from sentinel.storage.contract import contract_rows, row_id
 
@@ -154,7 +155,7 @@ def migrate(path: Path, revision: str) -> None:
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection
-        (command.downgrade if revision < "0008" else command.upgrade)(config, revision)
+        (command.upgrade if revision == "head" else command.downgrade)(config, revision)
     engine.dispose()
 
 
@@ -190,6 +191,39 @@ def test_the_way_down_and_up_again_keeps_every_row(on_file: Any, path: Path) -> 
     migrate(path, "head")
     assert {table: rows(path, table) for table in TABLES} == before
     assert on_file(lambda store: store.actions_in_force(500)) == [block.__class__(**_changed(block, change_seq=1))]
+
+
+def test_an_incident_lists_its_signals_for_an_older_version(on_file: Any, path: Path) -> None:
+    """The way down writes the list that was kept there, the way up counts it."""
+    signals = [
+        Signal(
+            id=name,
+            rule="r",
+            rule_hash="r",
+            title="r",
+            subject="x",
+            subject_type=SubjectType.IP,
+            group={},
+            severity=Severity.LOW,
+            threat_type=None,
+            confidence=1,
+            bucket=0,
+            first=first,
+            last=first,
+            count=1,
+            may_act=True,
+        )
+        for name, first in (("s", 2), ("t", 1))
+    ]
+    incident = incident_of(signals)
+    outcome = Outcome(position=0, signals=signals, incidents=[incident], incident_of=dict.fromkeys("st", incident.id))
+    on_file(lambda store: store.apply(outcome))
+    migrate(path, "0011")
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT signals FROM incidents").fetchall() == [('["t","s"]',)]
+    connection.close()
+    migrate(path, "head")
+    assert on_file(lambda store: store.list_incidents(10)) == [incident]
 
 
 @pytest.mark.parametrize("version", ["0007", "head"])

@@ -324,9 +324,9 @@ def test_the_migrations_make_the_tables_that_the_code_means(url: str) -> None:
 
 _MANY = {
     "events": {"seq": "n", "event_id": "n::text", "at": "n", "ip_address": "'198.51.100.' || n % 250"},
-    "signals": {"id": "n::text", "subject": "n::text", "last": "n"},
+    "signals": {"id": "n::text", "subject": "n::text", "last": "n", "incident_id": "n::text"},
     "security_actions": {
-        **dict.fromkeys(("id", "decision_key", "target", "signal_id"), "n::text"),
+        **dict.fromkeys(("id", "decision_key", "target", "signal_id", "incident_id"), "n::text"),
         **dict.fromkeys(("created_at", "change_seq"), "n"),
         "status": "CASE n % 100 WHEN 0 THEN 'active' ELSE 'expired' END",
     },
@@ -359,11 +359,13 @@ def test_the_queries_of_the_hot_path_use_indexes(url: str) -> None:
                 sent.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
         await store.accept([pending(event("e", 1)), pending(event("new", 1))])
-        await store.apply(Outcome(position=2, incident_of={"s1": "i", "s2": "i"}))
+        await store.apply(Outcome(position=2, incident_of={"s1": "i", "s2": "i"}, incidents_gone={"9": "8"}))
         await store.users_behind("192.0.2.9", 1, 2, 3)
         await store.events_after(50_000, 10)
         await store.signals_of([("192.0.2.9", SubjectType.IP)])
         await store.signals_by_id(["s1"])
+        await store.signals_together(["9"])
+        await store.members_of(["9"])
         await store.actions_by_key(["1"])
         await store.automatic_blocks(["192.0.2.9"])
         await store.actions_since(59_990)
@@ -380,6 +382,6 @@ def test_the_queries_of_the_hot_path_use_indexes(url: str) -> None:
         return plans
 
     plans = on(url, ask)
-    assert len(plans) >= 12
+    assert len(plans) >= 15
     assert [plan for plan in plans if "Seq Scan" in plan] == []
     assert any("events_success" in plan for plan in plans if "DISTINCT" in plan)

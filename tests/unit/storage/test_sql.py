@@ -161,7 +161,7 @@ def test_incidents_are_replaced_when_their_signals_join_another(on_store: Any) -
         confidence=0.9,
         first=1,
         last=2,
-        signals=("s",),
+        size=1,
         threat_types=(),
     )
     new = Incident(
@@ -172,7 +172,7 @@ def test_incidents_are_replaced_when_their_signals_join_another(on_store: Any) -
         confidence=0.9,
         first=0,
         last=2,
-        signals=("s", "t"),
+        size=2,
         threat_types=(),
         status=IncidentStatus.OPEN,
     )
@@ -189,11 +189,19 @@ def test_incidents_are_replaced_when_their_signals_join_another(on_store: Any) -
     )
     on_store(
         lambda store: store.apply(
-            Outcome(position=0, incidents=[new], incident_of={"s": "new", "t": "new"}, incidents_gone={"old": "new"})
+            Outcome(
+                position=0,
+                signals=[signal("t", first=300)],
+                incidents=[new],
+                incident_of={"t": "new"},
+                incidents_gone={"old": "new"},
+            )
         )
     )
     assert on_store(lambda store: store.list_incidents(10)) == [new]
     assert [a.incident_id for a in on_store(lambda store: store.list_actions())] == ["new"]
+    assert on_store(lambda store: store.members_of(["old", "new"])) == {"new": ["s", "t"]}
+    assert [s.id for s in on_store(lambda store: store.signals_in("new"))] == ["s", "t"]
 
 
 def test_changes_are_numbered_without_gaps(on_store: Any) -> None:
@@ -236,12 +244,14 @@ def test_the_queries_of_the_hot_path_use_indexes(on_file: Any, path: Path) -> No
             sent.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
         await store.accept([pending(event("a")), pending(event("a"))])
-        await store.apply(Outcome(position=1, incident_of={"s": "i", "t": "i"}))
+        await store.apply(Outcome(position=1, incident_of={"s": "i", "t": "i"}, incidents_gone={"h": "i"}))
         await store.users_behind("203.0.113.9", 1, 2, 3)
         await store.events_after(5, 10)
         [chunk async for chunk in store.history(1, 2, 3)]
         await store.signals_of([("203.0.113.9", SubjectType.IP)])
         await store.signals_by_id(["s"])
+        await store.signals_together(["i"])
+        await store.members_of(["i"])
         await store.actions_by_key(["k"])
         await store.automatic_blocks(["203.0.113.9"])
         await store.actions_since(5)
@@ -261,7 +271,7 @@ def test_the_queries_of_the_hot_path_use_indexes(on_file: Any, path: Path) -> No
     statement, parameters = next(query for query in queries if "DISTINCT" in query[0])
     users = connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
     connection.close()
-    assert len(queries) >= 16
+    assert len(queries) >= 20
     assert scans == []
     assert "events_success" in str(users)
 

@@ -7,13 +7,15 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sentinel.detection import links
-from sentinel.detection.incidents import incidents_of
+from sentinel.detection.incidents import components_of, incident_of
 from sentinel.detection.links import Links
-from sentinel.model import Event, EventType, Severity, Signal, StoredEvent, SubjectType
+from sentinel.model import Event, EventType, Severity, Signal, StoredEvent, SubjectType, ThreatType
 from sentinel.storage import Outcome, Store
+from sentinel.stream import joining
 from sentinel.stream.joining import Joiner
 
 MINUTE = 60_000_000
@@ -79,43 +81,74 @@ class Desk:
         self.seen += events
 
     async def incidents(self) -> dict[str, tuple[str, ...]]:
-        return {one.id: one.signals for one in await self.store.list_incidents(1000)}
+        found = await self.store.list_incidents(1000)
+        members = await self.store.members_of(one.id for one in found)
+        assert [one.size for one in found] == [len(members[one.id]) for one in found]
+        return {name: tuple(signals) for name, signals in members.items()}
 
 
 def wanted(signals: list[Signal], events: list[StoredEvent]) -> dict[str, tuple[str, ...]]:
-    return {one.id: one.signals for one in incidents_of(signals, Links().add(events))}
+    together = components_of(signals, Links().add(events))
+    return {incident_of(mine).id: tuple(each.id for each in mine) for mine in together}
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_any_order_with_restarts_and_failed_writes_gives_the_incidents_of_everything(tmp_path: Path, seed: int) -> None:
-    """Signals first, events first, in between, a write that failed: the incidents are those of both sets."""
+@pytest.mark.parametrize("memory", [0, 4_000, 1 << 20])
+@pytest.mark.parametrize("seed", range(4))
+def test_any_order_with_restarts_and_failed_writes_gives_the_incidents_of_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, memory: int
+) -> None:
+    """Signals that grow, events first or last, a write that failed, little memory: the incidents are those of both."""
+    monkeypatch.setattr(joining, "_MOST_BYTES", memory)
     dice = random.Random(seed)
     events = [
         event(n, dice.randrange(600), f"u{dice.randrange(12)}", f"192.0.2.{dice.randrange(12)}") for n in range(60)
     ]
     signals = [
-        signal(
-            *dice.choice([(SubjectType.USER, f"u{n % 12}"), (SubjectType.IP, f"192.0.2.{n % 12}")]), dice.randrange(600)
+        msgspec.structs.replace(
+            signal(
+                *dice.choice([(SubjectType.USER, f"u{n % 12}"), (SubjectType.IP, f"192.0.2.{n % 12}")]),
+                dice.randrange(600),
+            ),
+            severity=dice.choice(list(Severity)),
+            threat_type=dice.choice([None, ThreatType.BRUTE_FORCE, ThreatType.INSIDER_THREAT]),
+            confidence=dice.random(),
         )
         for n in range(25)
     ]
-    left_events, left_signals = events[:], signals[:]
+    grown = [
+        msgspec.structs.replace(
+            each, first=each.first - dice.randrange(80) * MINUTE, last=each.last + dice.randrange(80) * MINUTE
+        )
+        for each in signals
+    ]
+    left_events = events[:]
     dice.shuffle(left_events)
+    left_signals = [each for pair in zip(grown, signals, strict=True) for each in pair]  # popped from the end
 
     async def run() -> None:
         store = await Store.open(tmp_path / "s.db")
         desk = Desk(store)
         while left_events or left_signals:
             some = [left_events.pop() for _ in range(min(len(left_events), dice.randrange(6)))]
-            odd = [left_signals.pop() for _ in range(min(len(left_signals), dice.randrange(3)))]
+            odd = [left_signals.pop() for _ in range(min(len(left_signals), dice.randrange(4)))]
             if dice.random() < 0.2:
                 await desk.take(some, odd, written=False)
-                desk.start_again()
+                if dice.random() < 0.5:
+                    desk.start_again()
+                else:  # asked again about the same, which it has seen
+                    desk.seen += some
+                    some = []
             await desk.take(some, odd)
             if dice.random() < 0.2:
                 desk.start_again()
+            if dice.random() < 0.2:
+                desk.joiner.forget()
         await desk.take([], [])  # what waits after the last start
-        assert await desk.incidents() == wanted(signals, events)
+        assert await desk.incidents() == wanted(grown, events)
+        found = await store.list_incidents(1000)
+        assert {one.id: one for one in found} == {
+            (one := incident_of(mine)).id: one for mine in components_of(grown, Links().add(events))
+        }
         await store.close()
 
     asyncio.run(run())

@@ -16,7 +16,7 @@ from tests.oracle import oracle
 
 from sentinel.app import Monitor
 from sentinel.detection import Engine
-from sentinel.detection.incidents import incidents_of
+from sentinel.detection.incidents import components_of, incident_of
 from sentinel.detection.links import Links
 from sentinel.model import (
     ActionStatus,
@@ -90,8 +90,8 @@ class Desk:
 
 
 @contextmanager
-def desk_on(folder: Path) -> Iterator[Desk]:
-    desk = Desk(folder)
+def desk_on(folder: Path, **settings: Any) -> Iterator[Desk]:
+    desk = Desk(folder, **settings)
     yield desk
     desk.close()
 
@@ -116,13 +116,35 @@ def test_any_order_repetition_and_restart_gives_the_oracles_answer(tmp_path: Pat
         signals = desk.signals()
         stored = desk.run(desk.monitor.store.events_after(0, 1000))
         incidents = desk.run(desk.monitor.store.list_incidents(1000))
+        members = desk.run(desk.monitor.store.members_of(one.id for one in incidents))
     assert len(stored) == len(events)
     expected: dict[str, tuple[int, int, int]] = {}
     for rule in read_rules(["default"]).rules:
         expected |= oracle(rule, stored) if rule.emits else {}
     assert {s.id: (s.first, s.last, s.count) for s in signals} == expected != {}
-    joined = incidents_of(signals, Links().add(stored))
-    assert {i.id: (i.subject, i.signals) for i in joined} == {i.id: (i.subject, i.signals) for i in incidents}
+    together = components_of(signals, Links().add(stored))
+    assert {i.id: i for i in map(incident_of, together)} == {i.id: i for i in incidents}
+    assert {incident_of(mine).id: [signal.id for signal in mine] for mine in together} == members
+
+
+def test_what_was_pruned_is_no_part_of_an_incident_that_goes_on(tmp_path: Path) -> None:
+    """Signals that were deleted name no incident and count in none, though it was in hand when they went."""
+
+    def burst(name: str, minutes: float) -> list[Event]:
+        return [failure(f"{name}{n}", (minutes - 24 * 60) * 60 + n) for n in range(10)]
+
+    old = Source(origin="tok", max_severity=Severity.CRITICAL, may_act=True, lateness=None)
+    with desk_on(tmp_path, retention_days=1) as desk:
+        for events in (burst("a", -10), burst("b", 40)):
+            desk.run(desk.monitor.intake.accept(list(enumerate(events, 1)), old))
+            desk.drain()
+        [before] = desk.run(desk.monitor.store.list_incidents(10))
+        assert desk.run(desk.monitor.prune())["signals"] > 0
+        desk.run(desk.monitor.intake.accept(list(enumerate(burst("c", 90), 1)), old))
+        signals = desk.signals()
+        found = desk.run(desk.monitor.store.list_incidents(10))
+    assert [incident_of(mine) for mine in components_of(signals)] == found
+    assert found[0].first > before.first
 
 
 def test_events_beyond_the_memory_of_the_worker_are_read_from_the_store(tmp_path: Path) -> None:
@@ -301,10 +323,7 @@ def test_what_is_said_of_an_incident_that_becomes_part_of_another_is_refused_not
             )
             await asyncio.sleep(0)
             larger = msgspec.structs.replace(one, id="f" * 32)
-            moved = dict.fromkeys(one.signals, larger.id)
-            await store.apply(
-                Outcome(position=0, incidents=[larger], incident_of=moved, incidents_gone={one.id: larger.id})
-            )
+            await store.apply(Outcome(position=0, incidents=[larger], incidents_gone={one.id: larger.id}))
         return await said, len(await store.notes_on(one.id))
 
     with desk_on(tmp_path) as desk:
@@ -321,8 +340,7 @@ def test_an_action_moves_with_its_incident(tmp_path: Path) -> None:
         [one] = await store.list_incidents(10)
         read = await store.actions_of(one.id)
         larger = msgspec.structs.replace(one, id="f" * 32)
-        moved = dict.fromkeys(one.signals, larger.id)
-        outcome = Outcome(position=0, incidents=[larger], incident_of=moved, incidents_gone={one.id: larger.id})
+        outcome = Outcome(position=0, incidents=[larger], incidents_gone={one.id: larger.id})
         outcome.actions = read
         await store.apply(outcome)
         now = {action.incident_id for action in await store.list_actions()}
