@@ -1,14 +1,14 @@
 """
 All rules, compiled once, and the places in a view where they hold.
 
-One RE2 Set for each rule file, or two for a large one, says in a single pass, linear in the text, which of its rules
-hold somewhere; only those are then searched for their places, each with a pattern of its own. That is compiled when the
-rule first holds: most never do, and to compile them all would take as long as the Sets.
+A rule is searched for where the view has the words that it needs (`needles.py`): of some hundred rules that leaves a
+handful. The few of which no such words are known are one RE2 Set, which says in a single pass, linear in the text,
+which of them hold somewhere.
 
-One Set over all files would be one pass instead of a dozen, but its automaton must remember every combination of
-half-matched rules, and with some hundred rules those no longer fit into memory. A long text can be written to meet more
-combinations than even one file's rules leave room for, so long texts are examined with smaller Sets. What a rule file
-looks like stands in `rules/README.md`.
+In a long text more words stand, and more rules are left. It is examined with Sets too, those with a rule that is left.
+One Set of all rules would be one pass instead of dozens, but its automaton must remember every combination of
+half-matched rules, and with some hundred rules those no longer fit into memory. What a rule file looks like stands in
+`rules/README.md`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -28,19 +29,18 @@ import yaml
 
 from sentinel.errors import RuleError
 from sentinel.model import Finding, ScanThreat, Severity
+from sentinel.scanning.needles import Sieve
 from sentinel.scanning.view import View
 
 __all__ = ["MOST_HITS", "Hit", "Matching", "Rule", "RuleBook", "load_rules", "matching_of"]
 
-_SET_MEMORY_BYTES = 8 * 2**20
-"""At most, for each Set's automaton. With less it is rebuilt so often that a long text costs tens of times more."""
-_LARGE_SET = 30_000
-"""Instructions of a Set, about; with many more its automaton outgrows its memory in everyday texts."""
+_MEMORY_BYTES = 8 * 2**20
+"""At most, for each automaton. With less a Set's is rebuilt so often that a long text costs tens of times more."""
 _LONG_BYTES = 16_384
-"""From here on a text is examined with the smaller Sets; below, the cost of calling each counts for more."""
-_SMALL_SET = 16_000
-"""Instructions of a smaller Set: some ten rules. The words of attacks in random order, the worst
-text that we know, then cost a tenth of what they cost with one Set a file."""
+"""From here on a text is examined with Sets; below, a search for each rule that is left costs less."""
+_SET = 16_000
+"""Instructions of a Set, about: some ten rules. The words of attacks in random order, the worst text that we know, then
+cost a tenth of what they cost with one Set a file."""
 MOST_HITS = 1000
 """Of one rule in one view. Where a rule is enough more say nothing new; an engine that checks each must count them."""
 _SPACE = r"(?:[\s>*\"'`~,]+)"
@@ -116,42 +116,37 @@ class Hit(msgspec.Struct, frozen=True, eq=False):
 
 Matching = Callable[[bytes], Sequence[int] | None]
 """Tells which patterns of a Set hold somewhere in a text, if any does."""
-_Sets = Sequence[tuple[list[int], Matching]]
-"""Each with the places of its rules among all."""
 
 
 class RuleBook:
     """
     Rules, compiled together. Immutable, and safe to use from many threads.
 
-    Of the examples one for each Set is tried here, so that a Set whose automaton finds no room in its memory, and so
-    nothing, is noticed; `sentinel rules test` and the tests try all of them.
-
     Raises:
-        RuleError: A pattern does not compile, is too large, matches the empty text or misses an example, or its id is
-            taken.
+        RuleError: An id is taken, or a pattern that is needed at once does not compile; `check` tells of the others.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
         _refuse_duplicates(self.rules)
-        self._sets: _Sets = tuple(self._sets_of(_LARGE_SET))
         self._patterns: dict[int, Any] = {}
-        """Of the rules that have held, by their places; two threads may put the same there, and no harm is done."""
+        """Of the rules that were left once, by their places; two threads may put the same there, and no harm is done.
+        To compile them all takes a fifth of what a start takes."""
         self._denials = {rule.denied: _ending(rule) for rule in self.rules if rule.denied}
+        self._sieve = Sieve([rule.pattern for rule in self.rules])
+        always = [self.rules[place] for place in self._sieve.always]
+        self._always: Matching = _set_of(always) if always else lambda _: None
         self.version = _version(self.rules)
         """Twelve hexadecimal digits that change when any rule judges differently."""
-        for places, matching in self._sets:
-            self._check(places, matching)
 
     def hits(self, view: View) -> Iterator[Hit]:
         """Yield where rules hold in a view, rule by rule, at most 1,000 places each."""
         octets = view.text.encode()
         # Bytes and characters of ASCII count alike, and RE2 spares itself the conversion of each place.
         text = octets if view.text.isascii() else view.text
-        for index in self._matching(octets):
-            rule = self.rules[index]
-            places = (match.span() for match in self._pattern(index).finditer(text))
+        for place in self._left(view.text, octets):
+            rule = self.rules[place]
+            places = (match.span() for match in self._pattern(place).finditer(text))
             # Those that are denied don't count among the first: a thousand of them would hide an attack.
             real = (place for place in places if not self._is_denied(rule, view.text, place[0]))
             yield from (Hit(rule, view, start, end) for start, end in islice(real, MOST_HITS))
@@ -160,53 +155,79 @@ class RuleBook:
         denial = self._denials.get(rule.denied)
         return denial is not None and denial.search(text[max(0, at - _DENIAL_CHARS) : at]) is not None
 
-    def _pattern(self, index: int) -> Any:
-        if (pattern := self._patterns.get(index)) is None:
-            pattern = self._patterns[index] = _compiled(self.rules[index])
+    def check(self) -> None:
+        """
+        Compile each pattern, and try it on what costs little: `sentinel rules test` and the tests try all examples.
+
+        Raises:
+            RuleError: A pattern does not compile, is too large, matches the empty text or misses an example.
+        """
+        for place, rule in enumerate(self.rules):
+            if self._pattern(place).search(b""):
+                raise RuleError(f"{rule.id}: the pattern matches the empty text", where=_place(rule))
+            is_last = place + 1 == len(self.rules) or self.rules[place + 1].engine != rule.engine
+            if is_last and not self._pattern(place).search(rule.flags[0]):
+                raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
+
+    def _pattern(self, place: int) -> Any:
+        if (pattern := self._patterns.get(place)) is None:
+            pattern = self._patterns[place] = _compiled(self.rules[place])
         return pattern
 
-    def _check(self, places: Sequence[int], matching: Matching) -> None:
-        if empty := matching(b""):
-            rule = self.rules[places[empty[0]]]
-            raise RuleError(f"{rule.id}: the pattern matches the empty text", where=_place(rule))
-        rule = self.rules[places[-1]]
-        if len(places) - 1 not in (matching(rule.flags[0].encode()) or ()):
-            raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
+    def _left(self, text: str, octets: bytes) -> list[int]:
+        """Return the places of the rules that may hold in a text, in order."""
+        left = self._sieve.candidates(text)
+        if len(octets) >= _LONG_BYTES:
+            left = list(self._holding(set(left), octets))
+        left += (self._sieve.always[found] for found in self._always(octets) or ())
+        return sorted(left)
 
-    def _matching(self, text: bytes) -> list[int]:
-        sets = self._sets if len(text) < _LONG_BYTES else self._small_sets
-        return sorted(indices[found] for indices, matching in sets for found in matching(text) or ())
+    def _holding(self, places: AbstractSet[int], octets: bytes) -> Iterator[int]:
+        """Yield those of some rules that hold in a text, by the Sets that have one of them."""
+        for of_set, matching in self._sets:
+            if not places.isdisjoint(of_set):
+                yield from (of_set[found] for found in matching(octets) or ())
 
     @cached_property
-    def _small_sets(self) -> _Sets:
-        """Compiled for the first long text, and for each of those that several threads have at once."""
-        return tuple(self._sets_of(_SMALL_SET))
+    def _sets(self) -> Sequence[tuple[list[int], Matching]]:
+        """
+        Of all rules that need words, each Set with the places of its rules.
 
-    def _sets_of(self, most_instructions: int) -> Iterator[tuple[list[int], Matching]]:
-        """Yield Sets of patterns, no two files' in one, each with the places of its rules among all."""
-        places: list[int] = []
+        Compiled for the first long text, and for each of those that several threads have at once.
+        """
+        return tuple(self._sets_of(sorted(set(range(len(self.rules))).difference(self._sieve.always))))
+
+    def _sets_of(self, places: Iterable[int]) -> Iterator[tuple[list[int], Matching]]:
+        """Yield Sets of patterns, no two files' in one."""
+        of_set: list[int] = []
         size = 0
-        for place, rule in enumerate(self.rules):
+        for place in places:
+            rule = self.rules[place]
             of_rule = _instructions(rule.pattern)
             size += of_rule
-            if places and (rule.engine != self.rules[places[0]].engine or size > most_instructions):
-                yield places, _set_of([self.rules[one] for one in places])
-                places, size = [], of_rule
-            places.append(place)
-        if places:
-            yield places, _set_of([self.rules[one] for one in places])
+            if of_set and (rule.engine != self.rules[of_set[0]].engine or size > _SET):
+                yield of_set, _set_of([self.rules[one] for one in of_set])
+                of_set, size = [], of_rule
+            of_set.append(place)
+        if of_set:
+            yield of_set, _set_of([self.rules[one] for one in of_set])
 
 
 def load_rules(folder: Traversable | None = None) -> RuleBook:
     """
-    Return the rules of all `*.yaml` files in a folder, by default the shipped ones.
+    Return the rules of all `*.yaml` files in a folder, by default the shipped ones, which the tests have checked.
 
     Raises:
         RuleError: A file or a rule can't be used; says which, with the line.
     """
-    folder = folder or resources.files("sentinel.scanning") / "rules"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return RuleBook(rule for file in files for rule in _rules_in(file))
+    own = resources.files("sentinel.scanning") / "rules"
+    files = sorted(
+        (file for file in (folder or own).iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name
+    )
+    rules = RuleBook(rule for file in files for rule in _rules_in(file))
+    if folder is not None:
+        rules.check()
+    return rules
 
 
 class _RuleLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] # libyaml where there is one
@@ -272,6 +293,7 @@ def _options() -> re2.Options:
     options = re2.Options()
     # A pattern that doesn't compile raises; RE2 would also print it.
     options.log_errors = False
+    options.max_mem = _MEMORY_BYTES
     return options
 
 
@@ -309,9 +331,7 @@ def matching_of(patterns: re2.Set) -> Matching:
 
 
 def _set_of(rules: Sequence[Rule]) -> Matching:
-    options = _options()
-    options.max_mem = _SET_MEMORY_BYTES
-    patterns = re2.Set.SearchSet(options)
+    patterns = re2.Set.SearchSet(_options())
     try:
         for rule in rules:
             patterns.Add(rule.pattern)

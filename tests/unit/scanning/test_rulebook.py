@@ -96,10 +96,10 @@ def test_a_broken_rule_is_refused_with_its_place(tmp_path: Path, old: str, new: 
 
 
 def test_rules_that_find_no_room_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Set without memory for its patterns would find nothing in any text and say nothing of it."""
+    """An automaton without memory for its pattern would find nothing in any text and say nothing of it."""
     book(tmp_path, RULE)
-    monkeypatch.setattr(rulebook, "_SET_MEMORY_BYTES", 2**10)
-    with pytest.raises(RuleError, match=r"demo\.yaml:3: the patterns are too large"):
+    monkeypatch.setattr(rulebook, "_MEMORY_BYTES", 2**10)
+    with pytest.raises(RuleError, match=r"demo\.yaml:3: demo\.pet: the pattern does not compile: .*too large"):
         load_rules(tmp_path)
 
 
@@ -117,6 +117,11 @@ def test_an_id_is_unique_over_all_files(tmp_path: Path) -> None:
 def test_the_version_tells_rules_apart_that_judge_differently(tmp_path: Path, old: str, new: str, same: bool) -> None:
     """Pattern and weight count; wording and examples don't."""
     assert (book(tmp_path, RULE).version == book(tmp_path, RULE.replace(old, new)).version) is same
+
+
+def test_the_shipped_rules_can_be_used() -> None:
+    """They are loaded without being compiled, for a quick start: here is where that is made good."""
+    load_rules().check()
 
 
 def test_long_texts_are_judged_as_short_ones_are() -> None:
