@@ -98,7 +98,7 @@ def test_any_text_has_windows_inside_it(text: str) -> None:
     """No text breaks the model; scores are probabilities."""
     for window in MODEL.windows(text):
         assert 0 <= window.start <= window.end <= len(text)
-        assert all(0 <= score <= 1 for score in window[2:])
+        assert all(0 <= score <= 1 for score in (window.injection_score, window.jailbreak_score))
 
 
 def test_scripts_without_spaces_have_smaller_windows() -> None:
