@@ -11,6 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.support.encoder import write_encoder
+
+from sentinel.scanning.classify.encoder import Encoder
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -92,3 +95,19 @@ def test_a_benchmark_gives_the_rows_of_the_page(name: str, load: Callable[[str],
     assert rows
     assert all(cell and "|" not in cell for row in rows for cell in row)
     assert {len(row) for row in rows} == {3}
+
+
+def test_the_cost_of_second_looks_is_told(
+    load: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of made-up texts and of a folder's, in which only the benign ones count."""
+    encoder = Encoder.read(write_encoder(tmp_path / "encoder", band={"from": 0.0, "to": 1.0}))
+    monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: encoder))
+    (tmp_path / "rows.jsonl").write_text(
+        '{"text": "What is a prime number?", "label": "benign"}\n{"text": "x", "label": "injection"}\n'
+    )
+    benchmark = load("scan")
+    for folder, texts in ((None, 5), (str(tmp_path), 1)):
+        figures = benchmark.second_look(folder, 5)
+        assert (figures["texts"], figures["looked_twice"]) == (texts, 1.0)
+        assert figures["auto_mean_ms"] > 0
