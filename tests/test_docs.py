@@ -45,7 +45,7 @@ RUN = [
 ]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-_SERVERS = ("make run", "uvicorn ")
+_SERVERS = ("make run", "uvicorn ", "sentinel serve --port 8080")
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -147,7 +147,7 @@ def script(blocks: list[Snippet], ports: dict[str, int]) -> str:
         text = re.sub(r"\b(8000|8080)\b", lambda found: str(ports[found[1]]), block.text.strip())
         if block.language == "python":
             lines.append(f"python - <<'END'\n{text}\nEND")
-        elif any(word in text for word in _SERVERS):
+        elif any(word in block.text for word in _SERVERS):
             port = ports["8000" if text.startswith("make") else "8080"]
             lines.append(f"{text} > server{number}.log 2>&1 &\nanswers http://127.0.0.1:{port}/")
         else:
@@ -206,6 +206,11 @@ def test_the_page_about_postgresql_does_what_it_says(tmp_path: Path, postgres: P
     postgres.sql("ALTER ROLE sentinel PASSWORD 'secret word'", "postgres")
     url = f"postgresql://sentinel:secret%20word@127.0.0.1:{postgres.port}/sentinel"
     follow(page, tmp_path, {"SENTINEL_DATABASE_URL": url})
+
+
+def test_the_page_about_several_nodes_does_what_it_says(tmp_path: Path, postgres: Postgres) -> None:
+    """Two nodes are started, and what one is told the other one knows."""
+    follow(DOCS / "how-to" / "run-several-nodes.md", tmp_path, {"SENTINEL_DATABASE_URL": postgres.database()})
 
 
 def follow(page: Path, tmp_path: Path, settings: dict[str, str]) -> None:

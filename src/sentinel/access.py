@@ -98,6 +98,13 @@ class TokenBook:
         """Add a token, or replace it by its changed self."""
         self._by_hash[token.hash] = token
 
+    def take(self, tokens: Iterable[Token]) -> None:
+        """Take in tokens as they were read from a store; what was revoked meanwhile stays revoked."""
+        for token in tokens:
+            known = self._by_hash.get(token.hash)
+            if known is None or known.revoked_at is None:
+                self.put(token)
+
     def find(self, text: str, now: Micros, client: str | None) -> Token | None:
         """Return the valid token that this text is, or None."""
         token = self.of(text)

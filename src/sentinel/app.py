@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import ssl
 import sys
@@ -43,6 +44,7 @@ from sentinel.stream import (
     Escalation,
     Evidence,
     Intake,
+    Orders,
     People,
     Responder,
     Rules,
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 __all__ = ["Monitor", "guard_rails"]
 
 _CHECK_SECONDS = 2.0
+_FOLLOW_SECONDS = 0.5
+_SILENT_SECONDS = 30.0  # after which a node that should judge, and is to be replaced by then, is said to have stopped
 _PRUNE_SECONDS = 3600.0
 _MINUTE: Micros = 60 * 1_000_000
 _HOUR: Micros = 60 * _MINUTE
@@ -105,9 +109,11 @@ class Monitor:
         self.board = Board(store, clock, self.metrics)
         self.responder = Responder(store, policy, self.rails, clock, blast_radius=settings.blast_radius)
         self.policy_file = PolicyFile(settings.policy_file, self.responder.take_policy, self.log)
+        self.orders = Orders(store, self.board, clock=clock, metrics=self.metrics, log=self.log)
         self.worker = Worker(
             store,
             self.board,
+            self.orders,
             rules.rules,
             self.responder,
             clock=clock,
@@ -137,7 +143,7 @@ class Monitor:
         self.metrics.high_threat_rate.set(settings.high_threat_rate)
         self.metrics.watch_queue(lambda: self.intake.depth)
         self.metrics.watch_windows(*self.worker.held)
-        self.escalation = Escalation(store, self.worker, plan, clock=clock, metrics=self.metrics, log=self.log)
+        self.escalation = Escalation(store, self.orders, plan, clock=clock, metrics=self.metrics, log=self.log)
         self.push = None
         if settings.alertmanager_urls:
             alertmanager = _alertmanager(settings)
@@ -145,15 +151,24 @@ class Monitor:
                 store, alertmanager.send, plan.backup, clock=clock, metrics=self.metrics, log=self.log
             )
         self.canary = Canary(
-            self.intake, self.worker, self.board, store, ready=self.ready, clock=clock, metrics=self.metrics
+            self.intake,
+            self.worker,
+            self.orders,
+            self.board,
+            store,
+            ready=self.ready,
+            clock=clock,
+            metrics=self.metrics,
         )
         self.evidence = Evidence(store, lambda: self.rules, clock)
-        self.people = People(store, self.worker, self.metrics, clock)
+        self.people = People(store, self.orders, self.metrics, clock)
         key = own_secret(settings.audit_key_path)
         self.audit_keys = [*map(read_key, settings.audit_old_keys), key]
         self.notary = Notary(store, settings.anchor_path, key, clock)
         self._held = held
         self._chores: list[asyncio.Task[None]] = []
+        self._duties: list[asyncio.Task[None]] = []  # of the node that judges
+        self._token_turn = -1
         self._told_status: _OVERALL = "healthy"
         self._traffic = _Traffic()
         self._standing = Standing(open_violations={}, signals={}, last_minute={})
@@ -187,25 +202,79 @@ class Monitor:
         await self._first_token()
         await self.board.load()
         await self.people.load()
+        await self._judge_if_nobody_does()
+        self.intake.start()
+        self.rule_files.watch()
+        self._chores = self._running(
+            checks=self._check_forever(),
+            canary=self.canary.run_forever(),
+            **({"nodes": self._follow_forever()} if self.store.shared else {}),
+        )
+        self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
+
+    def _running(self, **chores: Coroutine[object, object, None]) -> list[asyncio.Task[None]]:
+        return [asyncio.create_task(self._or_stop(chore), name=name) for name, chore in chores.items()]
+
+    # --- who judges
+
+    async def _judge_if_nobody_does(self) -> None:
+        """Begin to judge, and with it what one node does for all, where no other node of the database does."""
+        if self.settings.judge == "no" or not await self.store.take_lease():
+            return
+        await self.store.look_around()
+        await self.board.catch_up()
         await self.notary.begin()
         if self.notary.trouble is not None:
             self.log.critical(self.notary.trouble)
-        await self.worker.noticing.begin(self.store.processed_seq)
-        self.worker.start()
-        self.intake.start()
-        self.rule_files.watch()
-        self._chores = [
-            asyncio.create_task(self._or_stop(chore), name=name)
-            for name, chore in (
-                ("checks", self._check_forever()),
-                ("pruning", self._prune_forever()),
-                ("escalation", self.escalation.run_forever()),
-                ("canary", self.canary.run_forever()),
-                ("evidence", self.evidence.run_forever()),
-                *([("push", self.push.run_forever())] if self.push else []),
-            )
-        ]
-        self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
+        await self.worker.start()
+        self.metrics.judging.set(1)
+        self.metrics.takeovers.inc()
+        self._duties = self._running(
+            pruning=self._prune_forever(),
+            escalation=self.escalation.run_forever(),
+            evidence=self.evidence.run_forever(),
+            sealing=self._seal_forever(),
+            **({"push": self.push.run_forever()} if self.push else {}),
+        )
+        if self.store.shared:
+            self.log.info("this node judges", from_seq=self.worker.position)
+
+    async def _judge_no_more(self) -> None:
+        for duty in self._duties:
+            duty.cancel()  # its writes run to their end all the same, and closing the store waits for them
+        await asyncio.gather(*self._duties, return_exceptions=True)
+        self._duties = []
+        await self.worker.stop()
+        self.metrics.judging.set(0)
+
+    async def _follow_forever(self) -> None:
+        """See what other nodes do; take over from one that judges no more, and stand by when another one judges."""
+        while True:
+            await asyncio.sleep(_FOLLOW_SECONDS)
+            with contextlib.suppress(StoreUnable):
+                await self._follow()
+
+    async def _follow(self) -> None:
+        if self.worker.judging and not self.store.judging:
+            self.log.error("another node judges; this one stands by")
+            await self._judge_no_more()
+        await self.store.look_around()
+        await self.board.catch_up()
+        if self._token_turn != self.store.turn:
+            turn = self.store.turn
+            self.tokens.take(await self.store.tokens())
+            self._token_turn = turn
+        await self.worker.heard()
+        if not self.worker.judging:
+            await self._judge_if_nobody_does()
+        judge = self.store.judge
+        silent = math.inf if judge is None else judge.silent
+        self.metrics.judge_silent.set(0 if self.worker.judging else silent)
+
+    async def _seal_forever(self) -> None:
+        while True:
+            await self.notary.seal_when_due()
+            await asyncio.sleep(_CHECK_SECONDS)
 
     @cached_property
     def scanner(self) -> Scanner:
@@ -227,11 +296,12 @@ class Monitor:
         await self.rule_files.close()
         await self.board.close()
         await self.intake.stop()
-        await self.worker.stop()
         for chore in self._chores:
             chore.cancel()  # its writes run to their end all the same, and closing the store waits for them
         await asyncio.gather(*self._chores, return_exceptions=True)
-        await self.notary.seal()
+        if self.worker.judging:
+            await self._judge_no_more()
+            await self.notary.seal()
         await self.store.close()
         self.refusals.close()
         self.log.info("Security monitoring services stopped.")
@@ -286,7 +356,7 @@ class Monitor:
     def health(self) -> dict[str, object]:
         """Return the overall status and each component's (the contract's shape, without details)."""
         store_stops = self.store.trouble is not None or self.worker.failing is not None
-        processor = "degraded" if store_stops else "running" if self.worker.alive else "stopped"
+        processor = "degraded" if store_stops else "running" if self._judged else "stopped"
         components = {
             "security_metrics_service": "running",
             "security_event_processor": processor,
@@ -310,7 +380,9 @@ class Monitor:
                 "accepted_seq": self.store.accepted_seq,
                 "processed_seq": self.worker.position,
                 "waiting": self.intake.depth,
-                "settled": self.worker.settled,
+                "settled": self._settled,
+                "judging": self.worker.judging,
+                **({"judge": self.store.judge.name} if self.store.judge is not None else {}),
                 "reason": self.store.trouble or self.worker.failing,
             },
             "automated_response_service": {
@@ -323,6 +395,13 @@ class Monitor:
                 "rules_rejected": len(self.rule_files.rejected),
             },
         }
+
+    @property
+    def _settled(self) -> bool:
+        """Whether what was there when the node that judges began has been taken up."""
+        if self.worker.judging or self.store.judge is None:
+            return self.worker.settled
+        return self.store.judge.settled
 
     async def measure(self) -> dict[str, object]:
         """Read what the health of those watched is judged by; shows it in the metrics, and returns it."""
@@ -343,8 +422,15 @@ class Monitor:
             "events_last_hour": self._traffic.events,
         }
 
+    @property
+    def _judged(self) -> bool:
+        """Whether events are judged, here or elsewhere."""
+        if self.worker.judging or not self.store.shared:
+            return self.worker.alive
+        return self.store.judge is not None and self.store.judge.silent < _SILENT_SECONDS
+
     def _response_status(self) -> str:
-        if not self.worker.alive:
+        if not self._judged:
             return "stopped"
         return "running" if self.policy_file.rejected is None else "degraded"
 
@@ -354,16 +440,17 @@ class Monitor:
             return self.store.trouble
         if not self.rules.rules:
             return "no rule is loaded"
-        return None if self.worker.alive else "the worker does not run"
+        if self.worker.judging or not self.store.shared:
+            return None if self.worker.alive else "the worker does not run"
+        return None  # events are taken; health tells whether another node judges them
 
     async def _check_forever(self) -> None:
         """Write a row now and then: so a full disk is noticed on an idle system, and so is its end."""
         while True:
             with contextlib.suppress(StoreUnable):  # health shows it until it is over
                 await self.store.probe()
-            await self.notary.seal_when_due()
             self.policy_file.look()
-            self.rule_files.tell_blind(self.worker.coverage.blind())
+            self.rule_files.tell_blind(self.worker.coverage.blind() if self.worker.judging else {})
             status = str(self.health()["overall_status"])
             if status != self._told_status:
                 self._told_status = status  # type: ignore[assignment]

@@ -40,6 +40,8 @@ class Settings:
     data_dir: Path = Path("data")
     database_url: str | None = field(default=None, repr=False)
     """PostgreSQL in place of the data folder's own file: `postgresql://USER@HOST/NAME`; None = the file."""
+    judge: str = "auto"
+    """Of the nodes that share a PostgreSQL database one judges; `no` = never this one, `auto` = when none does."""
     rules_dir: tuple[str, ...] = ("default",)
     """Folders with Sigma rules; `default` names the shipped ones."""
     policy_file: Path | None = None
@@ -200,6 +202,12 @@ def _tls_clients(value: object) -> str:
     return str(value)
 
 
+def _judge(value: object) -> str:
+    if value not in {"auto", "no"}:
+        raise ValueError("write auto or no")
+    return str(value)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "host": str,
     "port": _port,
@@ -207,6 +215,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "metrics_host": str,
     "data_dir": Path,
     "database_url": _database,
+    "judge": _judge,
     "rules_dir": _names,
     "policy_file": Path,
     "baselines_file": Path,
@@ -275,10 +284,12 @@ def load_settings(
 
 
 def _agree(settings: Settings) -> None:
-    """Refuse what would look like TLS, or like clients that are asked for a certificate, and be neither."""
+    """Refuse what looks like TLS, or like clients that are asked for a certificate, or like a judge, and is none."""
     without = "needs tls_certificate as well"
     if settings.tls_certificate is None and (settings.tls_key or settings.tls_client_ca):
         raise ConfigError(without, where="tls_key" if settings.tls_key else "tls_client_ca")
+    if settings.judge == "no" and settings.database_url is None:
+        raise ConfigError("needs database_url as well: nobody else could judge", where="judge")
     if settings.tls_client_ca is None and (settings.tls_scrapers or settings.tls_clients == "required"):
         where = "tls_scrapers" if settings.tls_scrapers else "tls_clients"
         raise ConfigError("needs tls_client_ca as well: without it nobody is asked for a certificate", where=where)

@@ -130,17 +130,6 @@ def test_a_database_brought_back_from_a_backup_is_said_to_be_one(
     assert (verified.returncode, "restored from a backup" in verified.stderr) == (0, True)
 
 
-def test_a_second_service_with_a_folder_of_its_own_is_refused(service: Service, tmp_path: Path, url: str) -> None:
-    """Without Redis a store has one owner; the second one says so and leaves everything alone."""
-    service.start()
-    with Service(tmp_path / "second") as second:
-        second.settings["SENTINEL_DATABASE_URL"] = url
-        second.launch()
-        assert second.ended(60) == 2
-        assert "another Sentinel works on this database; stop it first" in second.said()
-    assert service.ask(f"{S}/health")["overall_status"] == "healthy"
-
-
 def test_what_is_pruned_is_pruned_there_too(on_postgres: Api) -> None:
     """Old events go in small transactions, and numbering goes on."""
     api = on_postgres

@@ -46,8 +46,8 @@ class Office:
         assert self.api.ask("POST", f"{S}/manual-action", json=body).status_code == 200
 
     def end(self, incident: str = "inc-1") -> None:
-        worker = self.api.monitor.worker
-        assert self.api.run(worker.end(ActionType.ALERT_ESCALATION, incident, "test"))
+        orders = self.api.monitor.orders
+        assert self.api.run(orders.end(ActionType.ALERT_ESCALATION, incident, "test"))
 
     def look(self, minutes: float = 0) -> list[list[dict[str, Any]]]:
         """Let so much time pass and look; returns what Alertmanager got by it."""

@@ -210,6 +210,7 @@ class Metrics:
         self._of_actions()
         self._of_people()
         self._of_probes()
+        self._of_nodes()
 
     def _of_events(self) -> None:
         """What is offered, taken, queued and judged, and who is turned away."""
@@ -333,6 +334,15 @@ class Metrics:
             "sentinel_canary_block_probes",
             "Probes of our own: whether a block on a reserved address was obeyed, and its end as well, within 5 s.",
             result=results,
+        )
+
+    def _of_nodes(self) -> None:
+        """Which of several nodes judges."""
+        self.judging = self._gauge("sentinel_judging", "1 on the node that judges, 0 on those that stand by.")
+        self.takeovers = self._counter("sentinel_judging_begun", "Times that this node began to judge.")
+        self.judge_silent = self._gauge(
+            "sentinel_judge_silent_seconds",
+            "Since this node heard of the one that judges; 0 on that one.",
         )
 
     def _counter(self, name: str, told: str, **labels: Iterable[str]) -> Counter:

@@ -16,6 +16,7 @@ from sentinel.detection.baseline.tuning import Limits
 from sentinel.detection.baseline.view import seen_entity
 from sentinel.errors import ConfigError
 from sentinel.server.authorize import token_of
+from sentinel.server.judged import only_where_judged
 from sentinel.server.problems import Problem, answer
 from sentinel.server.values import Limit, Number, number_of
 
@@ -41,7 +42,7 @@ class LimitsOrder(BaseModel):
 
 def add_baselines(api: FastAPI, monitor: Monitor) -> None:
     """Add the routes to the application."""
-    store, noticing = monitor.store, monitor.worker.noticing
+    store = monitor.store
 
     @api.get(f"{_S}/anomalies")
     async def anomalies(
@@ -60,6 +61,8 @@ def add_baselines(api: FastAPI, monitor: Monitor) -> None:
         if order.metric not in METRICS:
             raise Problem("not_found", "no metric has this name; GET /baselines lists them")
         path = monitor.settings.baselines_path
+        only_where_judged(monitor)
+        noticing = monitor.worker.noticing
         given = order.model_dump(exclude={"metric", "reset"}, exclude_none=True)
         try:
             changes = read_changes(path)
@@ -78,6 +81,7 @@ def add_baselines(api: FastAPI, monitor: Monitor) -> None:
     async def baseline(
         entity: str, entity_type: Annotated[str, Query(pattern=f"^({USER}|{SERVICE})$")] = USER
     ) -> Response:
+        noticing = monitor.worker.noticing
         record = await noticing.record((entity_type, entity))
         if record is None:
             raise Problem("not_found", f"nothing is remembered of such a {entity_type}: no hour with it has closed")

@@ -17,6 +17,7 @@ from sentinel.detection.baseline.told import anomaly_row
 from sentinel.ingest.events import Parsed
 from sentinel.model import IMPORT_ORIGIN, ActionStatus, Micros, Severity, Signal, iso
 from sentinel.server.hot import parse_events, receipt_body, sent_events
+from sentinel.server.judged import only_where_judged
 from sentinel.server.problems import Problem
 from sentinel.storage import Action
 from sentinel.stream import Source
@@ -58,6 +59,7 @@ class Imports:
 
     def begin(self, order: ImportOrder) -> str:
         """Return the id of a new import."""
+        only_where_judged(self._monitor)
         now = self._monitor.clock()
         for import_id in [import_id for import_id, run in self._runs.items() if now - run.used_at > _IDLE]:
             self._end(import_id)

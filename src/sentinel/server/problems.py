@@ -31,6 +31,7 @@ _CODES = {
     "internal": ("SNTL-5000", 500),
     "no_room": ("SNTL-5030", 503),
     "not_ready": ("SNTL-5031", 503),
+    "elsewhere": ("SNTL-5032", 503),
 }
 
 

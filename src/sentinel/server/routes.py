@@ -25,6 +25,7 @@ from sentinel.server.explain import add_explain
 from sentinel.server.hot import read_body
 from sentinel.server.imports import ImportOrder, Imports, signal_row
 from sentinel.server.incidents import add_incidents
+from sentinel.server.judged import only_where_judged
 from sentinel.server.pages import Place, next_place, place
 from sentinel.server.people import add_people
 from sentinel.server.problems import Problem, answer
@@ -217,7 +218,7 @@ def _add_lists(api: FastAPI, monitor: Monitor) -> None:
 
     @api.get(f"{_S}/rules")
     async def rules() -> Response:
-        blind = monitor.worker.coverage.blind()
+        blind = monitor.worker.coverage.blind() if monitor.worker.judging else {}
         loaded = [{"rule": rule.id, "title": rule.title, "blind": blind.get(rule.id)} for rule in monitor.rules.rules]
         told = {"version": monitor.rules.version, "refused": monitor.rules.refused, "warnings": monitor.rules.warnings}
         return answer({**told, "rejected": monitor.rule_files.rejected, "items": loaded, "next_cursor": None})
@@ -309,7 +310,7 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
     @api.post(f"{_S}/manual-action")
     async def manual_action(order: ManualAction, request: Request) -> Response:
         action = _ordered(order, monitor, token_of(request.scope))
-        stored = await monitor.worker.order(action, by=token_of(request.scope).id)
+        stored = await monitor.orders.order(action, by=token_of(request.scope).id)
         return answer(
             {
                 "success": True,
@@ -321,13 +322,14 @@ def _add_orders(api: FastAPI, monitor: Monitor) -> None:
     @api.delete(f"{_S}/action/{{action_type}}/{{target:path}}")
     async def end_action(action_type: ActionType, target: str, request: Request) -> Response:
         wanted = _aim(action_type, target).spelled(action_type)
-        if not await monitor.worker.end(action_type, wanted, by=token_of(request.scope).id):
+        if not await monitor.orders.end(action_type, wanted, by=token_of(request.scope).id):
             actions = await monitor.store.actions_in_force(monitor.clock())
             raise Problem("not_found", _why_none(actions, action_type, wanted))
         return answer({"success": True, "message": f"{action_type} on {wanted} has ended"})
 
     @api.post(f"{_S}/prune")
     async def prune() -> Response:
+        only_where_judged(monitor)
         return answer({"deleted": await monitor.prune()})
 
 

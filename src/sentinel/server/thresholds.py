@@ -12,6 +12,7 @@ from sentinel.detection.rule import Rule
 from sentinel.errors import ConfigError
 from sentinel.rulefolder import read_thresholds
 from sentinel.server.authorize import token_of
+from sentinel.server.judged import only_where_judged
 from sentinel.server.problems import Problem, answer
 
 __all__ = ["add_thresholds"]
@@ -43,6 +44,7 @@ def add_thresholds(api: FastAPI, monitor: Monitor) -> None:
 
     @api.put(_PATH)
     async def adjust(order: ThresholdOrder, request: Request) -> Response:
+        only_where_judged(monitor)
         rule = next((rule for rule in monitor.rules.rules if rule.id == order.rule and _adjustable(rule)), None)
         if rule is None:
             raise Problem("not_found", "no rule in force has this name and a threshold; GET /thresholds lists them")

@@ -62,7 +62,7 @@ class BaselineTables(Database):
             for start in range(0, len(rows), _ROWS):
                 connection.execute(UPSERT_BASELINE.on(connection), rows[start : start + _ROWS])
 
-        await self._write(written, rows=len(rows))
+        await self._write(written, rows=len(rows), judging=True)
 
     async def untaught_events(self, start: Micros, upto: int, chunk: int = 2000) -> AsyncIterator[list[StoredEvent]]:
         """Yield the events not before a time, accepted since there are baselines and up to `upto`; no late ones."""

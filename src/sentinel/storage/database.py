@@ -57,6 +57,20 @@ class Database:
         """Whether nobody waits any more for a database that is away."""
         return self._backend.ending
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes write to it, too."""
+        return self._backend.shared
+
+    @property
+    def judging(self) -> bool:
+        """Whether this process is the one that judges."""
+        return self._backend.lease is not None
+
+    async def take_lease(self) -> bool:
+        """Return whether this process judges from now on, which it may while nobody else does."""
+        return await self._backend.take_lease()
+
     def stop_waiting(self) -> None:
         """Wait no longer for a database that is away: the process is to end."""
         self._backend.stop_waiting()
@@ -65,8 +79,8 @@ class Database:
         """Let go of the database."""
         await self._backend.close()
 
-    async def _write(self, job: Job[T], *, rows: int) -> T:
-        return await self._backend.write(job, rows=rows)
+    async def _write(self, job: Job[T], *, rows: int, judging: bool = False) -> T:
+        return await self._backend.write(job, rows=rows, judging=judging)
 
     async def _read(self, job: Job[T]) -> T:
         return await self._backend.read(job)

@@ -74,17 +74,23 @@ class Backend(Protocol):
     """Told when that begins."""
     ending: bool
     """Whether nobody waits any more for a database that is away."""
+    shared: bool
+    """Whether other processes write to the database, too: then numbers come from there."""
+    lease: int | None
+    """Number of the time for which this process judges, counted over all of them; None while it does not."""
 
-    async def write(self, job: Job[T], *, rows: int) -> T:
+    async def write(self, job: Job[T], *, rows: int, judging: bool = False) -> T:
         """
         Return what a job gives as one transaction, once it is committed and durable.
 
         Args:
             job: Reads and writes; it may be run once at most.
             rows: About how many rows it writes.
+            judging: Write only while no other process judges.
 
         Raises:
             StoreUnable: Nothing was written; the same call will work once the reason is gone.
+            LeaseLost: Nothing was written, and nothing of the kind will be: another process judges.
             StoreLost: What is stored is unknown, or no longer ours to write; the process must stop.
         """
         ...
@@ -96,6 +102,10 @@ class Backend(Protocol):
         Raises:
             StoreUnable: The database is away, and whoever asks waits no longer.
         """
+        ...
+
+    async def take_lease(self) -> bool:
+        """Return whether this process judges from now on, which it may while nobody else does; told in `lease`."""
         ...
 
     def stop_waiting(self) -> None:

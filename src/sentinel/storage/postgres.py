@@ -3,10 +3,12 @@ PostgreSQL as the store needs it: the same promises as a file of our own, kept b
 
 Durability. 202 means committed with `synchronous_commit=on` on a server that has `fsync` on; another one is refused.
 
-One owner. Events, changes and audit entries are numbered without gaps by one process. It holds an advisory lock for as
-long as its writing connection lives; a second one is refused. A lock alone would not be enough: it ends with the
-connection, and the process that had it may not know yet. So each transaction also counts the row `commits` from the
-number that this process left to the next. Where another process has written meanwhile, that fails, and this one stops.
+Several processes. Each has a row in `nodes`. Numbers come from rows that a transaction holds until its end (`shared`),
+so it does not matter who writes. Judging is for one process at a time: the one whose writing session holds an advisory
+lock. What only it may write goes through that session, so it can't reach the database once the lock is lost. Taking the
+lock counts the row `lease` one up: who comes back after its session broke, and has the lock again, sees by that whether
+somebody else has judged meanwhile, and then has to begin anew. A judge of whom nothing is heard for too long, because
+it was stopped or its machine vanished, has its session ended by one that could take over.
 
 Away. A connection that broke before COMMIT was sent has written nothing: `StoreAway`, and the same call works later.
 One that broke while COMMIT was under way may have written all of it, and only the server knows. Whoever waits for such
@@ -25,13 +27,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import threading
+import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Self, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, NullPool, text
+from sqlalchemy import Connection, NullPool, TextClause, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoneFree
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -41,40 +46,67 @@ from sentinel.errors import ConfigError
 from sentinel.storage.dialect import NUL
 from sentinel.storage.migrations import migrate
 from sentinel.storage.ports import PATIENCE, Job, State, place_of
+from sentinel.storage.shared import BEGIN
 from sentinel.storage.statements import AUDIT_ENTRIES
-from sentinel.storage.values import StoreAway, StoreFull, StoreLost, StoreUnable
+from sentinel.storage.values import LeaseLost, Overtaken, StoreAway, StoreFull, StoreLost, StoreUnable
 
 __all__ = ["PostgresServer", "entries_of", "look"]
 
 T = TypeVar("T")
 
 _OWNER = int.from_bytes(b"Sentinel")
-"""Key of the advisory lock; one Sentinel to a database."""
+"""Key of the advisory lock that each process shares; a version that can't share the database takes it for itself."""
+_JUDGE = int.from_bytes(b"Sntl-jdg")
+"""Key of the lock of the process that judges."""
+_MIGRATION = int.from_bytes(b"Sntl-mig")
 _READERS = 5
 _CONNECT_SECONDS = 5.0
 _WRITE_SECONDS = 60.0
 _READ_SECONDS = 120.0
 _OWN_SECONDS = 5.0  # how long the lock of a process that was just killed may outlive it
 _RETRY_SECONDS = 0.25
+_SILENT_SECONDS = 15.0  # after which a judge that still has its lock is taken for stuck; it is heard of every 2 s
+_FORGOTTEN_SECONDS = 86_400
 _OLDEST = 130_000  # server versions as PostgreSQL numbers them
 _SETTINGS = {
     "application_name": "sentinel",
     "lock_timeout": "10s",  # as long as SQLite waits for whoever keeps the file locked
     "jit": "off",  # no statement of ours runs long enough to gain by it
+    # Whoever is stopped in the middle of a transaction would hold up all others.
+    "idle_in_transaction_session_timeout": "20s",
     # A connection whose other end vanished without a word ends there, and its lock with it.
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
 }
 _FULL = {"53100"}
+_LOCK_TIMEOUT = "55P03"
+_IDLE_TOO_LONG = "25P03"
+_SILENT = {"high": _JUDGE >> 32, "low": _JUDGE & 0xFFFFFFFF, "silent": round(_SILENT_SECONDS * 1_000_000)}
 _DAMAGED = {"XX001", "XX002"}
 _PASSING = ("08", "25006", "40", "53", "55", "57", "58")
 """Beginnings of SQLSTATEs that the same statement need not meet again (PostgreSQL's appendix A)."""
 
-_COUNT = text("UPDATE positions SET value = value + 1 WHERE name = 'commits' AND value = :before")
-_COMMITS = text("SELECT value FROM positions WHERE name = 'commits'")
-_FIRST_COMMIT = text("INSERT INTO positions VALUES ('commits', 0) ON CONFLICT DO NOTHING")
-_OWN = text("SELECT pg_try_advisory_lock(:key)")
+_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+_JOIN = text(f"INSERT INTO nodes VALUES (:node, :name, {_NOW}, {_NOW}, 0, 0, false)")  # noqa: S608 - our own words
+_LEAVE = text("DELETE FROM nodes WHERE id = :node")
+_FORGET = text(f"DELETE FROM nodes WHERE seen_at < {_NOW} - {_FORGOTTEN_SECONDS}::bigint * 1000000")  # noqa: S608 - our own words
+_COUNT = text(f"UPDATE nodes SET commits = commits + 1, seen_at = {_NOW} WHERE id = :node AND commits = :before")  # noqa: S608 - our own words
+_COMMITS = text("SELECT commits FROM nodes WHERE id = :node FOR UPDATE")
+_LEASE = text("SELECT value FROM positions WHERE name = 'lease'")
+_NEXT_LEASE = text("UPDATE positions SET value = value + 1 WHERE name = 'lease' RETURNING value")
+_HAVE_LEASE = text("UPDATE nodes SET lease = :lease, settled = false WHERE id = :node")
+_LOCK = text("SELECT pg_try_advisory_lock(:key)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:key)")
+_SHARE = text("SELECT pg_try_advisory_lock_shared(:key)")
+_ONE_MIGRATES = text("SELECT pg_advisory_xact_lock(:key)")
+_END_SILENT = text(f"""
+    SELECT pg_terminate_backend(pid) FROM pg_locks, nodes
+    WHERE locktype = 'advisory' AND granted AND objsubid = 1
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+        AND classid::bigint = :high AND objid::bigint = :low
+        AND lease > 0 AND lease = (SELECT value FROM positions WHERE name = 'lease')
+        AND seen_at < {_NOW} - :silent""")  # noqa: S608 - our own words
 
 
 class PostgresServer:
@@ -88,10 +120,14 @@ class PostgresServer:
         self._writing = _engine(url, poolclass=NullPool)
         self._reading = _engine(url, pool_size=_READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
         self._writer: AsyncConnection | None = None
+        self._locked = False  # whether the writer's session has the judge's lock
+        self._node = {"node": uuid.uuid4().hex, "name": f"{socket.gethostname()}:{os.getpid()}"[:256]}
         self._commits = 0
         self._lock = asyncio.Lock()
         self._lost: StoreLost | None = None
         self._told = asyncio.get_running_loop()
+        self.shared = True
+        self.lease: int | None = None
         self.ending = False
         self.trouble: str | None = None
         self.away: StoreUnable | None = None
@@ -100,10 +136,10 @@ class PostgresServer:
     @classmethod
     async def opened(cls, url: str) -> Self:
         """
-        Return it, made or migrated to the present schema, and this process its owner.
+        Return it, made or migrated to the present schema, and this process one of those that work on it.
 
         Raises:
-            ConfigError: It can't be reached, is not fit, or another Sentinel works on it; says which.
+            ConfigError: It can't be reached, is not fit, or an earlier version works on it; says which.
         """
         server = cls(url)
         try:
@@ -114,7 +150,7 @@ class PostgresServer:
         return server
 
     async def close(self) -> None:
-        """Let go of the server, and of the lock."""
+        """Let go of the server, and of the locks."""
         self.ending = True
         async with self._lock:
             await self._end()
@@ -123,7 +159,12 @@ class PostgresServer:
         """Wait for a server that is away no longer: the process is to end."""
         self.ending = True
 
-    async def write(self, job: Job[T], *, rows: int) -> T:
+    async def take_lease(self) -> bool:
+        """Return whether this process judges from now on: nobody else does, or is stuck."""
+        async with self._lock:
+            return await self._there(self._judge_from_now())
+
+    async def write(self, job: Job[T], *, rows: int, judging: bool = False) -> T:
         """Return what a transaction gives, once it is known to be committed."""
         del rows
         if self.away is not None and self._lock.locked():
@@ -132,7 +173,9 @@ class PostgresServer:
             if self._lost:
                 raise self._lost
             try:
-                result = await self._there(self._transaction(job))
+                result = await self._there(self._transaction(job, judging=judging))
+            except (LeaseLost, Overtaken):
+                raise  # no trouble of the server's
             except StoreUnable as err:
                 self.trouble = str(err)
                 raise
@@ -185,12 +228,14 @@ class PostgresServer:
         except (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as err:
             raise ConfigError(f"can't be reached: {_told(err)}", where=self._place) from None
         await self._fit(writer)
-        if not await self._own(writer, _OWN_SECONDS):
-            raise ConfigError("another Sentinel works on this database; stop it first", where=self._place)
+        if not await self._have(writer, _SHARE, _OWNER, _OWN_SECONDS):
+            raise ConfigError("another Sentinel, of an earlier version, has this database; stop it", where=self._place)
         try:
+            await writer.execute(_ONE_MIGRATES, {"key": _MIGRATION})
             await writer.run_sync(migrate)
-            await writer.execute(_FIRST_COMMIT)
-            self._commits = int(await writer.scalar(_COMMITS) or 0)
+            for statement in (*BEGIN, _FORGET):
+                await writer.execute(statement)
+            await writer.execute(_JOIN, self._node)
             await writer.commit()
         except DBAPIError as err:
             raise ConfigError(f"can't be brought to this version's schema: {_told(err)}", where=self._place) from err
@@ -212,14 +257,14 @@ class PostgresServer:
             if unfit:
                 raise ConfigError(why, where=self._place)
 
-    async def _own(self, writer: AsyncConnection, seconds: float = 0.0) -> bool:
-        """Take the lock; returns whether it could be had within a time."""
+    async def _have(self, writer: AsyncConnection, lock: TextClause, key: int, seconds: float = 0.0) -> bool:
+        """Take a lock for the session; returns whether it could be had within a time."""
         until = self._loop.time() + seconds
         while True:
-            owned = bool(await writer.scalar(_OWN, {"key": _OWNER}))
-            await writer.commit()  # the lock is the session's
-            if owned or self._loop.time() >= until:
-                return owned
+            had = bool(await writer.scalar(lock, {"key": key}))
+            await writer.commit()
+            if had or self._loop.time() >= until:
+                return had
             await asyncio.sleep(_RETRY_SECONDS)
 
     async def _connected(self) -> AsyncConnection:
@@ -234,27 +279,35 @@ class PostgresServer:
                 _, others = await asyncio.wait(others, timeout=patience)
             for task in others:
                 task.cancel()
+        if self._writer is not None:
+            with contextlib.suppress(Exception):  # it may be broken; the row is forgotten after a day
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    await self._writer.execute(_LEAVE, self._node)
+                    await self._writer.commit()
         await self._drop()
         await self._reading.dispose()
         await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
 
     async def _drop(self) -> None:
         writer, self._writer = self._writer, None
+        self._locked = False
         if writer is not None:
             with contextlib.suppress(Exception):  # it may be broken in any way
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     await writer.invalidate()
                     await writer.close()
 
-    async def _transaction(self, job: Job[T]) -> T:
+    async def _transaction(self, job: Job[T], *, judging: bool) -> T:
         if self._writer is None:
             await self._take({self._commits})
+        if judging:
+            await self._judge_still()
         writer = self._writer
         assert writer is not None
         number = self._commits + 1
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                result = await writer.run_sync(partial(_counted, number, job))
+                result = await writer.run_sync(partial(_counted, self._node["node"], number, job))
         except BaseException as err:
             raise await self._undone(err) from err
         try:
@@ -294,25 +347,75 @@ class PostgresServer:
         try:
             self._writer = writer = await self._connected()
             async with asyncio.timeout(_CONNECT_SECONDS):
-                owned = await self._own(writer)
-                found = int(await writer.scalar(_COMMITS) or 0)
+                shares = await self._have(writer, _SHARE, _OWNER)
+                # A transaction under way on our last connection holds the row until its end.
+                found = await writer.scalar(_COMMITS, self._node)
                 await writer.commit()
         except Exception as err:
             await self._drop()
-            if not _broken(err):
+            if not _broken(err) and _state(err) != _LOCK_TIMEOUT:
                 raise
             away = StoreAway(_told(err))
             self._tell_away(away)
             raise away from err
-        if not owned:  # the server has not noticed yet that our last connection ended, or it is somebody else
+        if not shares or found not in expected:
             await self._drop()
-            away = StoreAway("another session holds Sentinel's lock")
-            self._tell_away(away)
-            raise away
-        if found not in expected:
-            await self._drop()
-            raise StoreLost("another process has written to this database; this one stops")
+            raise StoreLost(
+                "this process was forgotten, or overtaken, while it was away from PostgreSQL; start it again"
+            )
         self._commits = found
+
+    async def _judge_still(self) -> None:
+        """
+        Return when the writer's session has the judge's lock, and nobody else has had it since this process had it.
+
+        Raises:
+            LeaseLost: Somebody else had, or this process never was the judge.
+            StoreAway: The server has not noticed yet that our last session ended.
+        """
+        writer = self._writer
+        assert writer is not None
+        if self._locked:
+            return
+        if self.lease is None:
+            raise LeaseLost
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                self._locked = await self._have(writer, _LOCK, _JUDGE)
+                last = await writer.scalar(_LEASE)
+                if last != self.lease and self._locked:
+                    await writer.scalar(_UNLOCK, {"key": _JUDGE})
+                    self._locked = False
+                await writer.commit()
+        except Exception as err:
+            raise await self._undone(err) from err
+        if last != self.lease:
+            self.lease = None
+            raise LeaseLost
+        if not self._locked:
+            raise StoreAway("an earlier session of this process still has the judge's lock")
+
+    async def _judge_from_now(self) -> bool:
+        if self._writer is None:
+            await self._take({self._commits})
+        writer = self._writer
+        assert writer is not None
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                self._locked = await self._have(writer, _LOCK, _JUDGE)
+                if not self._locked:
+                    await writer.execute(_END_SILENT, _SILENT)
+                    await writer.commit()
+                    return False
+                lease = int(await writer.scalar(_NEXT_LEASE) or 0)
+                await writer.execute(_HAVE_LEASE, {"lease": lease, **self._node})
+                await writer.commit()
+        except Exception as err:
+            away = await self._undone(err)
+            await self._drop()  # and with it the lock: whether it was counted is not known
+            raise away from err
+        self.lease = lease
+        return True
 
     async def _did(self, number: int) -> bool:
         """Return, once the server can be asked, whether it has committed a transaction that it did not answer to."""
@@ -339,9 +442,9 @@ class PostgresServer:
             raise _meaning(err) from err
 
 
-def _counted(number: int, job: Job[T], connection: Connection) -> T:
-    if connection.execute(_COUNT, {"before": number - 1}).rowcount != 1:
-        raise StoreLost("another process has written to this database; this one stops")
+def _counted(node: str, number: int, job: Job[T], connection: Connection) -> T:
+    if connection.execute(_COUNT, {"node": node, "before": number - 1}).rowcount != 1:
+        raise StoreLost("this process was forgotten while it was away from PostgreSQL; start it again")
     return job(connection)
 
 
@@ -407,7 +510,7 @@ def _broken(err: BaseException) -> bool:
         return True
     if isinstance(err, DBAPIError) and err.connection_invalidated:
         return True
-    return _state(err).startswith(("08", "57P"))
+    return _state(err).startswith(("08", "57P", _IDLE_TOO_LONG))
 
 
 def _meaning(err: BaseException) -> BaseException:

@@ -50,6 +50,7 @@ from sentinel.storage.rows import (
     token_row,
     with_text,
 )
+from sentinel.storage.shared import audit_head, look, settle, take_numbers, take_turn
 from sentinel.storage.sqlite import SqliteFile
 from sentinel.storage.summary import COUNT_EVENTS, stood, summed_up
 from sentinel.storage.values import (
@@ -59,6 +60,7 @@ from sentinel.storage.values import (
     AuditEntry,
     Evidence,
     Feedback,
+    Judge,
     Outcome,
     Pending,
     Standing,
@@ -93,6 +95,10 @@ class Store(BaselineTables, IncidentTables):
         """Who has applied changes only up to below this needs everything: the store was brought back from a backup."""
         self.audited = (0, GENESIS)
         """Sequence and hash of the last audit entry."""
+        self.turn = 0
+        """Counts the transactions of all processes that change anything but which events are accepted."""
+        self.judge: Judge | None = None
+        """Where the database is shared, the node that judges; as all these numbers, as they were last looked at."""
 
     @classmethod
     async def open(cls, place: Path | str) -> Store:
@@ -118,25 +124,54 @@ class Store(BaselineTables, IncidentTables):
         self.change_seq = max(changed, self.change_floor)
         for row in await self._all(select(tables.audit).order_by(tables.audit.c.seq.desc()).limit(1)):
             self.audited = (row.seq, row.hash)
+        await self.look_around()
+
+    async def look_around(self) -> None:
+        """Take in what other processes have written meanwhile, where there can be others."""
+        if not self.shared:
+            return
+        found = await self._read(look)
+        self.accepted_seq = max(self.accepted_seq, found.accepted)
+        self.processed_seq = max(self.processed_seq, found.processed)
+        self.change_seq = max(self.change_seq, found.changed)
+        self.change_floor = max(self.change_floor, found.floor)
+        self.turn = max(self.turn, found.turns)
+        self.audited = max(self.audited, found.audited)
+        self.judge = found.judge
+
+    async def tell_settled(self) -> None:
+        """Tell the other processes that this one has taken up what was there when it began to judge."""
+        if self.shared:
+            await self._write(settle, rows=0, judging=True)
 
     # --- events
 
     @whole
-    async def accept(self, offered: Sequence[Pending]) -> Accepted:
+    async def accept(self, offered: Sequence[Pending], *, judging: bool = False) -> Accepted:
         """
         Make events durable in one transaction.
 
         Args:
             offered: In the order in which they were received; the first of equal ids wins, also against stored ones.
+            judging: They are what judging led to, so only the node that judges may write them.
 
         Raises:
             StoreUnable: No room, or the database is locked; nothing was written.
             StoreLost: A write failed; the process must stop.
         """
+
+        def written(connection: Connection) -> tuple[int, Sequence[Pending], frozenset[int], frozenset[int]]:
+            if not self.shared:
+                return _insert_new(self.accepted_seq + 1, offered, connection)
+            first = take_numbers(connection, "accepted", len(offered)) - len(offered) + 1
+            inserted = _insert_new(first, offered, connection)
+            if len(inserted[1]) < len(offered):
+                take_numbers(connection, "accepted", len(inserted[1]) - len(offered))
+            return inserted
+
         async with self._accepting:
-            first = self.accepted_seq + 1
-            fresh, duplicates, conflicts = await self._write(partial(_insert_new, first, offered), rows=len(offered))
-            self.accepted_seq += len(fresh)
+            first, fresh, duplicates, conflicts = await self._write(written, rows=len(offered), judging=judging)
+            self.accepted_seq = max(self.accepted_seq, first + len(fresh) - 1)
         stored = [
             StoredEvent(
                 first + n,
@@ -226,10 +261,16 @@ class Store(BaselineTables, IncidentTables):
 
         Raises:
             StoreUnable, StoreLost: as `accept`.
+            Overtaken: Another node has changed something since the outcome's turn; nothing was written.
         """
+        only_position = outcome == Outcome(position=outcome.position, judging=outcome.judging)
 
-        def written(connection: Connection) -> tuple[list[Action], int, tuple[int, bytes]]:
-            change_seq = self.change_seq  # here, one after the other: no number may be given twice
+        def written(connection: Connection) -> tuple[list[Action], int, tuple[int, bytes], int]:
+            change_seq, turn = self.change_seq, self.turn  # here, one after the other: no number may be given twice
+            if self.shared and not only_position:
+                turn = take_turn(connection, outcome.turn)
+                if changes := sum(action.effective for action in outcome.actions):
+                    change_seq = take_numbers(connection, "changed", changes) - changes
             numbered: list[Action] = []
             for action in outcome.actions:
                 change_seq += action.effective
@@ -239,11 +280,20 @@ class Store(BaselineTables, IncidentTables):
             write_evidence(connection, outcome.evidence)
             if outcome.position > self.processed_seq:
                 _reach(connection, "processed", outcome.position)
-            return numbered, change_seq, _chain(connection, self.audited, outcome.audit)
+            return numbered, change_seq, self._chain(connection, outcome.audit), turn
 
-        numbered, self.change_seq, self.audited = await self._write(written, rows=len(outcome.signals))
+        rows = len(outcome.signals)
+        numbered, changed, audited, turn = await self._write(written, rows=rows, judging=outcome.judging)
+        self.change_seq, self.audited = max(self.change_seq, changed), max(self.audited, audited)
+        self.turn = max(self.turn, turn)
         self.processed_seq = max(self.processed_seq, outcome.position)
         return numbered
+
+    def _chain(self, connection: Connection, entries: Sequence[AuditEntry]) -> tuple[int, bytes]:
+        """Write audit entries after those that are there; returns the last one's sequence and hash."""
+        if not entries:
+            return self.audited
+        return _chain(connection, audit_head(connection) if self.shared else self.audited, entries)
 
     async def signals_by_id(self, ids: Iterable[str]) -> list[Signal]:
         """Return the signals with these ids, earliest first."""
@@ -459,10 +509,12 @@ class Store(BaselineTables, IncidentTables):
         """Write a token, new or changed, with its audit entry."""
 
         def written(connection: Connection) -> tuple[int, bytes]:
+            if self.shared:
+                take_turn(connection, None)
             connection.execute(statements.UPSERT_TOKEN.on(connection), token_row(token))
-            return _chain(connection, self.audited, [entry])
+            return self._chain(connection, [entry])
 
-        self.audited = await self._write(written, rows=1)
+        self.audited = max(self.audited, await self._write(written, rows=1))
 
     async def list_audit(self, limit: int, before: int | None = None) -> list[tuple[int, AuditEntry]]:
         """Return up to `limit` audit entries with their sequence, newest first, below seq `before`."""
@@ -484,6 +536,8 @@ class Store(BaselineTables, IncidentTables):
 
         def written(connection: Connection) -> None:
             _reach(connection, _FLOOR, floor)
+            if self.shared:
+                _reach(connection, "changed", floor)
 
         await self._write(written, rows=1)
         self.change_floor = self.change_seq = floor
@@ -525,7 +579,7 @@ class Store(BaselineTables, IncidentTables):
 
         rows = 0
         while True:
-            gone = await self._write(deleted, rows=0)
+            gone = await self._write(deleted, rows=0, judging=True)
             rows += gone
             if gone < statements.PRUNED_AT_ONCE:
                 return rows
@@ -547,8 +601,8 @@ async def _backend(place: Path | str) -> Backend:
 
 def _insert_new(
     first: int, offered: Sequence[Pending], connection: Connection
-) -> tuple[Sequence[Pending], frozenset[int], frozenset[int]]:
-    """Write events, numbered from `first`; returns the new ones, and the places of duplicates and conflicts."""
+) -> tuple[int, Sequence[Pending], frozenset[int], frozenset[int]]:
+    """Write events, numbered from `first`; returns it, the new ones, and the places of duplicates and conflicts."""
     fresh: Sequence[Pending] = offered
     duplicates = conflicts = frozenset[int]()
     # Nearly always all are new: looking each of them up first would cost more.
@@ -557,7 +611,7 @@ def _insert_new(
         insert_rows(connection, tables.events, list(map(event_row, count(first), fresh)))
     for table, rows in contract_rows(first, fresh).items():
         insert_rows(connection, tables.metadata.tables[table], rows)
-    return fresh, duplicates, conflicts
+    return first, fresh, duplicates, conflicts
 
 
 def _told_apart(

@@ -38,6 +38,7 @@ __all__ = [
     "incidents",
     "links",
     "metadata",
+    "nodes",
     "notes",
     "positions",
     "security_violations",
@@ -336,4 +337,17 @@ positions = Table(
     metadata,
     Column("name", String(32), primary_key=True),
     Column("value", BigInteger, nullable=False),
+)
+
+# The processes that share a database. Each row is written by its own process alone.
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("name", String(256), nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),  # by the database's clock, as is `started_at`
+    Column("commits", BigInteger, nullable=False),
+    Column("lease", BigInteger, nullable=False),  # the last one that it had
+    Column("settled", Boolean, nullable=False),  # whether it has taken up what was there when it got that
 )

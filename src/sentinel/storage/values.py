@@ -30,8 +30,11 @@ __all__ = [
     "AuditEntry",
     "Evidence",
     "Feedback",
+    "Judge",
+    "LeaseLost",
     "Note",
     "Outcome",
+    "Overtaken",
     "Pending",
     "Resolution",
     "Standing",
@@ -77,6 +80,20 @@ class StoreAway(StoreUnable):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"PostgreSQL can't be reached ({reason})")
+
+
+class LeaseLost(StoreUnable):
+    """Another node judges now: what this one had still to write as the judge is the other one's to write."""
+
+    def __init__(self) -> None:
+        super().__init__("another node judges now")
+
+
+class Overtaken(StoreUnable):
+    """Another node has changed something since what this change rests on was read; read it again."""
+
+    def __init__(self) -> None:
+        super().__init__("others change the same at this moment")
 
 
 class StoreLost(OutsideError):
@@ -270,6 +287,16 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Sequences of the events that it names: not pruned while the quarantine holds."""
 
 
+class Judge(msgspec.Struct, frozen=True, kw_only=True):
+    """The node that judges, as the others see it."""
+
+    name: str
+    silent: float
+    """Seconds since it was last heard of."""
+    settled: bool
+    """Whether it has taken up what was there when it began to judge."""
+
+
 class Outcome(msgspec.Struct, kw_only=True):
     """What processing a batch changes, written in one transaction with the position that it brings processing to."""
 
@@ -301,6 +328,10 @@ class Outcome(msgspec.Struct, kw_only=True):
     suppressions: list[Suppression] = []
     resolutions: list[Resolution] = []
     evidence: list[Evidence] = []
+    judging: bool = False
+    """Whether only the node that judges may write it."""
+    turn: int | None = None
+    """The store's `turn` when what it rests on was read; None: it rests on nothing that others may change."""
 
     def put(self, action: Action) -> None:
         """Add an action, in place of what was to be written of it before."""

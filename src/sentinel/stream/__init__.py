@@ -5,6 +5,7 @@ from sentinel.stream.canary import Canary
 from sentinel.stream.escalation import Escalation
 from sentinel.stream.evidence import Evidence
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source
+from sentinel.stream.orders import Orders
 from sentinel.stream.people import People
 from sentinel.stream.push import AlertmanagerPush
 from sentinel.stream.reload import Rules
@@ -18,6 +19,7 @@ __all__ = [
     "Escalation",
     "Evidence",
     "Intake",
+    "Orders",
     "Overloaded",
     "People",
     "Receipt",

@@ -50,6 +50,7 @@ class Board:
         self._unseen: deque[tuple[int, Micros]] = deque(maxlen=_UNSEEN)
         """Changes that no enforcement point has applied yet, and when they came to be in force."""
         self._changed = asyncio.Condition()
+        self._pulling = asyncio.Lock()
         self._closed = False
         self._nodes: dict[str, tuple[int, Micros]] = {}
         self.snapshot = Snapshot()
@@ -62,12 +63,29 @@ class Board:
     async def publish(self, actions: Iterable[Action]) -> None:
         """Apply changes that the store has committed, and wake whoever waits for them."""
         blocks = [block_of(action) for action in actions if action.effective]
-        if blocks:
-            self.snapshot.apply(blocks, blocks[-1].seq)
-            now = self._clock()
-            self._unseen.extend((block.seq, now) for block in blocks if _timed(block))
-            async with self._changed:
-                self._changed.notify_all()
+        if blocks and self._store.shared and blocks[0].seq != (self.snapshot.seq or 0) + 1:
+            await self.catch_up()  # other nodes have made changes before these
+        else:
+            await self._apply(blocks)
+
+    async def catch_up(self) -> None:
+        """Apply what other nodes have changed, and this one, as far as the store knows."""
+        async with self._pulling:
+            since = self.snapshot.seq or 0
+            if since >= self._store.change_seq:
+                return
+            if since < self._store.change_floor:
+                await self.load()
+            await self._apply([block_of(action) for action in await self._store.actions_since(since)])
+
+    async def _apply(self, blocks: list[Block]) -> None:
+        if not blocks:
+            return
+        self.snapshot.apply(blocks, blocks[-1].seq)
+        now = self._clock()
+        self._unseen.extend((block.seq, now) for block in blocks if _timed(block))
+        async with self._changed:
+            self._changed.notify_all()
 
     async def close(self) -> None:
         """Let nobody wait any longer."""

@@ -21,6 +21,7 @@ from sentinel.observability import Metrics
 from sentinel.storage import Action, Outcome, Store
 from sentinel.stream.board import CANARY, Board
 from sentinel.stream.intake import Intake, Source
+from sentinel.stream.orders import Orders
 from sentinel.stream.worker import Worker
 
 __all__ = ["ADDRESS", "SERVICE", "Canary"]
@@ -43,6 +44,7 @@ class Canary:
         self,
         intake: Intake,
         worker: Worker,
+        orders: Orders,
         board: Board,
         store: Store,
         *,
@@ -52,6 +54,7 @@ class Canary:
     ) -> None:
         self._intake = intake
         self._worker = worker
+        self._orders = orders
         self._board = board
         self._store = store
         self._ready = ready
@@ -69,6 +72,8 @@ class Canary:
         """Probe once, and count what came of it."""
         self._count("ready", ok=self._ready() is None)
         self._count("event", ok=await _in_time(self._event_arrives()))
+        if not self._worker.judging:
+            return  # it is one row for all nodes, so one of them may move it
         obeyed = await _in_time(self._block_blocks())
         self._blocks.labels(result="ok" if obeyed else "failed").inc()
 
@@ -128,7 +133,7 @@ class Canary:
             revoked_at=now if status is ActionStatus.REVOKED else None,
             revoked_by=SERVICE if status is ActionStatus.REVOKED else None,
         )
-        async with self._worker.acting:
+        async with self._orders.acting:
             await self._board.publish(await self._store.apply(Outcome(position=0, actions=[action])))
 
     async def _refuses(self, point: Snapshot) -> tuple[bool, bool]:

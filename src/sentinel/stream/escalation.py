@@ -16,9 +16,9 @@ import msgspec
 from sentinel.model import ActionType, Micros, iso
 from sentinel.notify import Level, Plan
 from sentinel.observability import Log, Metrics
-from sentinel.storage import SYSTEM, Action, Store, StoreUnable
+from sentinel.storage import SYSTEM, Action, Outcome, Store, StoreUnable
 from sentinel.stream.deliver import deliver
-from sentinel.stream.worker import Worker
+from sentinel.stream.orders import Orders
 
 __all__ = ["Escalation"]
 
@@ -29,10 +29,10 @@ class Escalation:
     """Follows the escalations in force; `run_forever` is its task."""
 
     def __init__(
-        self, store: Store, worker: Worker, plan: Plan, *, clock: Callable[[], Micros], metrics: Metrics, log: Log
+        self, store: Store, orders: Orders, plan: Plan, *, clock: Callable[[], Micros], metrics: Metrics, log: Log
     ) -> None:
         self._store = store
-        self._worker = worker
+        self._orders = orders
         self._plan = plan
         self._clock = clock
         self._metrics = metrics
@@ -89,13 +89,16 @@ class Escalation:
         return title, "\n".join(lines)
 
     async def _note(self, action: Action, level: int) -> None:
-        async with self._worker.acting:
+        async def noted(turn: int) -> None:
             [present] = await self._store.actions_by_id([action.id])
             if present.status is not action.status:
                 return  # somebody acknowledged it meanwhile
             evidence = {**present.evidence, "level": level}
             changed = msgspec.structs.replace(present, evidence=evidence)
-            await self._worker.carry_out([changed], "escalate", SYSTEM, {"level": str(level)})
+            said = Outcome(position=0, turn=turn, judging=True)
+            await self._orders.carry_out([changed], "escalate", SYSTEM, {"level": str(level)}, said)
+
+        await self._orders.alone(noted)
 
 
 def _told(action: Action) -> int:

@@ -117,7 +117,7 @@ class Evidence:
             details={"sha256": seal, "events": len(events), "signals": len(signals)},
         )
         kept = Kept(action_id=action.id, bundle=text, sha256=seal, events=tuple(event.seq for event in events))
-        await self._store.apply(Outcome(position=0, evidence=[kept], audit=[entry]))
+        await self._store.apply(Outcome(position=0, evidence=[kept], audit=[entry], judging=True))
 
     async def _signals(self, action: Action) -> list[Signal]:
         """Return the signals of the incident that led to it; for a person's order what was known of the target."""

@@ -215,7 +215,7 @@ class Noticing:
             return []
         accepted: list[StoredEvent] = []
         if unsaved.offered:
-            accepted = (await self._store.accept(unsaved.offered)).events
+            accepted = (await self._store.accept(unsaved.offered, judging=True)).events
             unsaved.offered = []
             self._early += accepted
         await self._store.save_baselines(unsaved.day, unsaved.records, unsaved.organisation)

@@ -8,7 +8,7 @@ from sentinel.model import ActionStatus, ActionType, Incident, IncidentStatus, M
 from sentinel.observability import Metrics
 from sentinel.storage import Action, AuditEntry, Feedback, Note, Outcome, Resolution, Store, Suppression, Verdict
 from sentinel.stream.board import ended
-from sentinel.stream.worker import Worker
+from sentinel.stream.orders import Orders
 
 __all__ = ["People"]
 
@@ -19,9 +19,9 @@ _PRECISION_OVER: Micros = 30 * 24 * _HOUR
 class People:
     """Writes down what people say, and does what it asks for: all in one transaction, so that neither stands alone."""
 
-    def __init__(self, store: Store, worker: Worker, metrics: Metrics, clock: Callable[[], Micros]) -> None:
+    def __init__(self, store: Store, orders: Orders, metrics: Metrics, clock: Callable[[], Micros]) -> None:
         self._store = store
-        self._worker = worker
+        self._orders = orders
         self._metrics = metrics
         self._clock = clock
 
@@ -49,24 +49,27 @@ class People:
         Returns:
             The incident as it was; None when there is none, which may have become part of another a moment ago.
         """
-        async with self._worker.acting:  # it is read here: a batch that joins it to another waits until this is done
+
+        async def followed(turn: int) -> Incident | None:
             incident = await self._store.incident(incident_id)
             if incident is None:
                 return None
-            if status is IncidentStatus.ACKNOWLEDGED and incident.assignee is None:
-                assignee = assignee or taker
+            takes_on = status is IncidentStatus.ACKNOWLEDGED and incident.assignee is None
+            has_it = assignee or taker if takes_on else assignee
             now = self._clock()
             what = "noted" if status is None else status.value
             calls = [] if status is None else await self._in_force([incident])
             calls = [action for action in calls if action.action_type is ActionType.ALERT_ESCALATION]
-            details = {"note": note} | ({} if assignee is None else {"assignee": assignee})
+            details = {"note": note} | ({} if has_it is None else {"assignee": has_it})
             entry = AuditEntry(at=now, actor=by, operation=f"incident.{what}", target=incident.id, details=details)
-            said = Outcome(position=0, audit=[entry])
+            said = Outcome(position=0, audit=[entry], turn=turn)
             said.status_of = {} if status is None else {incident.id: status}
-            said.assignee_of = {} if assignee is None else {incident.id: assignee}
+            said.assignee_of = {} if has_it is None else {incident.id: has_it}
             said.notes = [Note(incident_id=incident.id, at=now, by=by, what=what, note=note)]
-            await self._worker.carry_out(_ended(calls, now, by), "revoke", by, said=said)
-        return incident
+            await self._orders.carry_out(_ended(calls, now, by), "revoke", by, said=said)
+            return incident
+
+        return await self._orders.alone(followed)  # a batch that joins it to another waits until this is done
 
     async def resolve(self, *resolutions: Resolution) -> None:
         """Keep somebody's word that violations are dealt with: from now on they do not count against health."""
@@ -91,7 +94,7 @@ class People:
             await self.resolve(*said)
 
     async def judge(
-        self, feedback: Feedback, actions: Iterable[Action], suppress_hours: float | None
+        self, feedback: Feedback, actions: Sequence[Action], suppress_hours: float | None
     ) -> list[str] | None:
         """
         Keep a verdict; a false positive undoes the actions that it is about, and closes the incident.
@@ -104,14 +107,15 @@ class People:
         Returns:
             Ids of the actions that were undone; None when the incident is not there.
         """
-        async with self._worker.acting:
+
+        async def judged(turn: int) -> tuple[list[Action], Feedback | None] | None:
             found = await self._store.incident(feedback.about) if feedback.kind == "incident" else None
             if feedback.kind == "incident" and found is None:
                 return None
             incidents = [] if found is None else [found]
             before = await self._store.feedback_on(feedback.kind, feedback.about)
             concerned = {action.id: action for action in [*actions, *await self._in_force(incidents)]}
-            said = Outcome(position=0, feedback=[feedback], audit=[_entry(feedback)])
+            said = Outcome(position=0, feedback=[feedback], audit=[_entry(feedback)], turn=turn)
             over: list[Action] = []
             if feedback.verdict is Verdict.FALSE_POSITIVE:
                 over = [action for action in concerned.values() if _holds(action, feedback.at)]
@@ -119,7 +123,13 @@ class People:
             if suppress_hours is not None:
                 signals = await self._signals(incidents, concerned.values())
                 said.suppressions = list(_suppressions(signals, feedback, suppress_hours))
-            await self._worker.carry_out(_ended(over, feedback.at, feedback.by), "revoke", feedback.by, said=said)
+            await self._orders.carry_out(_ended(over, feedback.at, feedback.by), "revoke", feedback.by, said=said)
+            return over, before
+
+        done = await self._orders.alone(judged)
+        if done is None:
+            return None
+        over, before = done
         await self.load()
         if feedback.kind == "scan" and feedback.verdict is Verdict.FALSE_POSITIVE:
             self._count_scan(before)

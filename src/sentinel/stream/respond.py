@@ -73,8 +73,12 @@ class Responder:
         self._rails = rails
         self._clock = clock
         self._blast_radius = blast_radius
+        self.forget()
+
+    def forget(self) -> None:
+        """Remember nothing of what was asked and joined before."""
         self._settled: dict[tuple[object, ...], None] = {}
-        self.joiner = Joiner(store)
+        self.joiner = Joiner(self._store)
 
     def take_policy(self, policy: Policy) -> None:
         """Decide by another policy from the next signal on; what was decided stays."""

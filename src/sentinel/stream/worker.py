@@ -24,11 +24,12 @@ from sentinel.detection import Engine, RuleSet
 from sentinel.detection.baseline import Tuning
 from sentinel.detection.coverage import Coverage
 from sentinel.errors import OutsideError
-from sentinel.model import ActionStatus, ActionType, EventType, Micros, Signal, StoredEvent
+from sentinel.model import EventType, Micros, Signal, StoredEvent
 from sentinel.observability import Log, Metrics
-from sentinel.storage import SYSTEM, Action, AuditEntry, Outcome, Store, StoreUnable
-from sentinel.stream.board import Board, ended
+from sentinel.storage import Action, Outcome, Store, StoreUnable
+from sentinel.stream.board import Board
 from sentinel.stream.noticing import Noticing, split_rules
+from sentinel.stream.orders import Orders
 from sentinel.stream.respond import Responder, Run
 
 __all__ = ["Touched", "Worker"]
@@ -42,7 +43,6 @@ _GROWN = 1.1  # by how much windows must have grown since the last eviction befo
 _LOOKED_AT = 10  # events of a batch that `coverage` is told of; all of them would cost more than some rules do
 _RETRY_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
-_TOLD = "escalate"  # a level of people was told: the action's state is what it was
 _CLOSE_SECONDS = 5.0
 _BETWEEN_SECONDS = 0.01  # the same while hours and days are due: between two of them others have their turn
 _NO_TIME: Micros = 0  # a log under way may hold more of any time, so hours close for want of room only
@@ -61,12 +61,18 @@ class Touched(msgspec.Struct):
 
 
 class Worker:
-    """Judges events in order of acceptance, one batch at a time, and carries out what people order."""
+    """
+    Judges events in order of acceptance, one batch at a time, between `start` and `stop`.
+
+    Where several nodes share the database one of them judges; the others' workers stand by, and know from the store how
+    far that one has come. Started again, a worker remembers nothing: what it needs comes from the store.
+    """
 
     def __init__(
         self,
         store: Store,
         board: Board,
+        orders: Orders,
         rules: RuleSet,
         responder: Responder,
         *,
@@ -80,12 +86,8 @@ class Worker:
     ) -> None:
         self._store = store
         self._board = board
-        usual, odd = split_rules(rules)
-        self._engine = Engine(usual)
-        self.noticing = Noticing(
-            store, odd, tuning, clock=clock, restored=responder.joiner.see, metrics=metrics, log=log
-        )
-        self.coverage = Coverage(rules)
+        self._orders = orders
+        self._rules = rules
         self._responder = responder
         self._clock = clock
         self._lateness = lateness
@@ -93,24 +95,41 @@ class Worker:
         self._metrics = metrics
         self._log = log
         self._on_lost = on_lost
+        self._moved = asyncio.Condition()
+        self._judging = asyncio.Lock()  # the engine's state is whole only between batches
+        self.judging = False
+        """Whether it was started, and not stopped since."""
+        self.followed: dict[str, Touched] = {}
+        """Origins (imports) for which what they touch is kept."""
+        self._begin(tuning)
+
+    def _begin(self, tuning: Tuning) -> None:
+        """Remember nothing."""
+        usual, odd = split_rules(self._rules)
+        self._engine = Engine(usual)
+        self._responder.forget()
+        self.noticing = Noticing(
+            self._store,
+            odd,
+            tuning,
+            clock=self._clock,
+            restored=self._responder.joiner.see,
+            metrics=self._metrics,
+            log=self._log,
+        )
+        self.coverage = Coverage(self._rules)
         self._recent: deque[StoredEvent] = deque()  # without gaps
         self._more = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._moved = asyncio.Condition()
-        self.acting = asyncio.Lock()
-        """Held from reading what is in force to having changed it."""
-        self._written = self.position = store.processed_seq
+        self._written = self._position = self._store.processed_seq
         self._forgot_at: Micros = 0
         self._left = 0  # bytes after the last eviction
-        self._judging = asyncio.Lock()  # the engine's state is whole only between batches
         self._noticed = 0  # the last anomaly's sequence number
         self._live = False  # whether events have come since the start that are no import
         self._closing_from: Micros | None = None  # when windows were last closed; None until a start has made that good
         self._tasks: list[asyncio.Task[None]] = []
         self._steps: set[asyncio.Task[bool]] = set()
         self._taking_up: asyncio.Task[None] | None = None
-        self.followed: dict[str, Touched] = {}
-        """Origins (imports) for which what they touch is kept."""
         self.settled = False
         """Whether what events from before the start join has been joined again."""
         self.failing: str | None = None
@@ -118,8 +137,11 @@ class Worker:
 
     # --- running
 
-    def start(self) -> None:
-        """Begin to judge accepted events and to end actions whose time is over."""
+    async def start(self) -> None:
+        """Begin to judge accepted events and to end actions whose time is over, from where the store says."""
+        self._begin(self.noticing.tuning)
+        await self.noticing.begin(self.position)
+        self.judging = True
         self._tasks = [
             asyncio.create_task(self._judge_forever(), name="worker"),
             asyncio.create_task(self._expire_forever(), name="expiry"),
@@ -138,7 +160,24 @@ class Worker:
         await self.noticing.stop()
         if self.failing is None and self.position > self._written:
             with contextlib.suppress(StoreUnable):  # then the next start judges these events again, to the same end
-                await self._store.apply(Outcome(position=self.position))
+                await self._store.apply(Outcome(position=self.position, judging=True))
+        self.judging = False
+        self._begin(self.noticing.tuning)
+
+    @property
+    def position(self) -> int:
+        """The last event that is judged, with a durable outcome; as far as is known, where another node judges."""
+        return self._position if self.judging else self._store.processed_seq
+
+    async def heard(self) -> None:
+        """Go on where other nodes have accepted or judged events meanwhile; tell them how far this one has come."""
+        self._more.set()
+        async with self._moved:
+            self._moved.notify_all()
+        if self.judging and self.position > self._written and self._store.shared:
+            async with self._judging:
+                await self._store.apply(Outcome(position=self.position, judging=True))
+                self._written = self.position
 
     @property
     def held(self) -> tuple[Callable[[], int], Callable[[], int]]:
@@ -157,6 +196,8 @@ class Worker:
 
     def offer(self, events: Sequence[StoredEvent]) -> None:
         """Hand over events that were just made durable; what does not fit is read from the store."""
+        if not self.judging:
+            return
         follows = not self._recent or (events and events[0].seq == self._recent[-1].seq + 1)
         if follows and len(self._recent) < _RECENT:
             self._recent.extend(events)
@@ -203,6 +244,7 @@ class Worker:
         """
         try:
             async with self._judging:
+                self._rules = rules
                 usual, odd = split_rules(rules)
                 self._engine, self.coverage = self._engine.replaced(usual), Coverage(rules)
                 self.noticing.replace(odd)
@@ -230,7 +272,8 @@ class Worker:
             await self.noticing.until_ready()
             async with self._judging:
                 await self._persevere(lambda: self._settle([], [], self.position))
-            self.settled = True
+            await self._persevere(self._store.tell_settled)
+            self.settled = not self._stopping.is_set()
         except Exception as err:  # unknown: as in judging
             if self._gives_up(err):
                 return
@@ -279,7 +322,7 @@ class Worker:
             runs += [Run("", effects=True, events=[], signals=signals)] if signals else []
         if not await self._persevere(lambda: self._settle(runs, dead, batch[-1].seq)):
             return
-        self.position = batch[-1].seq
+        self._position = batch[-1].seq
         self._observe(batch)
         async with self._moved:
             self._moved.notify_all()
@@ -424,19 +467,27 @@ class Worker:
 
     async def _settle(self, runs: Sequence[Run], dead: list[tuple[int, str]], position: int) -> None:
         """Respond to signals and make the outcome durable, then effective."""
-        async with self.acting:
+
+        async def settled(turn: int) -> tuple[Outcome, list[Action]] | None:
             outcome = await self._responder.respond(runs, position)
             outcome.dead = dead
+            outcome.turn, outcome.judging = turn, True
             nothing = not (outcome.signals or outcome.actions or outcome.audit or outcome.links or dead)
             if nothing and position - self._written < _POSITION_EVERY:
-                return
+                return None
             actions = await self._store.apply(outcome)
             self._written = position
             self._responder.written(runs, outcome)
             await self._board.publish(actions)
+            return outcome, actions
+
+        done = await self._orders.alone(settled)
+        if done is None:
+            return
+        outcome, actions = done
         for action_type in outcome.refused:
             self._metrics.refused.labels(action_type=action_type).inc()
-        self._tell(outcome.new_signals, actions)
+        self._orders.tell(outcome.new_signals, actions)
         broken = {seq for seq, _ in dead}
         for run in runs:
             if touched := self.followed.get(run.origin):
@@ -473,100 +524,16 @@ class Worker:
         for _ in chain(self._engine.forgetting(expected), self.noticing.forgetting(expected)):
             await asyncio.sleep(0)
 
-    # --- what people order and what time ends
-
-    async def order(self, action: Action, by: str) -> Action:
-        """
-        Put a person's action in force; returns it as stored.
-
-        Ordered again for the same target, it is the same row, with the longer of the two times (decisions, D4).
-        """
-        async with self.acting:
-            same = await self._in_force(action.action_type, action.target)
-            if same:
-                present = max(same, key=Action.ends)
-                action = msgspec.structs.replace(present, expiration=max(present, action, key=Action.ends).expiration)
-            reason = {"action": action.id, "reason": action.reason}
-            return (await self.carry_out([action], "create", by, reason))[0]
-
-    async def end(self, action_type: ActionType, target: str, by: str) -> list[Action]:
-        """End everything of a type that is in force on a target, at a person's word; returns what has ended."""
-        async with self.acting:
-            over = await self._in_force(action_type, target)
-            now = self._clock()
-            return await self.carry_out([ended(action, ActionStatus.REVOKED, now, by) for action in over], "revoke", by)
-
-    async def _in_force(self, action_type: ActionType, target: str) -> list[Action]:
-        actions = await self._store.actions_in_force(self._clock())
-        return [action for action in actions if (action.action_type, action.target) == (action_type, target)]
-
-    async def carry_out(
-        self,
-        actions: Sequence[Action],
-        operation: str,
-        by: str,
-        details: dict[str, str] | None = None,
-        said: Outcome | None = None,
-    ) -> list[Action]:
-        """
-        Make changed actions durable, then effective; returns them as stored. Whoever calls holds `acting`.
-
-        Args:
-            actions: As they are to be.
-            operation: What was done, for the audit log; `escalate` changes no state, so it is not counted.
-            by: Who did it.
-            details: For the audit log; by default the action's id.
-            said: What else is to be written with them.
-        """
-        if not actions and said is None:
-            return []
-        outcome = said or Outcome(position=0)
-        now = self._clock()
-        outcome.actions = list(actions)
-        outcome.audit += [
-            AuditEntry(
-                at=now,
-                actor=by,
-                operation=f"{action.action_type}.{operation}",
-                target=action.target,
-                details=details or {"action": action.id},
-            )
-            for action in actions
-        ]
-        stored = await self._store.apply(outcome)
-        await self._board.publish(stored)
-        if operation != _TOLD:
-            self._tell((), stored)
-        return stored
-
     async def _expire_forever(self) -> None:
         """End what time has ended. Every enforcement point knows the time itself, so the row may wait for room."""
         while not self._stopping.is_set():
             try:
-                async with self.acting:
-                    now = self._clock()
-                    over = await self._store.actions_run_out(now)
-                    await self.carry_out([ended(a, ActionStatus.EXPIRED, now, SYSTEM) for a in over], "expire", SYSTEM)
+                await self._orders.expire()
             except OutsideError as err:
                 if not err.retryable:
                     self._on_lost(err)
                     raise
             await self._pause(_EXPIRY_SECONDS)
-
-    def _tell(self, signals: Iterable[Signal], actions: Iterable[Action]) -> None:
-        """Log and count what is new."""
-        for signal in signals:
-            threat = signal.threat_type.value if signal.threat_type else "unnamed"
-            severity = signal.severity.value
-            self._log.warning(f"THREAT DETECTED: {threat} - {signal.title}", signal=signal.id, severity=severity)
-            self._metrics.threats.labels(threat_type=threat, severity=severity, source="rule").inc()
-        for action in actions:
-            if not action.effective:
-                continue
-            auto = "true" if action.auto else "false"
-            self._metrics.actions.labels(action_type=action.action_type, status=action.status, auto=auto).inc()
-            state = "executed" if action.status is ActionStatus.ACTIVE else action.status
-            self._log.warning(f"Security action {action.action_type} {state} on {action.target}", action=action.id)
 
 
 async def _in_turns(events: Sequence[StoredEvent]) -> AsyncIterator[Sequence[StoredEvent]]:

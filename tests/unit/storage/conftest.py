@@ -42,6 +42,7 @@ def restarting(place: Path | str) -> Callable[[Callable[[Store], Awaitable[Any]]
     def run(work: Callable[[Store], Awaitable[Any]]) -> Any:
         async def session() -> Any:
             store = await Store.open(place)
+            assert await store.take_lease()
             try:
                 return await work(store)
             finally:

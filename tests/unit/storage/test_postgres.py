@@ -18,9 +18,11 @@ from tests.support.service import eventually
 from tests.support.stored import read
 from tests.unit.storage.test_sql import action, event, pending, signal
 
+from sentinel.audit import Entry, Status, verify
 from sentinel.errors import ConfigError
 from sentinel.model import SubjectType
-from sentinel.storage import PATIENCE, Outcome, Store, StoreUnable, state_of
+from sentinel.storage import PATIENCE, AuditEntry, LeaseLost, Outcome, Overtaken, Store, StoreUnable, state_of
+from sentinel.storage.statements import AUDIT_ENTRIES
 from sentinel.storage.tables import metadata
 from sentinel.storage.values import StoreAway, StoreLost
 
@@ -61,12 +63,22 @@ async def persevering(write: Callable[[], Awaitable[Any]]) -> Any:
     while True:
         try:
             return await write()
+        except LeaseLost:
+            raise
         except StoreUnable:
             await asyncio.sleep(0.05)
 
 
 async def until(holds: Callable[[], Any]) -> None:
     await asyncio.to_thread(eventually, holds, seconds=SOON, what="the wire is cut")
+
+
+async def until_lease(store: Store) -> None:
+    for _ in range(20 * SOON):
+        if await persevering(store.take_lease):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("nobody else judges, and it can't")
 
 
 def names(url: str) -> list[str]:
@@ -76,48 +88,156 @@ def names(url: str) -> list[str]:
 # --- who may own it
 
 
-def test_a_second_process_is_refused_until_the_first_has_ended(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two would give the same numbers to different events; the error says what to do, and no password."""
+def test_an_earlier_version_and_this_one_keep_each_other_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the numbers in memory; both would give the same ones to different events. No password in what is said."""
     monkeypatch.setattr("sentinel.storage.postgres._OWN_SECONDS", 0.1)
+    lock = f"SELECT pg_try_advisory_lock({int.from_bytes(b'Sentinel')})"
 
-    async def second(_: Store) -> None:
-        with pytest.raises(ConfigError, match="another Sentinel works on this database; stop it first") as caught:
+    async def first() -> None:
+        earlier = await asyncpg.connect(url)
+        assert await earlier.fetchval(lock)
+        with pytest.raises(ConfigError, match="another Sentinel, of an earlier version, has this database") as caught:
             await Store.open(url)
         assert "sesame" not in str(caught.value)
+        await earlier.close()
+
+    async def second(_: Store) -> None:
+        assert await asyncio.to_thread(read, url, lock) == [(False,)]
         assert (await asyncio.to_thread(state_of, url)).owned
 
+    asyncio.run(first())
     on(url, second)
     assert not state_of(url).owned
-    on(url, lambda store: store.probe())
 
 
-def test_who_finds_that_another_has_written_stops(url: str) -> None:
-    """A process that was cut off for so long that another took over must not write one more row."""
+def test_processes_that_share_a_database_number_without_gaps(url: str) -> None:
+    """Events, changes and audit entries, at once from three: each number once, and each event's id once."""
 
-    async def overtaken(store: Store) -> None:
+    async def busy(store: Store, name: str) -> None:
+        for n in range(20):
+            mine, ours = pending(event(f"{name}{n}")), pending(event(f"shared{n}"))
+            await store.accept([mine, ours])
+            entry = AuditEntry(at=n, actor=name, operation="note", target="-")
+            await store.apply(Outcome(position=0, actions=[action(f"{name}{n}", change_seq=0)], audit=[entry]))
+
+    async def several() -> None:
+        stores = [await Store.open(url) for _ in range(3)]
+        await asyncio.gather(*(busy(store, name) for store, name in zip(stores, "abc", strict=True)))
+        for store in stores:
+            await store.look_around()
+            assert (store.accepted_seq, store.change_seq, store.audited[0]) == (80, 60, 60)
+            await store.close()
+
+    asyncio.run(several())
+    assert [row[0] for row in read(url, "SELECT seq FROM events ORDER BY seq")] == list(range(1, 81))
+    assert [row[0] for row in read(url, "SELECT change_seq FROM security_actions ORDER BY 1")] == list(range(1, 61))
+    hashed = verify((Entry(*row) for row in read(url, AUDIT_ENTRIES)), [], [])
+    assert hashed.status is Status.UNANCHORED
+
+
+def test_a_change_that_was_overtaken_is_refused(url: str) -> None:
+    """What it rests on may not be so any more; nothing of it is written, and read again it can be."""
+
+    async def several(store: Store) -> None:
+        other = await Store.open(url)
+        seen = store.turn
+        await other.apply(Outcome(position=0, actions=[action("theirs", change_seq=0)]))
+        with pytest.raises(Overtaken):
+            await store.apply(Outcome(position=0, actions=[action("ours", change_seq=0)], turn=seen))
+        assert store.trouble is None
+        await store.look_around()
+        stored = await store.apply(Outcome(position=0, actions=[action("ours", change_seq=0)], turn=store.turn))
+        assert [one.change_seq for one in stored] == [2]
+        await other.close()
+
+    on(url, several)
+
+
+# --- who judges
+
+
+def test_one_judges_and_another_takes_over_when_it_is_gone(url: str) -> None:
+    """What only the judge may write is refused to all others, and to whoever was the judge before."""
+    outcome = Outcome(position=1, judging=True)
+
+    async def several(store: Store) -> None:
         await store.accept([pending(event("a"))])
-        await asyncio.to_thread(read, url, "UPDATE positions SET value = value + 1 WHERE name = 'commits'")
-        for _ in range(2):
-            with pytest.raises(StoreLost, match="another process has written"):
-                await store.accept([pending(event("b"))])
+        first, second = await Store.open(url), await Store.open(url)
+        assert await first.take_lease()
+        assert not await second.take_lease()
+        await first.apply(outcome)
+        with pytest.raises(LeaseLost):
+            await second.apply(outcome)
+        with pytest.raises(LeaseLost):
+            await second.accept([pending(event("b"))], judging=True)
+        await second.look_around()
+        assert second.judge is not None
+        assert (second.processed_seq, second.judge.settled) == (1, False)
+        await first.tell_settled()
+        await second.look_around()
+        assert second.judge.settled
+        await first.close()
+        await until_lease(second)
+        await second.apply(outcome)
+        await second.look_around()
+        assert not second.judge.settled
+        await second.close()
 
-    on(url, overtaken)
-    assert names(url) == ["a"]
+    on(url, several)
 
 
-def test_who_comes_back_to_a_store_that_another_has_taken_stops(wire: Wire, through: str, url: str) -> None:
-    """The lock went with the connection, and somebody had it meanwhile."""
+def test_a_judge_whose_session_broke_goes_on_unless_another_has_judged(wire: Wire, through: str, url: str) -> None:
+    """A server that was restarted costs nothing; one that was cut off must not write what it worked out before."""
+    outcome = Outcome(position=0, judging=True, dead=[(1, "reason")])
 
     async def cut_off(store: Store) -> None:
-        await store.accept([pending(event("a"))])
+        assert await store.take_lease()
         wire.cut()
-        await asyncio.to_thread(on, url, lambda other: other.accept([pending(event("theirs"))]))
         wire.mend()
-        with pytest.raises(StoreLost, match="another process has written"):
-            await persevering(lambda: store.accept([pending(event("b"))]))
+        await persevering(lambda: store.apply(outcome))
+        assert store.judging
+        wire.cut()
+        other = await Store.open(url)
+        await until_lease(other)
+        wire.mend()
+        await persevering(lambda: store.accept([pending(event("a"))]))  # anybody may
+        with pytest.raises(LeaseLost):
+            await store.apply(outcome)
+        assert not store.judging
+        assert not await store.take_lease()
+        await other.apply(outcome)
+        await other.close()
+        await until_lease(store)
 
     on(through, cut_off)
-    assert names(url) == ["a", "theirs"]
+
+
+def test_a_judge_of_whom_nothing_is_heard_is_replaced(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was stopped, or hangs, and its session lives on: who stands by ends that."""
+    monkeypatch.setitem(__import__("sentinel.storage.postgres", fromlist=["_SILENT"])._SILENT, "silent", 500_000)
+
+    async def several(store: Store) -> None:
+        silent = await Store.open(url)
+        assert await silent.take_lease()
+        await until_lease(store)
+        with pytest.raises(LeaseLost):
+            await persevering(lambda: silent.apply(Outcome(position=1, judging=True)))
+        await silent.close()
+
+    on(url, several)
+
+
+def test_who_was_forgotten_stops(url: str) -> None:
+    """After a day away nobody knows any more what became of its last commit."""
+
+    async def forgotten(store: Store) -> None:
+        await asyncio.to_thread(read, url, "DELETE FROM nodes")
+        for _ in range(2):
+            with pytest.raises(StoreLost, match="forgotten"):
+                await store.accept([pending(event("a"))])
+
+    on(url, forgotten)
+    assert names(url) == []
 
 
 @pytest.mark.parametrize(

@@ -225,20 +225,20 @@ def test_who_asks_for_changes_gets_them_at_once_and_only_once(tmp_path: Path) ->
     """First everything, then what changed since; a question that finds nothing waits until there is something."""
 
     async def follow(desk: Desk) -> None:
-        board, worker = desk.monitor.board, desk.monitor.worker
+        board, orders = desk.monitor.board, desk.monitor.orders
         first = await board.changes(0, wait=5, node="n")
         assert (first.seq, first.complete, first.items) == (0, True, [])
         waiting = asyncio.create_task(board.changes(0, wait=30, node="n"))
         await asyncio.sleep(0.05)
         assert not waiting.done()
-        await worker.order(manual("a"), by="tok")
+        await orders.order(manual("a"), by="tok")
         news = await asyncio.wait_for(waiting, 30)
         assert ([item["id"] for item in news.items], news.seq) == (["a"], 1)
         assert board.enforced_by((await desk.monitor.store.actions_by_id(["a"]))[0]) == []
         quiet = await board.changes(1, wait=0.05, node="n")
         assert (quiet.seq, quiet.complete, quiet.items) == (1, False, [])
         assert board.enforced_by((await desk.monitor.store.actions_by_id(["a"]))[0]) == ["n"]
-        await worker.end(ActionType.IP_BLOCK, "198.51.100.1", by="tok")
+        await orders.end(ActionType.IP_BLOCK, "198.51.100.1", by="tok")
         ended = await board.changes(1, wait=5, node="n")
         assert [(item["id"], item["status"]) for item in ended.items] == [("a", "revoked")]
         stranger = await board.changes(99, wait=5, node="m")
@@ -251,7 +251,7 @@ def test_who_asks_for_changes_gets_them_at_once_and_only_once(tmp_path: Path) ->
 def test_time_ends_an_action_in_the_store_too(tmp_path: Path) -> None:
     """Enforcement knows the end by itself; the row says `expired` soon after, once, with an audit entry."""
     with desk_on(tmp_path) as desk:
-        desk.run(desk.monitor.worker.order(manual("a", expiration=NOW + 1_000_000), by="tok"))
+        desk.run(desk.monitor.orders.order(manual("a", expiration=NOW + 1_000_000), by="tok"))
         desk.now += 2_000_000
         assert desk.monitor.board.snapshot.check("198.51.100.1", desk.now) is None
 
@@ -270,7 +270,7 @@ def test_two_orders_at_once_make_one_row(tmp_path: Path) -> None:
 
     async def both(desk: Desk) -> None:
         orders = [manual(name, NOW + hours * 3_600_000_000) for name, hours in (("a", 1), ("b", 2))]
-        await asyncio.gather(*(desk.monitor.worker.order(order, by="tok") for order in orders))
+        await asyncio.gather(*(desk.monitor.orders.order(order, by="tok") for order in orders))
 
     with desk_on(tmp_path) as desk:
         desk.run(both(desk))
@@ -313,9 +313,9 @@ def test_what_is_said_of_an_incident_that_becomes_part_of_another_is_refused_not
     """Whoever acknowledges it at that moment hears that there is none, and can look which it is now."""
 
     async def late(desk: Desk) -> tuple[Incident | None, int]:
-        store, worker = desk.monitor.store, desk.monitor.worker
+        store, orders = desk.monitor.store, desk.monitor.orders
         [one] = await store.list_incidents(10)
-        async with worker.acting:  # a batch is being written; the acknowledgement waits for it
+        async with orders.acting:  # a batch is being written; the acknowledgement waits for it
             said = asyncio.create_task(
                 desk.monitor.people.follow(
                     one.id, IncidentStatus.ACKNOWLEDGED, by="tok", note="on it", assignee=None, taker="erin"

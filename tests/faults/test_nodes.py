@@ -1,0 +1,154 @@
+"""Several nodes on one PostgreSQL: whichever is asked, the answers are the same, and whichever is killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.support.postgres import Postgres
+from tests.support.sender import Sender
+from tests.support.service import S, Service, eventually
+from tests.support.stored import Stored, undisturbed
+
+SOON = 60
+KILLS = 20 if "SENTINEL_PROVE" in os.environ else 2
+
+
+@contextlib.contextmanager
+def nodes(home: Path, url: str, *names: str) -> Iterator[list[Service]]:
+    """Give services with a folder of their own each; the first that runs judges."""
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(Service(home / name)) for name in names]
+        for node in found:
+            node.settings["SENTINEL_DATABASE_URL"] = url
+            node.start()
+        yield found
+
+
+def processor(node: Service) -> dict[str, Any]:
+    return dict(node.ask(f"{S}/health")["components"]["security_event_processor"])
+
+
+def until_judging(*among: Service) -> Service:
+    """Return the one node among these that judges, once there is one."""
+
+    def found() -> Service | None:
+        return next((node for node in among if processor(node)["judging"]), None)
+
+    return eventually(found, seconds=SOON, what="one of them judges")  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def pair(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Service]]:
+    with nodes(tmp_path_factory.mktemp("pair"), postgres.database(), "one", "two") as both:
+        yield both
+
+
+def test_what_one_node_is_told_holds_on_the_other(pair: list[Service]) -> None:
+    """Blocks and tokens, made and ended: somebody who asks another node is answered the same."""
+    one, two = pair
+    for here, there in ((one, two), (two, one)):
+        address = f"203.0.113.{1 + pair.index(here)}"
+        assert here.run("blocks", "add", address, "--reason", "r").returncode == 0
+        client = there.client(here.token("enforcer", name=address))
+
+        def blocked(url: str = f"{there.url}{S}/check-ip/{address}", client: Any = client) -> bool | None:
+            answer = client.get(url)
+            return answer.json()["is_blocked"] if answer.status_code == 200 else None
+
+        eventually(lambda blocked=blocked: blocked() is True, seconds=SOON, what="it is blocked there")
+        assert here.run("blocks", "remove", address).returncode == 0
+        eventually(lambda blocked=blocked: blocked() is False, seconds=SOON, what="it is free there")
+        row = next(item for item in here.ask(f"{S}/tokens")["items"] if item["name"] == address)
+        assert here.admin().delete(f"{here.url}{S}/tokens/{row['id']}").status_code == 200
+        eventually(lambda blocked=blocked: blocked() is None, seconds=SOON, what="the token is refused there")
+        feed = there.client(there.token("enforcer")).get(f"{there.url}{S}/decisions?since=0&node=n").json()
+        assert feed["seq"] == here.ask(f"{S}/actions")["items"][0]["seq"]
+    assert one.ask(f"{S}/actions") == two.ask(f"{S}/actions")
+
+
+def test_ordered_on_two_nodes_at_once_it_is_one_block(pair: list[Service]) -> None:
+    """Two admins press the same button on different nodes."""
+    admins = [(node.admin(), f"{node.url}{S}/manual-action") for node in pair]
+
+    def order(n: int, admin: httpx.Client, url: str) -> int:
+        body = {"action_type": "ip_block", "target": f"198.51.100.{n}", "reason": "r"}
+        return admin.post(url, json=body).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        for n in range(10):
+            pressed = [pool.submit(order, n, *each) for each in admins]
+            assert [each.result(SOON) for each in pressed] == [200, 200]
+    targets = [block["target"] for block in pair[0].ask(f"{S}/actions")["items"]]
+    assert sorted(t for t in targets if t.startswith("198.51.100.")) == [f"198.51.100.{n}" for n in range(10)]
+
+
+def test_a_node_that_does_not_judge_says_who_does(pair: list[Service]) -> None:
+    """What is in the judge's memory can't be asked of another; health and metrics name the one, and all are well."""
+    judge = until_judging(*pair)
+    [other] = [node for node in pair if node is not judge]
+    assert processor(other)["judge"] == processor(judge)["judge"]
+    for path, body in ((f"{S}/imports", {"act": False}), (f"{S}/prune", None)):
+        answer = other.admin().post(other.url + path, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (503, "SNTL-5032")
+        assert processor(judge)["judge"] in answer.json()["detail"]
+    for node, judging in ((judge, 1), (other, 0)):
+        assert node.ask(f"{S}/health")["overall_status"] == "healthy"
+        told = node.client(node.token("scraper")).get(f"{node.url}/metrics").text
+        assert f"sentinel_judging {judging}.0\n" in told
+
+
+def test_kills_of_the_one_that_judges_lose_nothing_and_change_no_answer(postgres: Postgres, tmp_path: Path) -> None:
+    """Both take events all the time; what they led to is what it leads to on one node that nobody kills."""
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")  # noqa: T201 - shown with a failure
+    url = postgres.database()
+    with nodes(tmp_path, url, "one", "two") as both, contextlib.ExitStack() as stack:
+        senders = [stack.enter_context(Sender(node, seed + n, largest=500, pause=0.0)) for n, node in enumerate(both)]
+        for _ in range(KILLS):
+            judge = until_judging(*both)
+            [other] = [node for node in both if node is not judge]
+            for sender in senders:
+                sender.wait_for(len(sender.owed) + 500, seconds=180)
+            judge.kill()
+            assert until_judging(other) is other
+            assert other.ask(f"{S}/health")["overall_status"] == "healthy"
+            judge.start()
+        for sender in senders:
+            sender.wait_for(len(sender.owed) + 300, seconds=180)
+        stack.close()
+        for node in both:
+            node.drain()
+        assert until_judging(*both).run("audit", "verify").returncode == 0
+        assert [node.stop() for node in both] == [0, 0]
+    stored = Stored(url)
+    stored.check(
+        offered=senders[0].offered | senders[1].offered,
+        owed=senders[0].owed | senders[1].owed,
+    )
+    calm = undisturbed(tmp_path, stored)
+    assert sorted(stored.signals) == sorted(calm.signals)
+    assert sorted(stored.incidents) == sorted(calm.incidents)
+    assert sorted(stored.actions) == sorted(calm.actions)
+
+
+def test_who_ends_hands_over_at_once(pair: list[Service]) -> None:
+    """A rolling restart: the one that judges is asked to end, and the other goes on with all that was accepted."""
+    judge = until_judging(*pair)
+    [other] = [node for node in pair if node is not judge]
+    assert judge.stop() == 0
+    assert until_judging(other) is other
+    judge.start()
+    assert not processor(judge)["judging"]
+    sender = Sender(judge, seed=7)
+    assert sender.send(sender._traffic.batch(200))
+    judge.drain()
+    found = [node.ask(f"{S}/signals?limit=500")["items"] for node in pair]
+    assert found[0] == found[1] != []
