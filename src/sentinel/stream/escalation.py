@@ -37,6 +37,7 @@ class Escalation:
         self._clock = clock
         self._metrics = metrics
         self._log = log
+        self._looking = asyncio.Lock()
 
     async def run_forever(self) -> None:
         """Look now and then; a store without room is tried again."""
@@ -46,15 +47,16 @@ class Escalation:
                 await self.step()
 
     async def step(self) -> None:
-        """Tell whoever is due about each escalation in force."""
-        now = self._clock()
-        for action in await self._store.actions_in_force(now):
-            if action.action_type is not ActionType.ALERT_ESCALATION:
-                continue
-            told = _told(action)
-            due = self._plan.due((now - action.created_at) / 1_000_000)
-            if due > told and await self._tell_levels(self._plan.levels[told:due], action):
-                await self._note(action, due)
+        """Tell whoever is due about each escalation in force; two looks at once would tell them twice."""
+        async with self._looking:
+            now = self._clock()
+            for action in await self._store.actions_in_force(now):
+                if action.action_type is not ActionType.ALERT_ESCALATION:
+                    continue
+                told = _told(action)
+                due = self._plan.due((now - action.created_at) / 1_000_000)
+                if due > told and await self._tell_levels(self._plan.levels[told:due], action):
+                    await self._note(action, due)
 
     async def _tell_levels(self, levels: Iterable[Level], action: Action) -> bool:
         """Return whether somebody was reached."""
