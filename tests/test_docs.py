@@ -45,7 +45,7 @@ RUN = [
 ]
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-_SERVERS = ("make run", "uvicorn ", "sentinel serve --port 8080")
+_SERVERS = ("make run", "uvicorn ", "sentinel serve --port 8080", "sentinel worker")
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -93,11 +93,12 @@ class Monitor:
         tuning: Tuning,
         held: IO[str],
         clock: Callable[[], Micros],
+        of_all: bool,
     ) -> None:
         self.settings = settings
         self.store = store
         self.clock = clock
-        self.metrics = Metrics(lambda: clock() / 1_000_000, _known_names(settings))
+        self.metrics = Metrics(lambda: clock() / 1_000_000, _known_names(settings), of_all=of_all)
         logs, days = settings.data_dir / "logs", settings.log_retention_days
         self.log, close_log = open_log(logs / "api.log", retention_days=days)
         self.names_key = names_key = own_secret(settings.data_dir / "pseudonym.key")
@@ -174,9 +175,16 @@ class Monitor:
         self._standing = Standing(open_violations={}, signals={}, last_minute={})
 
     @classmethod
-    async def open(cls, settings: Settings, clock: Callable[[], Micros] = _wall_clock) -> Monitor:
+    async def open(
+        cls, settings: Settings, clock: Callable[[], Micros] = _wall_clock, *, of_all: bool = True
+    ) -> Monitor:
         """
         Return a monitor that runs.
+
+        Args:
+            settings: Its own.
+            clock: Microseconds since 1970.
+            of_all: Whether its metrics say what is the same for all nodes, too.
 
         Raises:
             DataFolderBusy: Another process has the data folder.
@@ -192,7 +200,17 @@ class Monitor:
         except BaseException:
             held.close()
             raise
-        monitor = cls(settings, store, rules=rules, policy=policy, plan=plan, tuning=tuning, held=held, clock=clock)
+        monitor = cls(
+            settings,
+            store,
+            rules=rules,
+            policy=policy,
+            plan=plan,
+            tuning=tuning,
+            held=held,
+            clock=clock,
+            of_all=of_all,
+        )
         await monitor._start()
         return monitor
 

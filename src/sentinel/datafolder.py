@@ -62,20 +62,20 @@ def lock(folder: Path) -> IO[str]:
 
 
 def publish_address(
-    folder: Path, url: str, *, metrics_url: str | None = None, tls: Mapping[str, str] | None = None
+    folder: Path, url: str | None, *, metrics_url: str | None = None, tls: Mapping[str, str] | None = None
 ) -> None:
     """
     Say where the service of this folder listens; a half-written file is never seen.
 
     Args:
         folder: The data folder.
-        url: Where.
+        url: Where; None for a process that answers nothing but its metrics.
         metrics_url: Where the metrics alone are, if anywhere.
         tls: For https the `certificate` in force (PEM), by which commands on this machine know the service, and, where
             clients must have one, `own_certificate` and `own_key`: files by which they make themselves known.
     """
     part = folder / "service.json.part"
-    told: dict[str, object] = {"url": url, "pid": os.getpid()}
+    told: dict[str, object] = {"pid": os.getpid()} | ({} if url is None else {"url": url})
     told |= ({"metrics_url": metrics_url} if metrics_url else {}) | ({} if tls is None else {"tls": tls})
     part.write_text(json.dumps(told), encoding="utf-8")
     part.replace(folder / "service.json")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,19 +18,26 @@ from tests.support.postgres import Postgres
 from tests.support.sender import Sender
 from tests.support.service import S, Service, eventually
 from tests.support.stored import Stored, undisturbed
+from tests.support.traffic import Traffic
 
 SOON = 60
-KILLS = 20 if "SENTINEL_PROVE" in os.environ else 2
+LONG = "SENTINEL_PROVE" in os.environ
+KILLS = 20 if LONG else 2
+EVENTS = 200_000 if LONG else 6_000
+FORMS = [(1, False, False), (4, False, False), (4, True, False), (4, True, True)] if LONG else [(2, True, True)]
+"""How many workers; whether the events come in another order; whether the one that judges is killed again and again."""
 
 
 @contextlib.contextmanager
-def nodes(home: Path, url: str, *names: str) -> Iterator[list[Service]]:
-    """Give services with a folder of their own each; the first that runs judges."""
+def nodes(home: Path, url: str, *names: str, kind: str = "serve", judge: str = "auto") -> Iterator[list[Service]]:
+    """Give services with a folder of their own each; the first that runs, and may, judges."""
     with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(Service(home / name)) for name in names]
+        found = [stack.enter_context(Service(home / name, kind)) for name in names]
         for node in found:
-            node.settings["SENTINEL_DATABASE_URL"] = url
-            node.start()
+            node.settings |= {"SENTINEL_DATABASE_URL": url, "SENTINEL_JUDGE": judge}
+            node.launch()
+        for node in found:
+            node.until_ready()
         yield found
 
 
@@ -137,6 +146,100 @@ def test_kills_of_the_one_that_judges_lose_nothing_and_change_no_answer(postgres
     assert sorted(stored.signals) == sorted(calm.signals)
     assert sorted(stored.incidents) == sorted(calm.incidents)
     assert sorted(stored.actions) == sorted(calm.actions)
+
+
+# --- workers
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Stored]:
+    """Events, and what they lead to in one process on SQLite, in the order in which they were made."""
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")  # noqa: T201 - shown with a failure
+    events = Traffic(seed).batch(EVENTS)
+    with Service(tmp_path_factory.mktemp("embedded")) as embedded:
+        embedded.start()
+        send(embedded, events)
+        embedded.drain(600)
+        assert embedded.stop() == 0
+    return events, Stored(embedded.folder)
+
+
+def send(node: Service, events: list[dict[str, Any]]) -> None:
+    """Return when all are accepted."""
+    client = node.client(node.ingest_token())
+    headers = {"Content-Type": "application/x-ndjson"}
+    for start in range(0, len(events), 500):
+        body = "\n".join(map(json.dumps, events[start : start + 500]))
+
+        def taken(body: str = body) -> bool:
+            answer = client.post(f"{node.url}{S}/events", content=body, headers=headers)
+            assert answer.status_code in {202, 429, 503}, answer.text
+            return answer.status_code == 202
+
+        eventually(taken, seconds=SOON, what="they are accepted")
+
+
+def until_judging_worker(workers: list[Service], scraper: str) -> Service:
+    """Return the worker that judges, once one does, as its metrics say."""
+
+    def judges(worker: Service) -> bool:
+        with httpx.Client(headers={"Authorization": f"Bearer {scraper}"}, trust_env=False, timeout=30) as client:
+            answer = client.get(f"{worker.url}/metrics")
+        return "sentinel_judging 1.0\n" in answer.text and "security_health_score" not in answer.text
+
+    return eventually(lambda: next(filter(judges, workers), None), seconds=SOON, what="one of them judges")  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_number_of_workers_gives_the_answers_of_one_process(
+    stream: tuple[list[dict[str, Any]], Stored],
+    postgres: Postgres,
+    tmp_path: Path,
+    form: tuple[int, bool, bool],
+) -> None:
+    """Signals, incidents and decisions depend on the events alone, not on who judges them or how often that changes."""
+    events, embedded = stream
+    number, shuffled, kills = form
+    url = postgres.database()
+    events = random.Random(1).sample(events, len(events)) if shuffled else events
+    with contextlib.ExitStack() as stack:
+        [front] = stack.enter_context(nodes(tmp_path, url, "front", judge="no"))
+        workers = stack.enter_context(nodes(tmp_path, url, *(f"worker{n}" for n in range(number)), kind="worker"))
+        scraper = front.token("scraper")
+        killed = 0
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(send, front, events)
+            while kills and not (sending.done() and killed >= KILLS):
+                judge = until_judging_worker(workers, scraper)
+                time.sleep(random.uniform(0, 2 if LONG else 0.5))
+                judge.kill()
+                killed += 1
+                assert until_judging_worker([w for w in workers if w is not judge], scraper) is not judge
+                judge.start()
+            sending.result()
+        front.drain(600)
+        assert not processor(front)["judging"]
+        assert [node.stop() for node in (front, *workers)] == [0] * (1 + number)
+    stored = Stored(url)
+    assert (stored.dead, len(stored.events)) == ([], len(events))
+    assert stored.signals, "a stream without a signal proves nothing"
+    assert sorted(stored.signals) == sorted(embedded.signals)
+    assert sorted(stored.incidents) == sorted(embedded.incidents)
+    assert sorted(stored.actions) == sorted(embedded.actions)
+
+
+def test_a_worker_is_no_use_without_a_database_that_others_share(tmp_path: Path) -> None:
+    """Or when it may not judge; it says so at the start."""
+    with Service(tmp_path, "worker") as worker:
+        for settings, says in (
+            ({}, "database_url: is missing"),
+            ({"SENTINEL_DATABASE_URL": "postgresql://x@127.0.0.1/x", "SENTINEL_JUDGE": "no"}, "judge: is `no`"),
+        ):
+            worker.settings = dict(settings)
+            worker.launch()
+            assert worker.ended() == 2
+            assert says in worker.said()
 
 
 def test_who_ends_hands_over_at_once(pair: list[Service]) -> None:

@@ -1,4 +1,4 @@
-"""A real `sentinel serve` on a data folder of its own, which a test may kill and start again."""
+"""A real `sentinel serve` or `worker` on a data folder of its own, which a test may kill and start again."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def eventually(holds: Callable[[], Any], *, seconds: float, what: str) -> Any:
 class Service:
     """A data folder, and the process that serves it while there is one. As a context it leaves no process behind."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, kind: str = "serve") -> None:
         home.mkdir(exist_ok=True)
         self.home = home
+        self._words = (kind, "--port" if kind == "serve" else "--metrics-port", "0")
         self.folder = home / "data"
         self.url = ""
         self.settings: dict[str, str] = {}
@@ -74,7 +75,7 @@ class Service:
         assert self._process is None, "one at a time"
         with self._stderr.open("ab") as told:
             self._process = subprocess.Popen(
-                self.command("serve", "--port", "0"),
+                self.command(*self._words),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr or told,
@@ -84,8 +85,12 @@ class Service:
     def start(self, stderr: Any = None) -> Self:
         """Start the process, and return when it takes events."""
         self.launch(stderr)
-        eventually(self._answers, seconds=START_SECONDS, what="/readyz says 200")
+        self.until_ready()
         return self
+
+    def until_ready(self) -> None:
+        """Return when the process takes events, or where it takes none, when it runs."""
+        eventually(self._answers, seconds=START_SECONDS, what="/readyz says 200")
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.said()}"
@@ -95,6 +100,9 @@ class Service:
             return False
         if published["pid"] != self.pid:  # left behind by one that was killed
             return False
+        if "url" not in published:  # a worker takes no requests
+            self.url = published["metrics_url"]
+            return True
         self.url = published["url"]
         return httpx.get(f"{self.url}/readyz", trust_env=False, verify=self.verify).status_code == 200
 

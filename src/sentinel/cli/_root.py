@@ -27,6 +27,7 @@ from sentinel.cli import (
     token,
     validate,
     violations,
+    worker,
 )
 from sentinel.cli.explain import explain
 
@@ -44,6 +45,7 @@ app.command()(scan.scan)
 app.command()(calibrate.calibrate)
 app.command("eval")(evaluate.evaluate)
 app.command()(serve.serve)
+app.command()(worker.worker)
 app.command()(demo.demo)
 app.command()(validate.validate)
 app.command()(doctor.doctor)

@@ -49,16 +49,16 @@ class _Server(uvicorn.Server):
 
 async def run_service(
     settings: Settings,
-    listener: socket.socket,
+    listener: socket.socket | None,
     metrics_listener: socket.socket | None,
     greet: Callable[[Settings, RuleSet, str], None],
 ) -> None:
     """
-    Serve on a listening socket until SIGTERM or SIGINT, then finish what was accepted and return.
+    Serve on listening sockets until SIGTERM or SIGINT, then finish what was accepted and return.
 
     Args:
         settings: Of the monitor.
-        listener: Bound and listening.
+        listener: Bound and listening; None for a node that only judges or stands by, and shows its metrics alone.
         metrics_listener: Likewise, for the metrics alone; None = there is no such port.
         greet: Called once with the settings, the rules and the URL when requests are answered.
     """
@@ -66,14 +66,15 @@ async def run_service(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     tls = _tls(settings)
-    monitor = await Monitor.open(settings)
-    monitor.log.info("scanner ready", version=monitor.scanner.version)  # before the first request waits for it
+    monitor = await Monitor.open(settings, of_all=listener is not None)
+    if listener is not None:
+        monitor.log.info("scanner ready", version=monitor.scanner.version)  # before the first request waits for it
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, monitor.rule_files.look)
     following: asyncio.Task[None] | None = None
     try:
         authorized = create_app(monitor)
         app: Any = authorized
-        listeners = [listener]
+        listeners = [] if listener is None else [listener]
         if metrics_listener is not None:
             app = only_metrics(authorized, metrics_listener.getsockname()[1])
             listeners.append(metrics_listener)
@@ -96,7 +97,7 @@ async def run_service(
         await asyncio.wait({serving, asyncio.create_task(server.answering.wait())}, return_when=asyncio.FIRST_COMPLETED)
         if not serving.done():
             scheme = "http" if tls is None else "https"
-            url = _url(listener, scheme)
+            url = _url(listener, scheme) if listener else None
             _spare_the_collector()
             metrics_url = _url(metrics_listener, scheme) if metrics_listener else None
 
@@ -110,7 +111,7 @@ async def run_service(
             publish()
             if tls is not None:
                 following = asyncio.create_task(_follow(tls, monitor, publish))
-            greet(settings, monitor.rules, url)
+            greet(settings, monitor.rules, url or metrics_url or "")
         await serving
     finally:
         withdraw_address(settings.data_dir)

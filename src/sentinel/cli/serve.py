@@ -17,7 +17,7 @@ from sentinel.errors import ConfigError
 from sentinel.model import Depth
 from sentinel.settings import Settings, load_settings
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve", "tell_refused"]
 
 
 def serve(  # noqa: PLR0917 - typer makes an option of each
@@ -60,12 +60,12 @@ def serve(  # noqa: PLR0917 - typer makes an option of each
         from sentinel.cli._running import run_service  # noqa: PLC0415
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         _check_encoder(settings.scan_depth)
-        listener = _listen(settings.host, settings.port, "--port")
+        listener = listen(settings.host, settings.port, "--port")
         metrics = None
         if settings.metrics_port is not None:
             if settings.metrics_port == listener.getsockname()[1]:
                 raise ConfigError("is the API's port already; choose another", where="metrics_port")
-            metrics = _listen(settings.metrics_host, settings.metrics_port, "the setting metrics_port")
+            metrics = listen(settings.metrics_host, settings.metrics_port, "the setting metrics_port")
         runner.run(run_service(settings, listener, metrics, _greet))
 
 
@@ -79,7 +79,8 @@ def _check_encoder(depth: Depth) -> None:
         encoder.checked()
 
 
-def _listen(host: str, port: int, chosen_by: str) -> socket.socket:
+def listen(host: str, port: int, chosen_by: str) -> socket.socket:
+    """Return a socket that listens; `ConfigError` when it can't be had, naming what chooses another."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -87,9 +88,14 @@ def _listen(host: str, port: int, chosen_by: str) -> socket.socket:
         raise ConfigError(f"{err.strerror}; choose another with {chosen_by}", where=f"{host}:{port}") from err
 
 
-def _greet(settings: Settings, rules: RuleSet, url: str) -> None:
+def tell_refused(rules: RuleSet) -> None:
+    """Say which rules can't be used, and why."""
     for refusal in rules.refused:
         sys.stderr.write(f"sentinel: rule refused: {refusal.file}:{refusal.line}: {refusal.reason}\n")
+
+
+def _greet(settings: Settings, rules: RuleSet, url: str) -> None:
+    tell_refused(rules)
     token = settings.token_file
     curl = "curl" if url.startswith("http:") else "curl --cacert ca.pem"  # whichever authority that is
     command = "sentinel" if shutil.which("sentinel") else sys.argv[0]

@@ -197,13 +197,14 @@ class Metrics:
     Args:
         clock: Seconds since 1970.
         names: Services, tables and the like that are known beforehand.
+        of_all: Show what is the same for all nodes as well; those that answer no requests leave it to the others.
     """
 
-    def __init__(self, clock: Callable[[], float], names: Names = Names()) -> None:  # noqa: B008 - immutable
+    def __init__(self, clock: Callable[[], float], names: Names = Names(), *, of_all: bool = True) -> None:  # noqa: B008 - immutable
         self.registry = CollectorRegistry()
         self.scans = ScanMetrics(self.registry)
         self.told = EventMetrics(self.registry, clock, names)
-        self.health = HealthMetrics(self.registry)
+        self.health = HealthMetrics(self.registry if of_all else CollectorRegistry())
         self._of_events()
         self._of_rules()
         self._of_windows()
