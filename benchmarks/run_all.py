@@ -34,7 +34,7 @@ Machine: {machine}.
 
 def scans(figures: Figures) -> Iterator[Row]:
     for size, taken in figures["sizes"].items():
-        text = f"mixed texts of {int(size):,} characters"
+        text = f"mixed texts of {int(size):,} characters, `fast`"
         yield "One scan", text, f"p50 {taken['p50_ms']:,} ms, p99 {taken['p99_ms']:,} ms"
     yield "First scan of a process", "compiles the rules", f"{figures['first_scan_ms']:,} ms"
 
@@ -88,7 +88,7 @@ def spread(taken: Figures, of: str = "") -> str:
 
 
 def scan_requests(figures: Figures) -> Iterator[Row]:
-    texts = f"prompts of 200 characters, {figures['connections']} connections"
+    texts = f"prompts of 200 characters, `fast`, {figures['connections']} connections"
     rate = f"{figures['per_second']:,} requests/s"
     yield "`POST /api/v1/scan`", texts, f"{rate}, {spread(figures)}; {figures['cpu_us_per_request']} µs of CPU each"
 

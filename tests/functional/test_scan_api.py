@@ -143,7 +143,7 @@ def test_a_request_says_how_deep_to_look(api: Api, tmp_path: Path, monkeypatch: 
     """By default as the service is set; what took a second look has the encoder's version, and its time is measured."""
     encoder = Encoder.read(write_encoder(tmp_path))
     monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: encoder))
-    deep = post(api, [{"prompt": HARMLESS}, {"prompt": HARMLESS, "depth": "full"}])["results"]
+    deep = post(api, [{"prompt": HARMLESS, "depth": depth} for depth in ("fast", "full")])["results"]
     assert [encoder.version in one["version"] for one in deep] == [False, True]
     assert [one["failed_engines"] for one in deep] == [[], []]
     assert encoder.is_loaded

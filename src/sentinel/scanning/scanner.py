@@ -168,7 +168,7 @@ class Scanner:
         depth: Depth | None = None,
     ) -> ScanResult | None:
         """
-        Return what `scan` would if that takes no second look, else None: for those who must not wait for one.
+        Return what `scan` would if the encoder needn't be run for it, else None: for those who must not wait.
 
         Raises:
             TypeError: As `scan`.
@@ -188,7 +188,7 @@ class Scanner:
         *,
         postponed: bool = False,
     ) -> tuple[ScanResult, bool]:
-        """Return the verdict, and whether a second look was due."""
+        """Return the verdict, and whether a second look was postponed."""
         started = perf_counter()
         context = context or _NOTHING_ELSE
         prompt = context.prompt if prompt == "" else prompt

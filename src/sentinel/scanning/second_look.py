@@ -72,14 +72,14 @@ class SecondLook:
         encoder: Who looks.
         everywhere: Whether all windows are looked at, or only the best ones of a text in the encoder's band.
         to_judge: Whether there is time left.
-        postponed: Only note that a look is due; nothing is looked at.
+        postponed: Only note that a look is due, where the encoder would have to be run.
     """
 
     def __init__(
         self, encoder: Encoder, *, everywhere: bool, to_judge: Callable[[], bool], postponed: bool = False
     ) -> None:
         self.is_due = False
-        """Whether a window would have been looked at."""
+        """Whether a look was postponed."""
         self.failed = False
         """Whether one was not because the time was up, or the encoder broke."""
         self.seconds = 0.0
@@ -93,8 +93,10 @@ class SecondLook:
         """Return what is seen of one text, with the scores of those looked at again; ends at the first unsafe one."""
         seen = list(sights)
         for place in self._worth(sights):
-            self.is_due = True
-            if self._postponed or self.failed:
+            if self.failed:
+                break
+            if self._postponed and not self._encoder.knows(_text_of(sights[place])):
+                self.is_due = True
                 break
             began = perf_counter()
             window = self._again(sights[place])
@@ -127,11 +129,15 @@ class SecondLook:
     def _again(self, sight: Sight) -> Window | None:
         if not self._to_judge():
             return None
-        view, window = sight
+        window = sight.window
         try:
             injection, jailbreak = self._encoder.judged(
-                view.text[window.start : window.end], (window.injection_score, window.jailbreak_score)
+                _text_of(sight), (window.injection_score, window.jailbreak_score)
             )
         except Exception:  # noqa: BLE001 - it may break in any way, as an engine; the result says so
             return None
         return window._replace(injection_score=injection, jailbreak_score=jailbreak, judge="encoder")
+
+
+def _text_of(sight: Sight) -> str:
+    return sight.view.text[sight.window.start : sight.window.end]

@@ -308,7 +308,7 @@ def test_a_threshold_makes_the_model_as_sensitive_as_it_says(
 ) -> None:
     """A score counts from its threat's threshold on, however low; what comes near a threshold is told, no more."""
     model = Classifier(_Unsure(*scores))  # type: ignore[arg-type] # all that the engine asks of a model
-    scanner = Scanner({"classifier": model}, RuleBook([]), configuration=configured(**changes))
+    scanner = Scanner({"classifier": model}, RuleBook([]), configuration=configured(**changes), depth="fast")
     result = scanner.scan("Good morning")
     assert (result.threat_type, [finding.confidence for finding in result.findings]) == (threat, heard)
 

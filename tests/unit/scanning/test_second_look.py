@@ -79,7 +79,8 @@ def encoder(folder: Path) -> Noting:
 
 def scanner_with(encoder: Encoder | None, depth: Depth = "auto", **settings: Any) -> Scanner:
     classifier = Classifier(Words())  # type: ignore[arg-type] # all that the engine asks of a model
-    return Scanner({"classifier": classifier}, RuleBook([]), depth=depth, encoder=encoder, **settings)
+    patient = {"budget_seconds": 600} | settings  # a busy machine is no failure of the encoder
+    return Scanner({"classifier": classifier}, RuleBook([]), depth=depth, encoder=encoder, **patient)
 
 
 def told(result: ScanResult) -> tuple[bool, list[str]]:
@@ -207,10 +208,10 @@ _SHARED: dict[str, Scanner] = {}
 
 @pytest.fixture(scope="module", autouse=True)
 def shared(folder: Path) -> Iterator[None]:
-    """Scanners that all examples of hypothesis share; patient, for busy machines."""
+    """Scanners that all examples of hypothesis share."""
     encoder = Encoder.read(folder)
     for depth in ("auto", "full"):
-        _SHARED[depth] = scanner_with(encoder, depth, budget_seconds=600)  # type: ignore[arg-type]
+        _SHARED[depth] = scanner_with(encoder, depth)  # type: ignore[arg-type]
     yield
     _SHARED.clear()
 
@@ -233,6 +234,23 @@ def test_what_runs_in_company_would_get_another_score(folder: Path) -> None:
 # --- glances, and loading
 
 
+def test_what_was_read_before_is_not_run_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same document costs one run however often it comes, and no wait; few windows are remembered, and no text."""
+    monkeypatch.setattr("sentinel.scanning.classify.encoder._MOST_KNOWN", 3)
+    encoder = Encoder.read(folder)
+    scanner = scanner_with(encoder)
+    texts = [f"a zebra {number} 0.3" for number in range(4)]
+    assert scanner.glance(texts[0]) is None
+    first = scanner.scan(texts[0])
+    again = scanner.glance(texts[0])
+    assert again is not None
+    assert (told(again), again.risk_score, again.version) == (told(first), first.risk_score, first.version)
+    for text in texts:
+        scanner.scan(text)
+    assert [encoder.knows(text) for text in texts] == [False, False, False, True]
+    assert "zebra" not in repr(vars(encoder))
+
+
 def test_a_glance_waits_for_no_second_look(encoder: Noting) -> None:
     """Whoever must not wait learns that there is something to wait for; what needs no look is the same verdict."""
     scanner = scanner_with(encoder)
@@ -245,7 +263,7 @@ def test_a_glance_waits_for_no_second_look(encoder: Noting) -> None:
 
 def test_the_weights_are_loaded_when_the_first_look_is_due(encoder: Noting) -> None:
     """Texts that need none cost no memory; many that need one at once load it once, and nobody's time runs out."""
-    scanner = scanner_with(encoder, budget_seconds=60)
+    scanner = scanner_with(encoder)
     scanner.scan("harmless 0.02")
     assert not encoder.is_loaded
     with ThreadPoolExecutor(8) as pool:
@@ -281,6 +299,17 @@ def test_a_look_that_fails_is_told(folder: Path, on_error: Any, action: str) -> 
     assert (result.failed_engines, result.action) == (("encoder",), action)
     assert [finding.rule_id for finding in result.findings] == ["ngram.injection"]
     assert "zebra" not in repr(result)
+
+
+@pytest.mark.parametrize("depth", ["auto", "full"])
+@given(text=st.text(alphabet=st.characters(), max_size=400))
+def test_any_text_gets_an_answer(depth: Depth, text: str) -> None:
+    """Surrogates, control characters, nothing at all: no look fails, and findings stand inside the text."""
+    engines, encoder = {"classifier": Classifier()}, _SHARED[depth].encoder
+    scanner = Scanner(engines, RuleBook([]), depth=depth, encoder=encoder, budget_seconds=600)
+    result = scanner.scan(text)
+    assert result.failed_engines == ()
+    assert all(0 <= one.span[0] < one.span[1] <= len(text) for one in result.findings)
 
 
 def test_a_look_for_which_there_is_no_time_is_told(encoder: Noting, monkeypatch: pytest.MonkeyPatch) -> None:

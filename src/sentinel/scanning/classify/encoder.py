@@ -5,6 +5,9 @@ What runs it (onnxruntime, tokenizers) and its weights are no part of the base i
 scanner is made; the files and libraries, some tens of megabytes, when the first window needs them. Windows are run one
 at a time, without padding: int8 activations are scaled over all that is run together, so that in company a window would
 get another score than alone; and on one core company saves little (0 to 15 % of the time, measured).
+
+What was said of the last few thousand windows is kept, by their hash: documents, results of tools and templates come
+again and again.
 """
 
 from __future__ import annotations
@@ -36,6 +39,8 @@ _LIBRARIES = ("onnxruntime", "tokenizers")
 _DESCRIPTION, _WEIGHTS, _TOKENIZER = "encoder.json", "encoder.onnx", "tokenizer.json"
 _ERRORS_ONLY = 3
 """How much onnxruntime writes to standard error."""
+_MOST_KNOWN = 4096
+"""Windows whose logits are kept: half a megabyte."""
 _LEAST = -30.0
 """Lower logits are as good as none, and would overflow."""
 _SURE = 1e-9
@@ -101,7 +106,8 @@ class Encoder:
         """The scripts whose windows it reads, as `Window.script` names them."""
         self._folder = folder
         self._loading = threading.Lock()
-        self._logits: Callable[[str], _Scores] | None = None
+        self._run: Callable[[str], _Scores] | None = None
+        self._known: dict[bytes, _Scores] = {}
 
     @classmethod
     @functools.cache
@@ -136,7 +142,7 @@ class Encoder:
     @property
     def is_loaded(self) -> bool:
         """Whether the next window costs no more than its own run."""
-        return self._logits is not None
+        return self._run is not None
 
     def load(self) -> None:
         """
@@ -146,8 +152,8 @@ class Encoder:
             ConfigError: A file isn't the one that the description names, or can't be run; says which and what to do.
         """
         with self._loading:
-            if self._logits is None:
-                self._logits = self._running(**self.checked())
+            if self._run is None:
+                self._run = self._running(**self.checked())
 
     def checked(self) -> dict[str, bytes]:
         """
@@ -172,10 +178,21 @@ class Encoder:
 
     def logits(self, window: str) -> _Scores:
         """Return what the encoder alone says of a window; the same whatever else is judged at the time."""
-        if self._logits is None:
+        key = _key(window)
+        if (known := self._known.get(key)) is not None:
+            return known
+        if self._run is None:
             self.load()
-        assert self._logits is not None
-        return self._logits(window)
+        assert self._run is not None
+        found = self._run(window)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key] = found
+        return found
+
+    def knows(self, window: str) -> bool:
+        """Whether what it says of a window costs nothing: it was asked before, and not too long ago."""
+        return _key(window) in self._known
 
     def _combined(self, way: Combination, by_ngrams: float, logit: float) -> float:
         lowest, highest = self.facts.ngram_range
@@ -214,6 +231,11 @@ class Encoder:
         if hashlib.sha256(octets).hexdigest() != self.facts.sha256.get(name):
             raise ConfigError(f"isn't the file that {_DESCRIPTION} names; {_AGAIN}", where=name)
         return octets
+
+
+def _key(window: str) -> bytes:
+    """Return what stands for a window; the text itself isn't kept longer than its scan."""
+    return hashlib.blake2b(window.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 def _octets(folder: Traversable, name: str) -> bytes:
