@@ -57,7 +57,8 @@ if TYPE_CHECKING:
 __all__ = ["Monitor", "guard_rails"]
 
 _CHECK_SECONDS = 2.0
-_FOLLOW_SECONDS = 0.5
+_FOLLOW_SECONDS = 0.5  # between two looks at what other nodes do, when no news comes
+_BETWEEN_SECONDS = 0.02  # when it does
 _SILENT_SECONDS = 30.0  # after which a node that should judge, and is to be replaced by then, is said to have stopped
 _PRUNE_SECONDS = 3600.0
 _MINUTE: Micros = 60 * 1_000_000
@@ -170,6 +171,8 @@ class Monitor:
         self._chores: list[asyncio.Task[None]] = []
         self._duties: list[asyncio.Task[None]] = []  # of the node that judges
         self._token_turn = -1
+        self._followed_at = -math.inf
+        self._news = asyncio.Event()  # another node has written
         self._told_status: _OVERALL = "healthy"
         self._traffic = _Traffic()
         self._standing = Standing(open_violations={}, signals={}, last_minute={})
@@ -267,10 +270,14 @@ class Monitor:
 
     async def _follow_forever(self) -> None:
         """See what other nodes do; take over from one that judges no more, and stand by when another one judges."""
+        self.store.when_news(self._news.set)
         while True:
-            await asyncio.sleep(_FOLLOW_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _FOLLOW_SECONDS)
+            self._news.clear()
             with contextlib.suppress(StoreUnable):
                 await self._follow()
+            await asyncio.sleep(_BETWEEN_SECONDS)
 
     async def _follow(self) -> None:
         if self.worker.judging and not self.store.judging:
@@ -278,11 +285,18 @@ class Monitor:
             await self._judge_no_more()
         await self.store.look_around()
         await self.board.catch_up()
+        await self.worker.heard()
+        if time.monotonic() - self._followed_at >= _FOLLOW_SECONDS:
+            self._followed_at = time.monotonic()
+            await self._follow_slowly()
+
+    async def _follow_slowly(self) -> None:
+        """Do what need not be done at each piece of news."""
         if self._token_turn != self.store.turn:
             turn = self.store.turn
             self.tokens.take(await self.store.tokens())
             self._token_turn = turn
-        await self.worker.heard()
+        await self.worker.tell_position()
         if not self.worker.judging:
             await self._judge_if_nobody_does()
         judge = self.store.judge

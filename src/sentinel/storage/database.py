@@ -52,6 +52,10 @@ class Database:
         """Say who is told when that begins: those who wait then may wait long."""
         self._backend.on_away = told
 
+    def when_news(self, told: Callable[[], None]) -> None:
+        """Say who is told that another process has written; that may fail to come, so look now and then as well."""
+        self._backend.on_news = told
+
     @property
     def ending(self) -> bool:
         """Whether nobody waits any more for a database that is away."""

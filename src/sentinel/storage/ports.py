@@ -76,6 +76,8 @@ class Backend(Protocol):
     """Whether nobody waits any more for a database that is away."""
     shared: bool
     """Whether other processes write to the database, too: then numbers come from there."""
+    on_news: Callable[[], None]
+    """Told, where the database is shared, that another process has written; not always, and not each time."""
     lease: int | None
     """Number of the time for which this process judges, counted over all of them; None while it does not."""
 

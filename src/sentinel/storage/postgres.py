@@ -17,6 +17,9 @@ and `commits` says what became of it. So nothing is numbered or judged twice bec
 has `pg_xact_status` for the question, but after a crash it may answer it for another transaction: identifiers that
 were not yet written down are given out again.
 
+News. Each transaction that takes numbers tells so by NOTIFY, and a connection of its own listens. What gets lost while
+that is broken is found by whoever looks now and then.
+
 Readers wait for a server that is away as well, those for a request no longer than `PATIENCE`.
 
 asyncpg needs an event loop. It has one of its own in a thread, so that what it takes to write thousands of rows does
@@ -31,7 +34,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -46,7 +49,7 @@ from sentinel.errors import ConfigError
 from sentinel.storage.dialect import NUL
 from sentinel.storage.migrations import migrate
 from sentinel.storage.ports import PATIENCE, Job, State, place_of
-from sentinel.storage.shared import BEGIN
+from sentinel.storage.shared import BEGIN, CHANNEL
 from sentinel.storage.statements import AUDIT_ENTRIES
 from sentinel.storage.values import LeaseLost, Overtaken, StoreAway, StoreFull, StoreLost, StoreUnable
 
@@ -65,11 +68,11 @@ _WRITE_SECONDS = 60.0
 _READ_SECONDS = 120.0
 _OWN_SECONDS = 5.0  # how long the lock of a process that was just killed may outlive it
 _RETRY_SECONDS = 0.25
+_LISTEN_AGAIN_SECONDS = 1.0
 _SILENT_SECONDS = 15.0  # after which a judge that still has its lock is taken for stuck; it is heard of every 2 s
 _FORGOTTEN_SECONDS = 86_400
 _OLDEST = 130_000  # server versions as PostgreSQL numbers them
 _SETTINGS = {
-    "application_name": "sentinel",
     "lock_timeout": "10s",  # as long as SQLite waits for whoever keeps the file locked
     "jit": "off",  # no statement of ours runs long enough to gain by it
     # Whoever is stopped in the middle of a transaction would hold up all others.
@@ -117,16 +120,20 @@ class PostgresServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="store-postgres", daemon=True)
         self._thread.start()
-        self._writing = _engine(url, poolclass=NullPool)
-        self._reading = _engine(url, pool_size=_READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
+        self._node = {"node": uuid.uuid4().hex, "name": f"{socket.gethostname()}:{os.getpid()}"[:256]}
+        self._session = f"sentinel {self._node['node']}"
+        self._listening: asyncio.Task[None] | None = None
+        self._connect = partial(_connect, url, self._session)
+        self._writing = _engine(self._connect, poolclass=NullPool)
+        self._reading = _engine(self._connect, pool_size=_READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
         self._writer: AsyncConnection | None = None
         self._locked = False  # whether the writer's session has the judge's lock
-        self._node = {"node": uuid.uuid4().hex, "name": f"{socket.gethostname()}:{os.getpid()}"[:256]}
         self._commits = 0
         self._lock = asyncio.Lock()
         self._lost: StoreLost | None = None
         self._told = asyncio.get_running_loop()
         self.shared = True
+        self.on_news: Callable[[], None] = lambda: None
         self.lease: int | None = None
         self.ending = False
         self.trouble: str | None = None
@@ -239,6 +246,7 @@ class PostgresServer:
             await writer.commit()
         except DBAPIError as err:
             raise ConfigError(f"can't be brought to this version's schema: {_told(err)}", where=self._place) from err
+        self._listening = asyncio.create_task(self._listen_forever(), name="store-news")
 
     async def _fit(self, writer: AsyncConnection) -> None:
         said = "SELECT current_setting('server_version_num')::int, current_setting('fsync'), pg_is_in_recovery(), "
@@ -272,6 +280,9 @@ class PostgresServer:
             return await self._writing.connect()
 
     async def _let_go(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.gather(self._listening, return_exceptions=True)
         # Who goes on although nobody waits any more gives the connection back first: later nobody would close it.
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for patience in (_CONNECT_SECONDS, 1.0):
@@ -287,6 +298,32 @@ class PostgresServer:
         await self._drop()
         await self._reading.dispose()
         await asyncio.sleep(0)  # the sockets are closed in the loop's next turn
+
+    async def _listen_forever(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await self._connect()
+                try:
+                    await self._listen(connection)
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(_LISTEN_AGAIN_SECONDS)
+
+    async def _listen(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Pass news on until the connection breaks, which a silent one is asked for now and then."""
+        broken = asyncio.Event()
+        connection.add_termination_listener(lambda _: broken.set())
+        await connection.add_listener(CHANNEL, self._heard)
+        self._told.call_soon_threadsafe(self.on_news)  # what came before it listened
+        while not broken.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(broken.wait(), _CONNECT_SECONDS)
+            if not broken.is_set():
+                await connection.execute("SELECT 1", timeout=_CONNECT_SECONDS)
+
+    def _heard(self, _connection: object, _pid: int, _channel: str, whose: object) -> None:
+        if whose != self._session:
+            self._told.call_soon_threadsafe(self.on_news)
 
     async def _drop(self) -> None:
         writer, self._writer = self._writer, None
@@ -448,10 +485,8 @@ def _counted(node: str, number: int, job: Job[T], connection: Connection) -> T:
     return job(connection)
 
 
-def _engine(url: str, **options: Any) -> AsyncEngine:
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(_connect, url), hide_parameters=True, **options
-    )
+def _engine(connect: Callable[[], Awaitable[Any]], **options: Any) -> AsyncEngine:
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, hide_parameters=True, **options)
     # Texts of any length, as in SQLite: lengths are bounded where texts come in. A second bound here could only refuse
     # an event that was taken.
     compiler: Any = engine.dialect.type_compiler_instance
@@ -459,8 +494,9 @@ def _engine(url: str, **options: Any) -> AsyncEngine:
     return engine
 
 
-async def _connect(url: str) -> asyncpg.Connection[asyncpg.Record]:
-    connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings=_SETTINGS)
+async def _connect(url: str, name: str = "sentinel") -> asyncpg.Connection[asyncpg.Record]:
+    settings = _SETTINGS | {"application_name": name}
+    connection = await asyncpg.connect(url, timeout=_CONNECT_SECONDS, server_settings=settings)
     try:
         await _prepare(connection)
     except BaseException:  # nobody else has it yet

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from sentinel.audit import GENESIS
 from sentinel.storage.values import Judge, Overtaken
 
-__all__ = ["BEGIN", "Numbers", "audit_head", "look", "settle", "take_numbers", "take_turn"]
+__all__ = ["BEGIN", "CHANNEL", "Numbers", "audit_head", "look", "settle", "take_numbers", "take_turn"]
 
 BEGIN = [
     text(f"INSERT INTO positions VALUES ('{name}', 0) ON CONFLICT DO NOTHING")  # noqa: S608 - our own names
@@ -35,7 +35,11 @@ BEGIN = [
 ]
 """What makes the rows, or brings them to where numbering goes on."""
 
-_TAKE = text("UPDATE positions SET value = value + :number WHERE name = :name RETURNING value")
+CHANNEL = "sentinel"
+"""Where it is told that numbers were taken, and by whose session."""
+_TAKE = text(f"""
+    WITH taken AS (UPDATE positions SET value = value + :number WHERE name = :name RETURNING value)
+    SELECT value FROM taken, pg_notify('{CHANNEL}', current_setting('application_name'))""")  # noqa: S608 - our own words
 _POSITIONS = text("SELECT name, value FROM positions")
 _AUDITED = text("SELECT seq, hash FROM audit_trail ORDER BY seq DESC LIMIT 1")
 _JUDGE = text("""
@@ -57,7 +61,11 @@ class Numbers(NamedTuple):
 
 
 def take_numbers(connection: Connection, name: str, number: int) -> int:
-    """Return the last of so many numbers that nobody else gets; a negative `number` gives some back."""
+    """
+    Return the last of so many numbers that nobody else gets; a negative `number` gives some back.
+
+    All other processes are told when it is committed.
+    """
     return int(connection.scalar(_TAKE, {"name": name, "number": number}) or 0)
 
 

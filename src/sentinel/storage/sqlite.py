@@ -67,6 +67,7 @@ class SqliteFile:
         self.ending = False
         self.shared = False  # a lock keeps the data folder for one process
         self.lease: int | None = 0
+        self.on_news: Callable[[], None] = lambda: None
         self.on_away: Callable[[StoreUnable], None] = lambda _: None
 
     @classmethod

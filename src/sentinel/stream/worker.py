@@ -170,11 +170,14 @@ class Worker:
         return self._position if self.judging else self._store.processed_seq
 
     async def heard(self) -> None:
-        """Go on where other nodes have accepted or judged events meanwhile; tell them how far this one has come."""
+        """Go on where other nodes have accepted or judged events meanwhile."""
         self._more.set()
         async with self._moved:
             self._moved.notify_all()
-        if self.judging and self.position > self._written and self._store.shared:
+
+    async def tell_position(self) -> None:
+        """Tell other nodes how far this one has come, where it judges."""
+        if self.judging and self.position > self._written:
             async with self._judging:
                 await self._store.apply(Outcome(position=self.position, judging=True))
                 self._written = self.position

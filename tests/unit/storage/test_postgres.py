@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -151,6 +152,45 @@ def test_a_change_that_was_overtaken_is_refused(url: str) -> None:
         await other.close()
 
     on(url, several)
+
+
+def test_what_one_process_writes_the_others_are_told_of(url: str) -> None:
+    """So that nobody need ask all the time; who wrote it is told nothing, and a connection that broke is made again."""
+
+    async def several(store: Store) -> None:
+        other, heard, own = await Store.open(url), asyncio.Event(), asyncio.Event()
+
+        async def accepts() -> None:
+            await other.accept([pending(event("a"))])
+
+        async def changes() -> None:
+            await other.apply(Outcome(position=0, dead=[(1, "r")]))
+
+        await until_told(other, own, lambda: store.accept([pending(event("b"))]))
+        own.clear()
+        for write in (accepts, changes):
+            await until_told(store, heard, write)
+        assert not own.is_set()
+        await asyncio.to_thread(read, url, _END_LISTENERS)
+        await until_told(store, heard, accepts)
+        await other.close()
+
+    on(url, several)
+
+
+_END_LISTENERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query ~ '^(LISTEN|SELECT 1$)'"
+
+
+async def until_told(store: Store, heard: asyncio.Event, write: Callable[[], Awaitable[Any]]) -> None:
+    """Write until it is heard: whoever has just begun to listen missed what came before."""
+    heard.clear()
+    store.when_news(heard.set)
+    for _ in range(20 * SOON):
+        await persevering(write)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(heard.wait(), 0.05)
+            return
+    raise AssertionError("nothing is heard")
 
 
 # --- who judges
