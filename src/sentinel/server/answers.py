@@ -286,6 +286,7 @@ class IncidentCommon(Strict):
     status: IncidentStatus
     assignee: str | None
     rank: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    size: Count
 
 
 class IncidentShown(IncidentCommon):

@@ -49,6 +49,7 @@ _INCIDENT: dict[str, Any] = {
     "assignee": None,
     "actions": ["act-0f1e2d3c4b5a69788796a5b4"],
     "rank": 55.5,
+    "size": 1,
 }
 _ANOMALY: dict[str, Any] = {
     "id": "0f1e2d3c4b5a69788796a5b40f1e2d3c",
