@@ -20,12 +20,14 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from tests.support.encoder import write_encoder
 from tests.support.service import Service, eventually
 
 from sentinel.certificates import issue, make_ca
 from sentinel.cli._checks import Check, State
 from sentinel.cli._checks.deployment import ALERTS, BOARDS, deployment
 from sentinel.cli._checks.machine import machine_checks
+from sentinel.scanning.classify.encoder import Encoder
 from sentinel.server.authorize import ACCESS
 from sentinel.settings import load_settings
 
@@ -550,6 +552,29 @@ def test_a_port_that_is_taken_is_told(data: Path) -> None:
         settings = load_settings({"data_dir": data, "port": listener.getsockname()[1]}, {})
         checks = {check.name: check for check in machine_checks(settings)}
     assert (checks["port"].state, "Address already in use" in checks["port"].says) == (State.PROBLEM, True)
+
+
+@pytest.mark.parametrize(
+    ("depth", "state", "says"),
+    [
+        ("fast", State.OK, "scan_depth is fast"),
+        ("auto", State.OK, "its files are those it describes"),
+        ("changed", State.PROBLEM, "encoder.onnx"),
+        ("none", State.OK, "there is no encoder"),
+        ("none, full", State.PROBLEM, "pip install"),
+    ],
+)
+def test_the_doctor_knows_whether_there_is_a_second_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, depth: str, state: State, says: str
+) -> None:
+    """An encoder whose files were changed is found before a service starts with it."""
+    encoder = None if "none" in depth else Encoder.read(write_encoder(tmp_path))
+    if depth == "changed":
+        (tmp_path / "encoder.onnx").write_bytes(b"")
+    monkeypatch.setattr(Encoder, "installed", classmethod(lambda cls: encoder))
+    setting = {"fast": "fast", "none, full": "full"}.get(depth, "auto")
+    check = doctor(tmp_path / "data", SCAN_DEPTH=setting)["second look"]
+    assert (check.state, says in check.says) == (state, True), check
 
 
 def test_settings_that_can_not_be_read_are_told_and_nothing_else(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from sentinel.baselinefile import read_tuning
 from sentinel.cli._checks.check import Check, bad, good, skipped, warned
 from sentinel.datafolder import OTHERS, DataFolderBusy, lock, others_may_read
 from sentinel.errors import ConfigError
-from sentinel.model import Micros
+from sentinel.model import Depth, Micros
 from sentinel.planfile import read_plan
 from sentinel.policyfile import read_policy
 from sentinel.response import WIDEST_PREFIX
@@ -61,6 +61,7 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
     yield from _lists(settings)
     yield from _tls(settings)
     yield from _files(settings)
+    yield _second_look(settings.scan_depth)
 
 
 def _busy(folder: Path) -> bool:
@@ -337,3 +338,19 @@ def _files(settings: Settings) -> Iterator[Check]:
             yield good(name, "it is there")
         else:
             yield bad(name, f"{path} is missing, or closed to this user", "put it there, or take the setting out")
+
+
+def _second_look(depth: Depth) -> Check:
+    from sentinel.scanning.classify.encoder import INSTALL  # noqa: PLC0415 - slow to import
+    from sentinel.scanning.second_look import encoder_for  # noqa: PLC0415
+
+    name = "second look"
+    try:
+        encoder = encoder_for(depth)
+        if encoder is None:
+            without = f"there is no encoder ({INSTALL})"
+            return good(name, "nowhere: scan_depth is fast" if depth == "fast" else f"nowhere: {without}")
+        encoder.checked()
+    except ConfigError as err:
+        return bad(name, str(err), "install it again, or set scan_depth to fast")
+    return good(name, f"{depth}: encoder {encoder.version}, its files are those it describes")
