@@ -13,20 +13,18 @@ from __future__ import annotations
 import hashlib
 import math
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import attrgetter
-from typing import cast
 
 import msgspec
 
 from sentinel.detection.few import Few, group_with, key_of
-from sentinel.detection.index import MOST_REMEMBERED, Index
+from sentinel.detection.matching import Matcher, Staged, Use
 from sentinel.detection.rule import Base, Group, Part, Rule, RuleSet
-from sentinel.detection.sigma.fields import ABSENT, text
-from sentinel.detection.window import Amount, Arrival, Kind, Reading, TumblingWindow, Window, raise_rank, window_type
-from sentinel.model import Event, Micros, Severity, Signal, StoredEvent, SubjectType
+from sentinel.detection.window import Arrival, Kind, TumblingWindow, Window, raise_rank, window_type
+from sentinel.model import Micros, Severity, Signal, StoredEvent, SubjectType
 
 __all__ = ["Engine"]
 
@@ -253,14 +251,13 @@ class _Family:
     `few`: where it keeps groups with few events. A group that has a track has one for each of the rules.
     """
 
-    __slots__ = ("adds", "closes", "counters", "few", "least", "needed", "plain", "single")
+    __slots__ = ("adds", "closes", "counters", "few", "least", "needed", "plain")
 
     def __init__(self, counters: Sequence[_Counter]) -> None:
         self.counters = counters
         self.few = counters[0].few
         self.needed = min(counter.least for counter in counters)
         self.plain = counters[0].rule.plain
-        self.single = len(counters[0].rule.bases) == 1
         self.closes = counters[0].rule.on_close
         kind = counters[0].rule.kind
         self.adds = kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}
@@ -269,13 +266,6 @@ class _Family:
     def has_few(self, group: Group) -> bool:
         """Whether the events of a group are kept as they are, if there are any."""
         return self.few is not None and group not in self.counters[0].tracks
-
-
-class _Use(msgspec.Struct, frozen=True, eq=False):
-    """A family, and what it reads from the events of one detection."""
-
-    family: _Family
-    part: Part
 
 
 def _families(counters: Iterable[_Counter]) -> list[_Family]:
@@ -315,12 +305,12 @@ def _sharing(counters: Sequence[_Counter]) -> _Family:
     return _Family(counters)
 
 
-def _uses(families: Iterable[_Family]) -> dict[Base, list[_Use]]:
-    users: dict[Base, list[_Use]] = {}
+def _uses(families: Iterable[_Family]) -> dict[Base, list[Use[_Family]]]:
+    users: dict[Base, list[Use[_Family]]] = {}
     for family in families:
         for part in family.counters[0].rule.parts:
             if isinstance(part.source, Base):
-                users.setdefault(part.source, []).append(_Use(family, part))
+                users.setdefault(part.source, []).append(Use(family, part))
     return users
 
 
@@ -331,14 +321,19 @@ class _Seen:
         self._starts: list[int] = []
         self._ends: list[int] = []
 
-    def add(self, seq: int) -> bool:
-        """Take in a number; returns whether it is new."""
-        if self._ends and self._ends[-1] == seq:  # nearly always they come in order
-            self._ends[-1] = seq + 1
-            return True
-        place = bisect_right(self._starts, seq)
-        if place and seq < self._ends[place - 1]:
+    def __contains__(self, seq: object) -> bool:
+        assert isinstance(seq, int)
+        if not self._ends or seq >= self._ends[-1]:  # nearly always they come in order
             return False
+        place = bisect_right(self._starts, seq)
+        return place > 0 and seq < self._ends[place - 1]
+
+    def add(self, seq: int) -> None:
+        """Take in a number that is new."""
+        if self._ends and self._ends[-1] == seq:
+            self._ends[-1] = seq + 1
+            return
+        place = bisect_right(self._starts, seq)
         follows = place > 0 and self._ends[place - 1] == seq
         leads = place < len(self._starts) and self._starts[place] == seq + 1
         if follows and leads:
@@ -351,64 +346,10 @@ class _Seen:
         else:
             self._starts.insert(place, seq)
             self._ends.insert(place, seq + 1)
-        return True
 
 
 _Touched = dict[_Counter, dict[_Track, list[Micros]]]
 """The times of events that each group got."""
-
-_Hit = tuple[_Family, Group, Reading]
-
-_Staged = defaultdict[_Family, defaultdict[Group, list[Arrival]]]
-
-_Taker = tuple[_Family, Reading | None, Callable[[Event], Reading | None]]
-"""Who counts, what it reads of every event alike (None: it does not), and what tells what it reads."""
-
-_Grouping = tuple[Callable[[Event], Group | None], int, list[_Taker]]
-"""What tells the group, how many rules go without if it tells none (0: that is no lack), and who groups alike."""
-
-
-def _groupings(uses: Iterable[_Use]) -> list[_Grouping]:
-    found: dict[tuple[tuple[tuple[str, str], ...], bool], _Grouping] = {}
-    for use in uses:
-        part = use.part
-        _, _, mine = found.setdefault((part.fields, part.plain), (_group_of(part), 0, []))
-        mine.append((use.family, part.read(None) if part.measure is None else None, part.reading))
-    # Only some addresses have a network: an event without one lacks nothing.
-    derived = {key for key in found if any(field == "ip_network" for _, field in key[0])}
-    return [(tell, 0 if key in derived else len(takers), takers) for key, (tell, _, takers) in found.items()]
-
-
-def _group_of(part: Part) -> Callable[[Event], Group | None]:
-    """Return `part.group`, made quicker for the most common cases of one field and of two."""
-    if part.plain or len(part.fields) not in {1, 2}:
-        return part.group
-    if len(part.fields) == 2:  # noqa: PLR2004
-        return _group_of_two(part)
-    [(name, _)], [get] = part.fields, part.getters
-
-    def group(event: Event) -> Group | None:
-        value = get(event)
-        if type(value) is str:
-            return ((name, value),)
-        found = None if value is ABSENT else text(value)
-        return None if found is None else ((name, found),)
-
-    return group
-
-
-def _group_of_two(part: Part) -> Callable[[Event], Group | None]:
-    ((first, _), (second, _)), (get_first, get_second) = part.fields, part.getters
-
-    def group(event: Event) -> Group | None:
-        one, two = text(get_first(event)), text(get_second(event))
-        return None if one is None or two is None else ((first, one), (second, two))
-
-    return group
-
-
-def _new_stage() -> _Staged:
-    return defaultdict(lambda: defaultdict(list))
 
 
 class Engine:
@@ -444,8 +385,7 @@ class Engine:
                 if isinstance(part.source, Rule):
                     by_hash[part.source.hash].feeds.append((counter, step, part))
         self._families = _families(self.counters)
-        self._index = Index(_uses(self._families))
-        self._groupings: dict[tuple[_Use, ...], list[_Grouping]] = {}
+        self._matcher = Matcher(_uses(self._families))
         self.reach: Micros = max((counter.rule.reach for counter in self.counters), default=0)
         """How far before an event its judgement can reach."""
         self.closes = any(counter.rule.on_close for counter in self.counters)
@@ -632,7 +572,11 @@ class Engine:
 
     def _insert(self, events: Iterable[StoredEvent], *, replayed: bool) -> _Touched:
         """Take in events, the earliest first because windows are quickest with those."""
-        fresh, known = self._staged(events, replayed=replayed)
+        ordered = sorted((event for event in events if not event.late), key=_AT)
+        fresh, known, new = self._matcher.stage(ordered, () if replayed else self.seen, self.ignored)
+        if not replayed:
+            for seq in sorted(new):
+                self.seen.add(seq)
         touched: _Touched = {}
         few: dict[tuple[_Family, Group], list[Micros]] = {}
         for family, group, arrivals in _each(fresh):
@@ -650,24 +594,6 @@ class Engine:
         for (family, group), times in few.items():
             self._judge_few(touched, family, group, times)
         return touched
-
-    def _staged(self, events: Iterable[StoredEvent], *, replayed: bool) -> tuple[_Staged, _Staged]:
-        """Return what events give to whom: the new ones, and those that were there before."""
-        # All are matched before any is taken in: an event may break a rule.
-        matched = [(event, self._hits(event.event)) for event in sorted(events, key=_AT) if not event.late]
-        fresh, known = _new_stage(), _new_stage()
-        severity, rank = None, 0
-        for event, hits in matched:
-            staged = fresh if replayed or self.seen.add(event.seq) else known
-            if hits:
-                if event.max_severity is not severity:  # it is the same for many, and its rank costs a look-up
-                    severity, rank = event.max_severity, event.max_severity.rank
-                at, may_act, effects = event.at, event.may_act, event.effects
-                for family, group, reading in hits:
-                    # What is judged on closing belongs to no event that could say later whether it takes effect.
-                    acts = may_act and (effects or not family.closes)
-                    staged[family][group].append((at, rank, acts, reading))
-        return fresh, known
 
     def _take(self, touched: _Touched, counter: _Counter, group: Group, arrivals: list[Arrival]) -> None:
         """Take in events of a group that has windows."""
@@ -725,42 +651,6 @@ class Engine:
             self.retained -= len(track)
         mine.setdefault(track, []).extend([arrival[0] for arrival in arrivals])
         return track
-
-    def _hits(self, event: Event) -> list[_Hit]:
-        """Return who counts the event, in which group, and what."""
-        hits: list[_Hit] = []
-        several: dict[tuple[_Family, Group], Reading] = {}
-        for group_of, missing, takers in self._grouped(self._index.find(event)):
-            group = group_of(event)
-            if group is None:
-                self.ignored["field"] += missing
-                continue
-            for family, constant, read in takers:
-                reading = self._checked(family, read(event)) if constant is None else constant
-                if reading is None:
-                    continue
-                if family.single:
-                    hits.append((family, group, reading))
-                else:
-                    several[family, group] = _joined(family, several.get((family, group)), reading)
-        hits += [(family, group, reading) for (family, group), reading in several.items()]
-        return hits
-
-    def _checked(self, family: _Family, reading: Reading | None) -> Reading | None:
-        """Return what was read of an event, and count it if the rule can't use it."""
-        if reading is None:
-            self.ignored["field"] += 1
-        elif family.adds and (not reading or cast("Amount", reading[0]) < family.least):
-            self.ignored["number"] += 1
-        return reading
-
-    def _grouped(self, uses: tuple[_Use, ...]) -> list[_Grouping]:
-        groupings = self._groupings.get(uses)
-        if groupings is None:
-            if len(self._groupings) >= MOST_REMEMBERED:
-                self._groupings.clear()
-            groupings = self._groupings[uses] = _groupings(uses)
-        return groupings
 
     # --- judging
 
@@ -822,9 +712,9 @@ def _unclosed(rule: Rule, settled: Micros) -> Micros | None:
     return min(map(rule.origin, starts), default=None)
 
 
-def _each(staged: _Staged) -> Iterator[tuple[_Family, Group, list[Arrival]]]:
-    for family, groups in staged.items():
-        for group, arrivals in groups.items():
+def _each(staged: Staged[_Family]) -> Iterator[tuple[_Family, Group, list[Arrival]]]:
+    for group, takers in staged.items():
+        for family, arrivals in takers.items():
             yield family, group, arrivals
 
 
@@ -853,15 +743,6 @@ def _needed(rules: Sequence[Rule]) -> list[Rule]:
         if rule.emits or rule in wanted:
             wanted |= {rule, *rule.upstream}
     return [rule for rule in rules if rule in wanted]
-
-
-def _joined(family: _Family, known: Reading | None, reading: Reading) -> Reading:
-    """Return what an event counts for that matches two rules of a correlation: once, but for all it shows."""
-    if known is None:
-        return reading
-    if family.counters[0].rule.kind in {Kind.VALUE_SUM, Kind.VALUE_AVG}:
-        return known
-    return known + tuple(value for value in reading if value not in known)
 
 
 def _signals(found: Iterable[tuple[_Counter, _Track, int]]) -> list[Signal]:

@@ -251,10 +251,17 @@ class Growth:
         self._changed[run.whole] = None
         return new or widened
 
+    def has_joined(self, one: Node, other: Node) -> bool:
+        """Whether two subjects are known to have one incident together and no other: nothing can join them more."""
+        mine, theirs = self._subjects.get(one), self._subjects.get(other)
+        if mine is None or theirs is None or len(mine.runs) != 1 or len(theirs.runs) != 1:
+            return False
+        return mine.runs[0].whole is theirs.runs[0].whole
+
     def connect(self, link: Link) -> None:
         """Join the signals of two subjects in hand that events of an hour carried, near it and each other."""
         one, other, hour = link
-        if one not in self._subjects or other not in self._subjects:
+        if one not in self._subjects or other not in self._subjects or self.has_joined(one, other):
             return
         start, end = hour * HOUR - INCIDENT_GAP, (hour + 1) * HOUR + INCIDENT_GAP
         there = self._near(other, start, end)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, KeysView
+from collections.abc import Iterable, Iterator, KeysView
 from typing import Final
 
 from sentinel.detection.sigma.fields import getter
@@ -97,6 +97,13 @@ class Links:
             for node in wanted & neighbours.keys():
                 found |= {link(node, other, hour) for other in neighbours[node] & among}
         return found
+
+    def beside(self, node: Node, hours: Iterable[int], among: KeysView[Node]) -> Iterator[Link]:
+        """Yield the links of one subject to some others in these hours; it stands first in each."""
+        for hour in hours:
+            if (neighbours := self._hours.get(hour)) and node in neighbours:
+                for other in neighbours[node] & among:
+                    yield node, other, hour
 
     def all_of(self, nodes: Iterable[Node]) -> set[Link]:
         """Return all links of some subjects."""

@@ -211,7 +211,8 @@ def _enter(buckets: dict[int, Bucket], suppress: Micros, arrivals: Iterable[Arri
                 bucket = buckets[number] = Bucket()
             start, end = number * suppress, (number + 1) * suppress
         bucket.count += 1
-        bucket.rank = max(bucket.rank, rank)
+        if rank > bucket.rank:  # noqa: PLR1730 - for every matching event, and `max` takes three times as long
+            bucket.rank = rank
 
 
 def _note(buckets: dict[int, Bucket], number: int, first: Micros, last: Micros) -> int:
@@ -351,8 +352,11 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
     def extend(self, arrivals: Sequence[Arrival]) -> None:
         """Take in events with their values."""
         _enter(self.buckets, self.shape.suppress, arrivals)
+        before: tuple[Micros, Reading] | None = None
         for at, _, _, reading in arrivals:
-            self._insert(at, reading)
+            if (at, reading) != before:  # the same at the same time is nothing more
+                self._insert(at, reading)
+                before = at, reading
 
     def _insert(self, at: Micros, reading: Reading) -> None:
         shape = self.shape
@@ -401,7 +405,8 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         for value in reading:
             live[value] = at
             live.move_to_end(value)
-            self.fresh.pop(value, None)
+            if self.fresh:
+                self.fresh.pop(value, None)
         while len(live) > enough or (live and live[next(iter(live))] <= start):
             live.popitem(last=False)
         # Sorting in what came out of order takes long, so it waits until it can make the difference.

@@ -417,14 +417,16 @@ class Store(BaselineTables, IncidentTables):
         query = select(tables.actions).where(a.change_seq > change_seq).order_by(a.change_seq)
         return [to_action(row) for row in await self._all(query)]
 
-    async def actions_in_force(self, now: Micros) -> list[Action]:
-        """Return the effective actions in force at `now`, the latest change last."""
+    async def actions_in_force(self, now: Micros, action_type: ActionType | None = None) -> list[Action]:
+        """Return the effective actions in force at `now`, of one type or all, the latest change last."""
         a = tables.actions.c
         query = select(tables.actions).where(
             a.status == ActionStatus.ACTIVE.value,
             a.effective.is_(True),
             or_(a.expiration.is_(None), a.expiration > now),
         )
+        if action_type is not None:
+            query = query.where(a.action_type == action_type.value)
         return [to_action(row) for row in await self._all(query.order_by(a.change_seq))]
 
     async def actions_run_out(self, now: Micros) -> list[Action]:

@@ -50,9 +50,7 @@ class Escalation:
         """Tell whoever is due about each escalation in force; two looks at once would tell them twice."""
         async with self._looking:
             now = self._clock()
-            for action in await self._store.actions_in_force(now):
-                if action.action_type is not ActionType.ALERT_ESCALATION:
-                    continue
+            for action in await self._store.actions_in_force(now, ActionType.ALERT_ESCALATION):
                 told = _told(action)
                 due = self._plan.due((now - action.created_at) / 1_000_000)
                 if due > told and await self._tell_levels(self._plan.levels[told:due], action):

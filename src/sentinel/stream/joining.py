@@ -91,8 +91,10 @@ class Joiner:
         outcome.new_signals += [signal for signal in fresh.values() if not growth.knows(signal)]
         links = set(joining)
         for signal in fresh.values():
-            if growth.add(signal) or node_of(signal) in begun:
-                links |= self.links.of([node_of(signal)], _hours(signal), self._hot.keys())
+            node = node_of(signal)
+            if growth.add(signal) or node in begun:
+                beside = self.links.beside(node, _hours(signal), self._hot.keys())
+                links.update(link for link in beside if not growth.has_joined(node, link[1]))
         await self._fetch(growth, {node for link in links for node in link[:2]})
         for link in links:
             growth.connect(link)
