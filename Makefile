@@ -21,7 +21,7 @@ demo: .venv/.ready ## Watch it at work for half a minute: people, three attacks,
 	@exec .venv/bin/sentinel demo
 
 test: .venv/.ready ## Install what the tests need and run all of them
-	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager nginx:nginx-light wrk:wrk "/usr/lib/postgresql/*/bin/initdb:postgresql"
+	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager nginx:nginx-light wrk:wrk redis-server:redis-server "/usr/lib/postgresql/*/bin/initdb:postgresql"
 	$(RUN) pytest -n auto --dist worksteal
 
 check: .venv/.ready ## Lint, types, import layers, format: what a commit must pass
@@ -41,7 +41,7 @@ bench: .venv/.ready ## Measure: scanner, engine, ingestion, event to refusal
 	$(RUN) python benchmarks/run_all.py
 
 prove: .venv/.ready ## The long forms of the fault, API and alert tests: more kills, streams, requests (some twenty minutes)
-	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager "/usr/lib/postgresql/*/bin/initdb:postgresql"
+	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager redis-server:redis-server "/usr/lib/postgresql/*/bin/initdb:postgresql"
 	SENTINEL_PROVE=1 $(RUN) pytest tests/faults tests/functional/test_openapi.py tests/deploy/test_delivery.py
 
 docs: .venv/.ready ## Run every example in the documents

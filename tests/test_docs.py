@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from tests.support.postgres import Postgres
+from tests.support.redis import RedisServer
 
 from sentinel.settings import load_settings
 
@@ -211,6 +212,14 @@ def test_the_page_about_postgresql_does_what_it_says(tmp_path: Path, postgres: P
 def test_the_page_about_several_nodes_does_what_it_says(tmp_path: Path, postgres: Postgres) -> None:
     """Two nodes are started, and what one is told the other one knows."""
     follow(DOCS / "how-to" / "run-several-nodes.md", tmp_path, {"SENTINEL_DATABASE_URL": postgres.database()})
+
+
+def test_the_page_about_redis_does_what_it_says(tmp_path: Path) -> None:
+    """A Redis of one's own gets the keys that the page names."""
+    (tmp_path / "redis").mkdir()
+    (tmp_path / "page").mkdir()
+    with RedisServer(tmp_path / "redis") as server:
+        follow(DOCS / "how-to" / "keep-keys-in-redis.md", tmp_path / "page", {"SENTINEL_REDIS_URL": server.url})
 
 
 def follow(page: Path, tmp_path: Path, settings: dict[str, str]) -> None:

@@ -44,6 +44,7 @@ from sentinel.stream import (
     Escalation,
     Evidence,
     Intake,
+    Mirror,
     Orders,
     People,
     Responder,
@@ -53,6 +54,7 @@ from sentinel.stream import (
 
 if TYPE_CHECKING:
     from sentinel.scanning.scanner import Scanner
+    from sentinel.storage.redis import Redis
 
 __all__ = ["Monitor", "guard_rails"]
 
@@ -162,6 +164,10 @@ class Monitor:
             clock=clock,
             metrics=self.metrics,
         )
+        self.mirror = None
+        if settings.redis_url is not None:
+            self._redis = _redis(settings.redis_url)
+            self.mirror = Mirror(store, self._redis, writes=lambda: self.worker.judging, clock=clock, log=self.log)
         self.evidence = Evidence(store, lambda: self.rules, clock)
         self.people = People(store, self.orders, self.metrics, clock)
         key = own_secret(settings.audit_key_path)
@@ -229,6 +235,7 @@ class Monitor:
         self._chores = self._running(
             checks=self._check_forever(),
             canary=self.canary.run_forever(),
+            **({"mirror": self.mirror.run_forever()} if self.mirror else {}),
             **({"nodes": self._follow_forever()} if self.store.shared else {}),
         )
         self.log.info("Security monitoring services initialized successfully.", rules=len(self.rules.rules))
@@ -334,6 +341,8 @@ class Monitor:
         if self.worker.judging:
             await self._judge_no_more()
             await self.notary.seal()
+        if self.mirror is not None:
+            await self._redis.close()
         await self.store.close()
         self.refusals.close()
         self.log.info("Security monitoring services stopped.")
@@ -420,6 +429,7 @@ class Monitor:
             "automated_response_service": {
                 "blocks": len(self.board.snapshot),
                 "policy_rejected": self.policy_file.rejected,
+                **({"redis": self.mirror.trouble or "reached"} if self.mirror else {}),
             },
             "threat_detection_service": {
                 "rules": len(self.rules.rules),
@@ -464,7 +474,8 @@ class Monitor:
     def _response_status(self) -> str:
         if not self._judged:
             return "stopped"
-        return "running" if self.policy_file.rejected is None else "degraded"
+        told = self.mirror is None or self.mirror.trouble is None
+        return "running" if told and self.policy_file.rejected is None else "degraded"
 
     def ready(self) -> str | None:
         """Return None when events are taken and judged, else why not."""
@@ -561,6 +572,17 @@ def guard_rails(settings: Settings) -> GuardRails:
         own_addresses=own,
         protected_users=frozenset(settings.protected_users),
     )
+
+
+def _redis(url: str) -> Redis:
+    try:
+        from sentinel.storage.redis import Redis  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as err:
+        raise ConfigError(
+            f"needs the redis extra ({err.name} is missing): in a checkout, pip install '.[server,redis]'",
+            where="redis_url",
+        ) from err
+    return Redis(url)
 
 
 def _alertmanager(settings: Settings) -> Alertmanager:

@@ -40,6 +40,8 @@ class Settings:
     data_dir: Path = Path("data")
     database_url: str | None = field(default=None, repr=False)
     """PostgreSQL in place of the data folder's own file: `postgresql://USER@HOST/NAME`; None = the file."""
+    redis_url: str | None = field(default=None, repr=False)
+    """Redis that gets what is in force, for programs that read it there: `redis://HOST/0`; None = no Redis."""
     judge: str = "auto"
     """Of the nodes that share a PostgreSQL database one judges; `no` = never this one, `auto` = when none does."""
     rules_dir: tuple[str, ...] = ("default",)
@@ -202,6 +204,13 @@ def _tls_clients(value: object) -> str:
     return str(value)
 
 
+def _redis(value: object) -> str:
+    url = str(value)
+    if not re.fullmatch(r"rediss?://[^\s/]+(/\d*)?(\?\S*)?", url):  # not shown: it may hold a password
+        raise ValueError("expected redis://HOST:PORT/NUMBER, or rediss:// for TLS")
+    return url
+
+
 def _judge(value: object) -> str:
     if value not in {"auto", "no"}:
         raise ValueError("write auto or no")
@@ -215,6 +224,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "metrics_host": str,
     "data_dir": Path,
     "database_url": _database,
+    "redis_url": _redis,
     "judge": _judge,
     "rules_dir": _names,
     "policy_file": Path,

@@ -64,7 +64,7 @@ def test_what_one_node_is_told_holds_on_the_other(pair: list[Service]) -> None:
     """Blocks and tokens, made and ended: somebody who asks another node is answered the same."""
     one, two = pair
     for here, there in ((one, two), (two, one)):
-        address = f"203.0.113.{1 + pair.index(here)}"
+        address = f"192.0.2.{1 + pair.index(here)}"
         assert here.run("blocks", "add", address, "--reason", "r").returncode == 0
         client = there.client(here.token("enforcer", name=address))
 
@@ -78,8 +78,6 @@ def test_what_one_node_is_told_holds_on_the_other(pair: list[Service]) -> None:
         row = next(item for item in here.ask(f"{S}/tokens")["items"] if item["name"] == address)
         assert here.admin().delete(f"{here.url}{S}/tokens/{row['id']}").status_code == 200
         eventually(lambda blocked=blocked: blocked() is None, seconds=SOON, what="the token is refused there")
-        feed = there.client(there.token("enforcer")).get(f"{there.url}{S}/decisions?since=0&node=n").json()
-        assert feed["seq"] == here.ask(f"{S}/actions")["items"][0]["seq"]
     assert one.ask(f"{S}/actions") == two.ask(f"{S}/actions")
 
 
@@ -88,7 +86,7 @@ def test_ordered_on_two_nodes_at_once_it_is_one_block(pair: list[Service]) -> No
     admins = [(node.admin(), f"{node.url}{S}/manual-action") for node in pair]
 
     def order(n: int, admin: httpx.Client, url: str) -> int:
-        body = {"action_type": "ip_block", "target": f"198.51.100.{n}", "reason": "r"}
+        body = {"action_type": "ip_block", "target": f"198.18.0.{n}", "reason": "r"}
         return admin.post(url, json=body).status_code
 
     with ThreadPoolExecutor(2) as pool:
@@ -96,7 +94,7 @@ def test_ordered_on_two_nodes_at_once_it_is_one_block(pair: list[Service]) -> No
             pressed = [pool.submit(order, n, *each) for each in admins]
             assert [each.result(SOON) for each in pressed] == [200, 200]
     targets = [block["target"] for block in pair[0].ask(f"{S}/actions")["items"]]
-    assert sorted(t for t in targets if t.startswith("198.51.100.")) == [f"198.51.100.{n}" for n in range(10)]
+    assert sorted(t for t in targets if t.startswith("198.18.0.")) == [f"198.18.0.{n}" for n in range(10)]
 
 
 def test_a_node_that_does_not_judge_says_who_does(pair: list[Service]) -> None:

@@ -62,6 +62,11 @@ class Database:
         return self._backend.ending
 
     @property
+    def node(self) -> str:
+        """Name of this process, which no other one ever has."""
+        return self._backend.node
+
+    @property
     def shared(self) -> bool:
         """Whether other processes write to it, too."""
         return self._backend.shared

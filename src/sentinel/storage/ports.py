@@ -74,6 +74,8 @@ class Backend(Protocol):
     """Told when that begins."""
     ending: bool
     """Whether nobody waits any more for a database that is away."""
+    node: str
+    """Name of this process, which no other one ever has."""
     shared: bool
     """Whether other processes write to the database, too: then numbers come from there."""
     on_news: Callable[[], None]

@@ -120,8 +120,9 @@ class PostgresServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="store-postgres", daemon=True)
         self._thread.start()
-        self._node = {"node": uuid.uuid4().hex, "name": f"{socket.gethostname()}:{os.getpid()}"[:256]}
-        self._session = f"sentinel {self._node['node']}"
+        self.node = uuid.uuid4().hex
+        self._node = {"node": self.node, "name": f"{socket.gethostname()}:{os.getpid()}"[:256]}
+        self._session = f"sentinel {self.node}"
         self._listening: asyncio.Task[None] | None = None
         self._connect = partial(_connect, url, self._session)
         self._writing = _engine(self._connect, poolclass=NullPool)
@@ -344,7 +345,7 @@ class PostgresServer:
         number = self._commits + 1
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
-                result = await writer.run_sync(partial(_counted, self._node["node"], number, job))
+                result = await writer.run_sync(partial(_counted, self.node, number, job))
         except BaseException as err:
             raise await self._undone(err) from err
         try:

@@ -25,6 +25,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -65,6 +66,7 @@ class SqliteFile:
         self.trouble: str | None = None
         self.away: StoreUnable | None = None  # a file is there, or lost
         self.ending = False
+        self.node = uuid.uuid4().hex
         self.shared = False  # a lock keeps the data folder for one process
         self.lease: int | None = 0
         self.on_news: Callable[[], None] = lambda: None

@@ -5,6 +5,7 @@ from sentinel.stream.canary import Canary
 from sentinel.stream.escalation import Escalation
 from sentinel.stream.evidence import Evidence
 from sentinel.stream.intake import Intake, Overloaded, Receipt, Source
+from sentinel.stream.mirror import Mirror
 from sentinel.stream.orders import Orders
 from sentinel.stream.people import People
 from sentinel.stream.push import AlertmanagerPush
@@ -19,6 +20,7 @@ __all__ = [
     "Escalation",
     "Evidence",
     "Intake",
+    "Mirror",
     "Orders",
     "Overloaded",
     "People",
