@@ -277,7 +277,7 @@ def test_a_defect_inside_is_one_clean_answer(api: Api, path: str) -> None:
         raise ZeroDivisionError("CANARY")
 
     api.monitor.store.list_signals = broken  # type: ignore[assignment, method-assign]
-    api.monitor.scanner = type("Broken", (), {"scan": broken})()
+    api.monitor.scanner = type("Broken", (), {"glance": broken, "scan": broken})()
     method, role = ("GET", "admin") if path.endswith("signals") else ("POST", "ingest")
     answer = api.ask(method, path, role, json={"prompt": "x"} if method == "POST" else None)
     assert (answer.status_code, answer.json()["code"]) == (500, "SNTL-5000")

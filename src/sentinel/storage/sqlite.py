@@ -63,6 +63,7 @@ class SqliteFile:
         self._lost: StoreLost | None = None
         self._rows_since_checkpoint = 0
         self._commits_since_checkpoint = 0
+        self._full = False  # there was no room for the last write
         self.trouble: str | None = None
         self.away: StoreUnable | None = None  # a file is there, or lost
         self.ending = False
@@ -117,7 +118,7 @@ class SqliteFile:
             if self._lost:
                 raise self._lost
             result = await self._judged(transaction)
-            self.trouble = None
+            self.trouble, self._full = None, False
             await self._checkpoint_when_due(rows)
             return result
 
@@ -130,6 +131,11 @@ class SqliteFile:
             return await self._in_writer(job)
         except (DBAPIError, sqlite3.Error) as err:
             judged = _meaning(err, self._path)
+            if isinstance(judged, StoreLost) and self._full and _errorname(err) not in _LOST:
+                judged = StoreFull()  # room came between the error and the look for its cause: once it may explain both
+                self._full = False
+            else:
+                self._full = isinstance(judged, StoreFull)
             if isinstance(judged, StoreUnable):
                 self.trouble = str(judged)
             elif isinstance(judged, StoreLost):
@@ -214,7 +220,7 @@ def _prepare(path: Path) -> None:
 
 def _meaning(err: DBAPIError | sqlite3.Error, path: Path) -> StoreUnable | StoreLost | DBAPIError | sqlite3.Error:
     """Tell what heals by itself from a disk that can't be trusted any more."""
-    name = getattr(err.orig if isinstance(err, DBAPIError) else err, "sqlite_errorname", "")
+    name = _errorname(err)
     if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and name not in _LOST and _no_room(path)):
         return StoreFull()
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -222,6 +228,10 @@ def _meaning(err: DBAPIError | sqlite3.Error, path: Path) -> StoreUnable | Store
     if name.startswith(("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return StoreLost(f"writing to the store failed ({name}); the process stops, start it again")
     return err
+
+
+def _errorname(err: DBAPIError | sqlite3.Error) -> str:
+    return getattr(err.orig if isinstance(err, DBAPIError) else err, "sqlite_errorname", "")
 
 
 def _no_room(path: Path) -> bool:

@@ -26,7 +26,8 @@ from sentinel.model import (
     SubjectType,
     micros,
 )
-from sentinel.storage import SYSTEM, Action, Evidence, Outcome, Pending, Store
+from sentinel.storage import SYSTEM, Action, Evidence, Outcome, Pending, Store, sqlite
+from sentinel.storage.values import StoreFull, StoreLost
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -448,3 +449,32 @@ def test_what_is_old_is_pruned_and_what_holds_stays(on_store: Any) -> None:
     kept = on_store(lambda store: store.events_after(0, 10))
     assert [item.seq for item in kept] == [2, 3, 6]
     assert on_store(lambda store: store.evidence("q")).events == (2, 3)
+
+
+def test_room_that_comes_back_at_once_explains_one_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that had no room a moment ago is no broken disk; one that still can't be written to is."""
+    room = iter([False, True, True, False, True, True])
+    monkeypatch.setattr(sqlite, "_no_room", lambda _: not next(room))
+
+    def fails(_: object) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorname = "SQLITE_IOERR_WRITE"
+        raise error
+
+    async def work() -> None:
+        file = await sqlite.SqliteFile.opened(path)
+        for expected in (StoreFull, StoreFull):
+            with pytest.raises(expected):
+                await file.write(fails, rows=1)
+        await file.write(lambda _: None, rows=1)
+        with pytest.raises(StoreLost):
+            await file.write(fails, rows=1)
+
+        other = await sqlite.SqliteFile.opened(path.with_name("other.db"))
+        for expected in (StoreFull, StoreFull, StoreLost):
+            with pytest.raises(expected):
+                await other.write(fails, rows=1)
+        await other.close()
+        await file.close()
+
+    asyncio.run(work())
