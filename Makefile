@@ -37,8 +37,8 @@ fmt: .venv/.ready ## Format the code and mend what can be mended
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-bench: .venv/.ready ## Measure: scanner, engine, ingestion, event to refusal
-	$(RUN) python benchmarks/run_all.py
+bench: .venv/.ready ## Measure: scanner, engine, ingestion, event to refusal; LOG="log labels" is read beside its peers
+	$(RUN) python benchmarks/run_all.py $(LOG)
 
 prove: .venv/.ready ## The long forms of the fault, API and alert tests: more kills, streams, requests (some twenty minutes)
 	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager redis-server:redis-server "/usr/lib/postgresql/*/bin/initdb:postgresql"

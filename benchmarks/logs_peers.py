@@ -1,15 +1,16 @@
 """
-`sentinel ingest` beside fail2ban-regex and crowdsec: the same sshd log, one after the other, in one run.
+`sentinel ingest` beside fail2ban-regex and crowdsec: the same sshd log, in turns, in one run.
 
-Each is timed from its start to its end, as a person would: reading the log, and for `sentinel` and crowdsec storing and
-judging it too. Memory is the largest resident set of the process and its children. LABELS says in each line what an
-address is, `address,kind`; the table tells how many of each kind were flagged. fail2ban-regex only reads lines, so what
-it would ban is worked out from the addresses it finds: five failures in ten minutes, its own default.
-crowdsec runs as it is installed, with a copy of its database and without the service outside; its API is a process of
-its own, which is not counted.
-A program that is not installed is said so.
+Without a log one is made: fast and slow guessers, some who try many names, and people who mistype. Each is timed from
+its start to its end, as a person would: reading the log, and for `sentinel` and crowdsec storing and judging it too.
+Memory is the largest resident set of the process and its children. LABELS says in each line what an address is,
+`address,kind`; the table tells how many of each kind were flagged. fail2ban-regex only reads lines, so what it would
+ban is worked out from the addresses it finds: five failures in ten minutes, its own default. crowdsec runs as it is
+installed, with a copy of its database and without the service outside; its API is a process of its own, which is not
+counted. A program that is not installed is said so. Of several runs the quickest is told, with the pace of all, and
+whether each led to the same: `sentinel` to the same signals in every particular, the others to the same addresses.
 
-    python benchmarks/logs_peers.py LOG LABELS [--json] [--runs N]
+    python benchmarks/logs_peers.py [LOG LABELS] [--json] [--runs N]
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -24,8 +26,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,10 @@ CROWDSEC = Path("/etc/crowdsec/config.yaml")
 API_PORT = 8080  # in its configuration as it is installed
 WINDOW_SECONDS, FAILURES = 600.0, 5
 LOUD = {"medium", "high", "critical"}
+LINES = 200_000
+RUNS = 3
+KINDS = {"fast": (40, 0.55), "slow": (200, 0.05), "names": (20, 0.25), "people": (150, 0.15)}
+"""How many addresses of each kind, and their share of the attempts."""
 
 
 @dataclass
@@ -46,6 +53,54 @@ class Run:
     cpu_seconds: float
     peak_mb: float
     flagged: set[str] = field(default_factory=set)
+    led_to: object = None
+    """What must be the same in each run."""
+
+
+# --- a log of our own
+
+
+def log_lines(lines: int) -> Iterator[str]:
+    """Yield so many lines in order of time, over ten days that end now."""
+    dice = random.Random(3)
+    span = 10 * 86_400
+    begin = datetime.now(UTC) - timedelta(seconds=span)
+    attempts = []
+    for _ in range(lines // 2):
+        kind = dice.choices(list(KINDS), [share for _, share in KINDS.values()])[0]
+        number = dice.randrange(KINDS[kind][0])
+        at = number * span / KINDS[kind][0] + dice.uniform(0, 3600) if kind == "fast" else dice.uniform(0, span)
+        attempts.append((at, kind, number))
+    told = (line for attempt in sorted(attempts) for line in _told(dice, begin, *attempt))
+    return (line for line, _ in zip(told, range(lines), strict=False))
+
+
+def _told(dice: random.Random, begin: datetime, at: float, kind: str, number: int) -> Iterator[str]:
+    """Yield what sshd writes of one attempt."""
+    start = f"{begin + timedelta(seconds=at):%b %e %H:%M:%S} gate sshd[{dice.randrange(1000, 32_000)}]: "
+    origin = f"{address_of(kind, number)} port {dice.randrange(1024, 65_536)}"
+    user = f"name{dice.randrange(5000)}" if kind == "names" else dice.choice(["root", "admin", "deploy", "git"])
+    if kind == "names":
+        yield f"{start}Invalid user {user} from {origin}"
+    known = "invalid user " if kind == "names" else ""
+    done = "Accepted" if kind == "people" and dice.random() < 0.8 else "Failed"
+    yield f"{start}{done} password for {known}{user} from {origin} ssh2"
+    yield f"{start}Connection closed by {origin} [preauth]"
+
+
+def address_of(kind: str, number: int) -> str:
+    return f"198.51.{100 + list(KINDS).index(kind)}.{number}"
+
+
+def write_log(folder: Path, lines: int) -> tuple[Path, Path]:
+    log, labels = folder / "auth.log", folder / "labels.csv"
+    log.write_text("\n".join(log_lines(lines)) + "\n", encoding="utf-8")
+    pairs = (f"{address_of(kind, number)},{kind}" for kind, (size, _) in KINDS.items() for number in range(size))
+    labels.write_text("\n".join(pairs) + "\n", encoding="utf-8")
+    return log, labels
+
+
+# --- the programs
 
 
 def timed(command: list[str], **options: Any) -> tuple[Run, str]:
@@ -68,6 +123,7 @@ def sentinel(log: Path) -> Run:
         run, printed = timed([str(program), "ingest", str(log), "--format", "sshd", "--json", "--data-dir", folder])
     summary = json.loads(printed)
     run.flagged = {row["subject"] for row in summary["signals"] if row["severity"] in LOUD}
+    run.led_to = sorted(json.dumps(row, sort_keys=True) for row in summary["signals"])
     return run
 
 
@@ -153,37 +209,51 @@ PEERS: dict[str, tuple[str, Callable[[Path], Run]]] = {
 }
 
 
-def row(name: str, run: Run, lines: int, labels: dict[str, str]) -> dict[str, Any]:
+def row(name: str, runs: list[Run], lines: int, labels: dict[str, str]) -> dict[str, Any]:
     kinds = Counter(labels.values())
-    hits = Counter(labels[address] for address in run.flagged & labels.keys())
+    quickest = min(runs, key=lambda run: run.seconds)
+    hits = Counter(labels[address] for address in quickest.flagged & labels.keys())
     return {
         "program": name,
-        "lines_per_second": round(lines / run.seconds),
-        **{key: round(value, 1) for key, value in asdict(run).items() if key != "flagged"},
+        "lines_per_second": round(lines / quickest.seconds),
+        "of_all_runs": " ".join(str(round(lines / run.seconds)) for run in runs),
+        "seconds": round(quickest.seconds, 1),
+        "cpu_seconds": round(min(run.cpu_seconds for run in runs), 1),
+        "peak_mb": round(max(run.peak_mb for run in runs), 1),
+        "same": all(what(run) == what(runs[0]) for run in runs),
         **{kind: f"{hits[kind]}/{amount}" for kind, amount in sorted(kinds.items())},
     }
 
 
+def what(run: Run) -> object:
+    return run.flagged if run.led_to is None else run.led_to
+
+
+def measure(log: Path, labels: Path, runs: int) -> list[dict[str, Any]]:
+    """Return a row for each program that is installed; they take turns."""
+    with log.open("rb") as opened:
+        lines = sum(1 for _ in opened)
+    pairs = (line.partition(",") for line in labels.read_text(encoding="utf-8").splitlines())
+    known = {address: kind for address, _, kind in pairs}
+    there = {name: run for name, (program, run) in PEERS.items() if shutil.which(program)}
+    for name in PEERS.keys() - there.keys():
+        print(f"{name}: not installed, left out", file=sys.stderr)
+    turns = [{name: run(log) for name, run in there.items()} for _ in range(runs)]
+    return [row(name, [turn[name] for turn in turns], lines, known) for name in there]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=Path)
-    parser.add_argument("labels", type=Path)
+    parser.add_argument("log", type=Path, nargs="?")
+    parser.add_argument("labels", type=Path, nargs="?")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--runs", type=int, default=1, help="the quickest of so many counts")
+    parser.add_argument("--runs", type=int, default=RUNS, help="how often each has its turn")
     arguments = parser.parse_args()
-    with arguments.log.open("rb") as log:
-        lines = sum(1 for _ in log)
-    pairs = (line.partition(",") for line in arguments.labels.read_text(encoding="utf-8").splitlines())
-    labels = {address: kind for address, _, kind in pairs}
-    rows: list[dict[str, Any]] = []
-    for name, (program, measure) in PEERS.items():
-        if shutil.which(program) is None:
-            print(f"{name}: not installed, left out", file=sys.stderr)
-            continue
-        runs = [measure(arguments.log) for _ in range(arguments.runs)]
-        rows.append(row(name, min(runs, key=lambda run: run.seconds), lines, labels))
-        if any(run.flagged != runs[0].flagged for run in runs):
-            print(f"{name}: flagged other addresses from run to run", file=sys.stderr)
+    if arguments.log and not arguments.labels:
+        parser.error("a log needs labels")
+    with tempfile.TemporaryDirectory() as folder:
+        log, labels = (arguments.log, arguments.labels) if arguments.log else write_log(Path(folder), LINES)
+        rows = measure(log, labels, arguments.runs)
     if arguments.json:
         print(json.dumps(rows))
         return

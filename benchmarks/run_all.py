@@ -1,7 +1,10 @@
 """
-Run every benchmark, print one table, and write it to docs/reference/measured.md: `python benchmarks/run_all.py`.
+Run every benchmark, print one table, and write it to docs/reference/measured.md.
 
-Takes some minutes. The figures are of one run on this machine, whatever else it was doing.
+    python benchmarks/run_all.py [LOG LABELS]
+
+LOG is an sshd log for logs_peers.py, which makes one without. Takes some minutes. The figures are of one run on this
+machine, whatever else it was doing.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ def services(figures: Figures) -> Iterator[Row]:
     yield "The same under load", load, spread(steady, "refused_")
     yield "From event accepted to its block told", load, spread(steady, "signal_")
     load = f"NDJSON by {http['batch']}, {http['connections']} connections"
-    events = f"{http['events']:,} mixed events, 30 % match a rule; {load}"
+    events = f"{http['events']:,} mixed events in {http['seconds']:.0f} s, 30 % match a rule; {load}"
     waits = f"clients were told to wait {http['waits']} times"
     yield "Events over HTTP, durable", events, f"{http['accepted_per_second']:,} events/s; {waits}"
     judged = f"{http['judged_per_second']:,} events/s; the service took {http['peak_rss_mb']} MB at most"
@@ -85,6 +88,15 @@ def services(figures: Figures) -> Iterator[Row]:
 
 def spread(taken: Figures, of: str = "") -> str:
     return ", ".join(f"p{share} {taken[f'{of}p{share}_ms']:,} ms" for share in (50, 90, 99))
+
+
+def logs(figures: list[Figures]) -> Iterator[Row]:
+    for taken in figures:
+        what = "signals" if taken["program"] == "sentinel" else "addresses"
+        same = f"the same {what} in each" if taken["same"] else f"NOT THE SAME {what.upper()} IN EACH"
+        paces = ", ".join(f"{int(pace):,}" for pace in taken["of_all_runs"].split())
+        figure = f"{paces} lines/s, {same}; {taken['cpu_seconds']} s of CPU, {taken['peak_mb']:,} MB"
+        yield f"An sshd log by `{taken['program']}`", "200,000 lines, in turns, start to end of the program", figure
 
 
 def scan_requests(figures: Figures) -> Iterator[Row]:
@@ -128,11 +140,12 @@ def stores(figures: Figures) -> Iterator[Row]:
         yield f"The store in {told}", load, f"{rates}; {cost}; p50 {taken['p50_ms']} ms a request"
 
 
-BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
+BENCHMARKS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "scan.py": scans,
     "correlate.py": detection,
     "middleware.py": checks,
     "service.py": services,
+    "logs_peers.py": logs,
     "scan_service.py": scan_requests,
     "bad_tokens.py": bad_tokens,
     "baselines.py": baselines,
@@ -141,11 +154,11 @@ BENCHMARKS: dict[str, Callable[[Figures], Iterator[Row]]] = {
 }
 
 
-def figures_of(name: str) -> Figures:
+def figures_of(name: str) -> Any:
     print(f"{name} ...", file=sys.stderr)
-    done = subprocess.run([sys.executable, HERE / name, "--json"], check=True, stdout=subprocess.PIPE)
-    figures: Figures = json.loads(done.stdout)
-    return figures
+    arguments = sys.argv[1:] if name == "logs_peers.py" else []
+    done = subprocess.run([sys.executable, HERE / name, *arguments, "--json"], check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)
 
 
 def machine() -> str:

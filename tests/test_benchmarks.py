@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import nullcontext
 from importlib import import_module
@@ -63,6 +64,13 @@ def small_entities(entities: ModuleType) -> object:
     return entities.measure(users=300, hours=30)
 
 
+def small_logs_peers(logs_peers: ModuleType) -> object:
+    peers = logs_peers.PEERS
+    logs_peers.PEERS = {name: peers[name] for name in ("sentinel", "fail2ban-regex")}
+    with tempfile.TemporaryDirectory() as folder:
+        return logs_peers.measure(*logs_peers.write_log(Path(folder), 2_000), runs=2)
+
+
 def small_stores(stores: ModuleType) -> object:
     stores.TURNS = 1
     return stores.measure(0.3)
@@ -73,6 +81,7 @@ SMALL: dict[str, Callable[[ModuleType], object]] = {
     "correlate.py": small_correlate,
     "middleware.py": small_middleware,
     "service.py": small_service,
+    "logs_peers.py": small_logs_peers,
     "scan_service.py": small_scan_service,
     "bad_tokens.py": small_bad_tokens,
     "baselines.py": small_baselines,

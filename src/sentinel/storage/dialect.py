@@ -44,6 +44,7 @@ __all__ = [
     "insert_unless_known",
     "listed",
     "words",
+    "write_rows",
 ]
 
 T = TypeVar("T")
@@ -214,6 +215,12 @@ class Bulk(NamedTuple):
     def bound(self, rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
         """Return what the places of the statement get, for each row; JSON columns as text."""
         return [tuple(row[place] if place in row else self.given[place] for place in self.places) for row in rows]
+
+
+def write_rows(connection: Connection, statement: Each[Bulk], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Have a statement run for each of these rows, of which there is one at least."""
+    bulk = statement.on(connection)
+    connection.exec_driver_sql(bulk.text, bulk.bound(rows))
 
 
 def insert_unless_known(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> bool:

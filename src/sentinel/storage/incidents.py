@@ -11,7 +11,7 @@ from sentinel.detection.links import Link, Node, link
 from sentinel.model import Micros, SubjectType
 from sentinel.storage import tables
 from sentinel.storage.database import Database
-from sentinel.storage.dialect import FIRST, LISTED, SECOND, insert_missing, listed, words
+from sentinel.storage.dialect import FIRST, LISTED, SECOND, Bulk, insert_missing, listed, words, write_rows
 from sentinel.storage.statements import MOVED
 from sentinel.storage.values import Note, Outcome
 
@@ -55,7 +55,7 @@ def write_incidents(connection: Connection, outcome: Outcome) -> None:
         connection.execute(tables.incidents.delete().where(tables.incidents.c.id.in_(outcome.incidents_gone)))
     if outcome.links:
         rows = [_row(*pair, hour) for one, other, hour in outcome.links for pair in ((one, other), (other, one))]
-        connection.execute(_INSERT_LINKS.on(connection), rows)
+        write_rows(connection, _INSERT_LINKS, rows)
     if outcome.status_of:
         statuses = [{"of": incident_id, "to": status.value} for incident_id, status in outcome.status_of.items()]
         connection.execute(_SET_STATUS, statuses)
@@ -65,7 +65,7 @@ def write_incidents(connection: Connection, outcome: Outcome) -> None:
         connection.execute(insert(tables.notes), list(map(msgspec.to_builtins, outcome.notes)))
 
 
-_INSERT_LINKS = insert_missing(tables.links)
+_INSERT_LINKS = Bulk.of(insert_missing(tables.links))
 _LINKS_OF = words(
     """SELECT of_type, "of", hour, to_type, "to" FROM {listed} JOIN links"""
     """ ON of_type = {first} AND "of" = {second} AND hour BETWEEN :start AND :last""",

@@ -7,7 +7,7 @@ The store: what Sentinel keeps, and how it is asked for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -32,7 +32,7 @@ from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
 from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
-from sentinel.storage.dialect import Bulk, Each, insert_rows, insert_unless_known, listed
+from sentinel.storage.dialect import Each, insert_rows, insert_unless_known, listed, write_rows
 from sentinel.storage.evidence import read_evidence, read_naming, write_evidence
 from sentinel.storage.incidents import IncidentTables, write_incidents
 from sentinel.storage.ports import Backend, postgres_extra
@@ -640,15 +640,15 @@ def _told_apart(
 def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[Action]) -> None:
     if outcome.signals:
         rows = [with_text(signal, "group") for signal in outcome.signals]
-        _execute(connection, statements.UPSERT_SIGNAL, rows)
+        write_rows(connection, statements.UPSERT_SIGNAL, rows)
     if outcome.incidents:
         rows = [with_text(incident, "threat_types") for incident in outcome.incidents]
-        _execute(connection, statements.UPSERT_INCIDENT, rows)
+        write_rows(connection, statements.UPSERT_INCIDENT, rows)
     if actions:  # before incidents join: one may have been read while it was in another
         connection.execute(statements.UPSERT_ACTION.on(connection), list(map(action_row, actions)))
     if outcome.incident_of:
         joined = [{"of": signal_id, "to": incident_id} for signal_id, incident_id in outcome.incident_of.items()]
-        _execute(connection, statements.JOIN_SIGNAL, joined)
+        write_rows(connection, statements.JOIN_SIGNAL, joined)
     write_incidents(connection, outcome)
     if outcome.dead:
         rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
@@ -664,11 +664,6 @@ def _write_what_people_say(connection: Connection, outcome: Outcome) -> None:
         )
     if outcome.resolutions:
         connection.execute(statements.RESOLVE, list(map(msgspec.to_builtins, outcome.resolutions)))
-
-
-def _execute(connection: Connection, statement: Each[Bulk], rows: Iterable[Mapping[str, Any]]) -> None:
-    bulk = statement.on(connection)
-    connection.exec_driver_sql(bulk.text, bulk.bound(rows))
 
 
 def _reach(connection: Connection, name: str, value: int) -> None:
