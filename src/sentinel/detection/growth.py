@@ -28,9 +28,11 @@ __all__ = ["INCIDENT_GAP", "Growth", "Sum", "node_of"]
 INCIDENT_GAP: Final[Micros] = 3600 * 1_000_000
 """G of the decisions, part H: signals further apart than this belong to different incidents."""
 
-_BYTES_OF_A_SIGNAL = 150
-_BYTES_OF_A_SUBJECT = 900
+# Measured with 50,000 subjects of one signal, in one incident and in as many, and with 20 signals in one run and in 20.
+_BYTES_OF_A_SIGNAL = 190
+_BYTES_OF_A_SUBJECT = 500
 _BYTES_OF_A_SHARE = 250
+_BYTES_OF_AN_INCIDENT = 1_250
 _SEVERITIES = tuple(Severity)
 _FIRST, _LAST = attrgetter("first"), attrgetter("last")
 _PREFERRED = (
@@ -313,8 +315,8 @@ class Growth:
     @property
     def memory(self) -> int:
         """About how many bytes it takes."""
-        subjects = len(self._subjects) * _BYTES_OF_A_SUBJECT
-        return subjects + self._ids * _BYTES_OF_A_SIGNAL + self._shares * _BYTES_OF_A_SHARE
+        subjects = len(self._subjects) * _BYTES_OF_A_SUBJECT + self._ids * _BYTES_OF_A_SIGNAL
+        return subjects + len(self._sums) * _BYTES_OF_AN_INCIDENT + self._shares * _BYTES_OF_A_SHARE
 
     def shrink(self, most: int) -> None:
         """Let go of subjects that were not asked about for longest, until it takes at most so many bytes."""

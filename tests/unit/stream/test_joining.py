@@ -139,6 +139,7 @@ def test_any_order_with_restarts_and_failed_writes_gives_the_incidents_of_everyt
                     desk.seen += some
                     some = []
             await desk.take(some, odd)
+            assert desk.joiner._growth is None or desk.joiner._growth.memory <= memory
             if dice.random() < 0.2:
                 desk.start_again()
             if dice.random() < 0.2:

@@ -18,7 +18,18 @@ from typing import Any, Final
 
 from sentinel.model import Event, SubjectType, iso, micros
 
-__all__ = ["ABSENT", "Getter", "getter", "key_in_details", "number", "quick_getter", "strings", "subject_type", "text"]
+__all__ = [
+    "ABSENT",
+    "Getter",
+    "getter",
+    "key_in_details",
+    "number",
+    "presence",
+    "quick_getter",
+    "strings",
+    "subject_type",
+    "text",
+]
 
 Getter = Callable[[Event], Any]
 
@@ -58,6 +69,15 @@ def getter(name: str) -> Getter:
 def quick_getter(name: str) -> Getter:
     """Return what finds a field's text where it usually is; where that gives no text, `getter` has the last word."""
     return attrgetter(name) if name in _TEXT_FIELDS else getter(name)
+
+
+def presence(name: str) -> Getter:
+    """Return what tells whether an event has the field: True, or `ABSENT`."""
+    if name in _TEXT_FIELDS:
+        top = attrgetter(name)
+        return lambda event: ABSENT if top(event) is None and name not in event.details else True
+    get = getter(name)
+    return lambda event: ABSENT if get(event) is ABSENT else True
 
 
 def key_in_details(name: str) -> str | None:

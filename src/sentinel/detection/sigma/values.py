@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 import re2
 
-from sentinel.detection.sigma.fields import ABSENT, Getter, getter, number, scalars, strings, text
+from sentinel.detection.sigma.fields import ABSENT, Getter, getter, number, presence, scalars, strings, text
 from sentinel.errors import RuleError
 from sentinel.model import Event
 
@@ -255,12 +255,7 @@ def _asking(question: Question, fields: Sequence[str] = ()) -> Predicate:
 def _exists(name: str, wanted: Any) -> Predicate:
     if not isinstance(wanted, bool):
         raise RuleError("'exists' takes true or false")
-    get = getter(name)
-
-    def present(event: Event) -> object:
-        return ABSENT if get(event) is ABSENT else True
-
-    question = Question(name, present, lambda value: (value is not ABSENT) is wanted, presence=True)
+    question = Question(name, presence(name), lambda value: (value is not ABSENT) is wanted, presence=True)
     return _asking(question, [name] if wanted else ())
 
 
