@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -250,6 +251,31 @@ def test_a_worker_is_no_use_without_a_database_that_others_share(tmp_path: Path)
             worker.launch()
             assert worker.ended() == 2
             assert says in worker.said()
+
+
+def test_who_has_lost_the_right_to_judge_stands_by(pair: list[Service], postgres: Postgres) -> None:
+    """Its session was ended and another node was faster: it goes on taking events, and judges none."""
+    judge = until_judging(*pair)
+    [other] = [node for node in pair if node is not judge]
+    sender = Sender(judge, seed=11)
+    batch = sender._traffic.batch(200)
+    session = f"""
+        SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        JOIN nodes ON application_name = 'sentinel ' || id AND name = '{processor(judge)["judge"]}'
+        WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"""
+
+    def taken_over() -> bool:
+        postgres.sql(session, urlsplit(other.settings["SENTINEL_DATABASE_URL"]).path[1:])
+        return bool(processor(other)["judging"])
+
+    eventually(taken_over, seconds=SOON, what="the other one judges")
+    eventually(lambda: not processor(judge)["judging"], seconds=SOON, what="this one stands by")
+    eventually(lambda: sender.send(batch), seconds=SOON, what="it takes events")
+    judge.drain()
+    assert until_judging(*pair) is other
+    for node in pair:
+        until_healthy(node)
+    assert [node.process.poll() for node in pair] == [None, None]
 
 
 def test_who_ends_hands_over_at_once(pair: list[Service]) -> None:

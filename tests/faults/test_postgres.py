@@ -70,6 +70,36 @@ def until(service: Service, status: str) -> None:
     eventually(lambda: service.ask(f"{S}/health")["overall_status"] == status, seconds=60, what=f"it is {status}")
 
 
+def test_two_nodes_outlive_restarts_of_the_server(server: Postgres, tmp_path: Path) -> None:
+    """One of them judges afterwards, nothing acknowledged is lost, and what it led to is what it leads to on SQLite."""
+    url = server.database()
+    with Service(tmp_path / "one") as one, Service(tmp_path / "two") as two:
+        for node in (one, two):
+            node.settings["SENTINEL_DATABASE_URL"] = url
+            node.start()
+        with Sender(one, 1, largest=500, pause=0.0) as first, Sender(two, 2, largest=500, pause=0.0) as second:
+            for mode in ("immediate", "fast"):
+                for sender in (first, second):
+                    sender.wait_for(len(sender.owed) + 300, seconds=120)
+                server.stop(mode)
+                for node in (one, two):
+                    eventually(lambda node=node: not _ready(node), seconds=60, what="it notices")
+                server.start()
+                for sender in (first, second):
+                    sender.wait_for(len(sender.owed) + 100, seconds=120)
+        for node in (one, two):
+            eventually(lambda node=node: _ready(node), seconds=60, what="it is ready")
+            node.drain()
+            until(node, "healthy")
+        assert [node.stop() for node in (one, two)] == [0, 0]
+    stored = Stored(url)
+    stored.check(offered=first.offered | second.offered, owed=first.owed | second.owed)
+    calm = undisturbed(tmp_path, stored)
+    assert sorted(stored.signals) == sorted(calm.signals)
+    assert sorted(stored.incidents) == sorted(calm.incidents)
+    assert sorted(stored.actions) == sorted(calm.actions)
+
+
 def test_while_the_server_is_away_it_says_so_and_blocks_hold(server: Postgres, tmp_path: Path) -> None:
     """Senders are pushed back, health is critical, enforcement goes on, and all is well again without a hand."""
     blocked = f"{S}/check-ip/203.0.113.9"

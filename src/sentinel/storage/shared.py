@@ -56,6 +56,7 @@ class Numbers(NamedTuple):
     changed: int
     floor: int
     turns: int
+    lease: int
     audited: tuple[int, bytes]
     judge: Judge | None
 
@@ -91,11 +92,13 @@ def audit_head(connection: Connection) -> tuple[int, bytes]:
 def look(connection: Connection) -> Numbers:
     """Return how things stand. One that is read later is never behind one that is read earlier."""
     audited = audit_head(connection)
-    at = dict.fromkeys(("accepted", "processed", "changed", "change_floor", "turns"), 0)
+    at = dict.fromkeys(("accepted", "processed", "changed", "change_floor", "turns", "lease"), 0)
     at |= {row.name: row.value for row in connection.execute(_POSITIONS)}
     found = connection.execute(_JUDGE).first()
     judge = None if found is None else Judge(name=found.name, silent=float(found.silent), settled=found.settled)
-    return Numbers(at["accepted"], at["processed"], at["changed"], at["change_floor"], at["turns"], audited, judge)
+    return Numbers(
+        at["accepted"], at["processed"], at["changed"], at["change_floor"], at["turns"], at["lease"], audited, judge
+    )
 
 
 def settle(connection: Connection) -> None:

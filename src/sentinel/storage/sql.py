@@ -138,6 +138,8 @@ class Store(BaselineTables, IncidentTables):
         self.turn = max(self.turn, found.turns)
         self.audited = max(self.audited, found.audited)
         self.judge = found.judge
+        if self._backend.lease is not None and found.lease > self._backend.lease:
+            self._backend.lease = None  # found out here where nothing is to be written that would
 
     async def tell_settled(self) -> None:
         """Tell the other processes that this one has taken up what was there when it began to judge."""
