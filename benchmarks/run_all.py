@@ -140,6 +140,28 @@ def stores(figures: Figures) -> Iterator[Row]:
         yield f"The store in {told}", load, f"{rates}; {cost}; p50 {taken['p50_ms']} ms a request"
 
 
+def nodes(figures: Figures) -> Iterator[Row]:
+    names = {
+        "embedded": "One process with SQLite",
+        "one_worker": "A node beside one worker, on PostgreSQL",
+        "two_workers": "A node beside two workers, on PostgreSQL",
+    }
+    for name, told in names.items():
+        taken = figures["events"][name]
+        load = f"the load of events over HTTP, {taken['events']:,} events in turns with the others"
+        rates = f"{taken['accepted_per_second']:,} accepted and {taken['judged_per_second']:,} judged a second"
+        parts = (("front_cpu", "that takes events"), ("workers_cpu", "of the workers"), ("server_cpu", "of PostgreSQL"))
+        costs = [f"{taken[f'{part}_us_per_event']} {who}" for part, who in parts if taken[f"{part}_us_per_event"]]
+        yield told, load, f"{rates}; µs of CPU an event: {', '.join(costs)}"
+    for name, told in (("pushed", "as it is"), ("pulled", "without news of changes")):
+        taken = figures["blocks"][name]
+        yield (
+            f"Ordered on one node, refused on another, {told}",
+            f"{taken['blocks']} blocks on addresses",
+            spread(taken),
+        )
+
+
 BENCHMARKS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "scan.py": scans,
     "correlate.py": detection,
@@ -151,6 +173,7 @@ BENCHMARKS: dict[str, Callable[[Any], Iterator[Row]]] = {
     "baselines.py": baselines,
     "entities.py": entities,
     "stores.py": stores,
+    "nodes.py": nodes,
 }
 
 

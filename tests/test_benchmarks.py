@@ -76,6 +76,11 @@ def small_stores(stores: ModuleType) -> object:
     return stores.measure(0.3)
 
 
+def small_nodes(nodes: ModuleType) -> object:
+    nodes.TURNS, nodes.BLOCKS, nodes.BLOCKS_BY_PULL = 1, 3, 2
+    return nodes.measure(0.3)
+
+
 SMALL: dict[str, Callable[[ModuleType], object]] = {
     "scan.py": small_scan,
     "correlate.py": small_correlate,
@@ -87,6 +92,7 @@ SMALL: dict[str, Callable[[ModuleType], object]] = {
     "baselines.py": small_baselines,
     "entities.py": small_entities,
     "stores.py": small_stores,
+    "nodes.py": small_nodes,
 }
 
 
