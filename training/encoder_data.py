@@ -21,7 +21,18 @@ from tokenizers import Tokenizer
 
 from sentinel.scanning.classify.features import LATIN, Tables, fold, main_script
 
-__all__ = ["HEADS", "MINED", "MOST_TOKENS", "Batch", "Windows", "batches", "drawn", "plain_tokenizer", "windowed"]
+__all__ = [
+    "HEADS",
+    "MINED",
+    "MOST_TOKENS",
+    "Batch",
+    "Windows",
+    "batches",
+    "drawn",
+    "padded",
+    "plain_tokenizer",
+    "windowed",
+]
 
 Array = NDArray[Any]
 

@@ -19,7 +19,7 @@ from train import GRAMMAR_FOLDER, HOST_CHARS, ROWS_PER_SET, examples_of
 
 from sentinel.scanning.classify.ngram import NgramModel
 
-__all__ = ["Material", "gathered", "held_out"]
+__all__ = ["Material", "gathered", "held_out", "mined"]
 
 Array = NDArray[Any]
 
@@ -59,6 +59,8 @@ _LANGUAGES_OUT = frozenset({"nl", "pl", "id"})
 _ROWS_PER_TEMPLATE = 8
 _POOL, _MINED, _RESERVE = 2500, 0.06, 500
 """Unused benign texts of each set: looked at for hard ones, which share of them is taken, and kept in reserve."""
+_EVERY = 4
+"""The encoder takes longer to look, so it looks at fewer of them."""
 
 
 class Material(NamedTuple):
@@ -70,6 +72,8 @@ class Material(NamedTuple):
     """Rows of the second grammar, which the n-gram model doesn't know."""
     reserve: Sequence[Example]
     """Benign texts that nothing learns from."""
+    pool: Sequence[Example]
+    """Unused benign texts among which the first stage looks for hard ones for the second."""
 
 
 def gathered(data: Path, *, seed: int) -> Material:
@@ -85,16 +89,22 @@ def gathered(data: Path, *, seed: int) -> Material:
     hosts = [one for one in examples if one.target == BENIGN and len(one.text) >= HOST_CHARS]
     hosts = [one for one in hosts if not one.group.startswith(GRAMMAR)]
     second = list(grammar_examples(SECOND_GRAMMAR, hosts, seed=seed, per_template=_ROWS_PER_TEMPLATE))
-    return Material([*examples, *_mined(pool)], second, reserve)
+    mined = list(_mined_by_ngrams(pool))
+    taken = {one.text for one in mined}
+    return Material([*examples, *mined], second, reserve, [one for one in pool if one.text not in taken][::_EVERY])
 
 
-def _mined(pool: Sequence[Example]) -> Iterator[Example]:
+def _mined_by_ngrams(pool: Sequence[Example]) -> Iterator[Example]:
     """Yield those benign texts that the shipped n-gram model, which never saw them, thinks worst of."""
     model = NgramModel.load()
-    worst = np.array([max(max(w.injection_score, w.jailbreak_score) for w in model.windows(one.text)) for one in pool])
+    worst = [max(max(w.injection_score, w.jailbreak_score) for w in model.windows(one.text)) for one in pool]
+    return mined(pool, np.array(worst))
+
+
+def mined(pool: Sequence[Example], worst: Array) -> Iterator[Example]:
+    """Yield the texts with the highest scores, as a group of their own for each set."""
     for index in np.argsort(-worst, kind="stable")[: int(_MINED * len(pool))]:
-        one = pool[index]
-        yield one._replace(group=f"{MINED}{one.group}")
+        yield pool[index]._replace(group=f"{MINED}{pool[index].group}")
 
 
 def held_out(examples: Sequence[Example]) -> Array:

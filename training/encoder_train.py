@@ -13,24 +13,27 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from encoder_calibrate import finished
-from encoder_data import Windows, batches, drawn, plain_tokenizer, windowed
-from encoder_material import gathered, held_out
+from encoder_data import Windows, batches, drawn, padded, plain_tokenizer, windowed
+from encoder_material import gathered, held_out, mined
 from encoder_net import Encoder, fetched_base
 from numpy.typing import NDArray
+from rows import Example
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from torch.nn import functional
 from unicode_tables import unicode_tables
 
 Array = NDArray[Any]
 
 _WINDOWS_PER_TEXT = 5
-_DRAWS = (30_000, 24_000)
+_DRAWS = (30_000, 30_000)
 """Windows seen in each stage."""
 _RATES = (1.2e-4, 8e-5)
 _HEAD_FACTOR = 10.0
@@ -41,6 +44,8 @@ _MOST_NORM = 1.0
 _SAID_EVERY = 50
 _KEPT_EVERY = 150
 _THREADS = 2
+_LOOKED_AT, _AT_ONCE = 2, 48
+"""Windows of each unused text that are looked at for hard ones, and how many at once."""
 
 
 def learn(encoder: Encoder, windows: Windows, order: Array, *, rate: float, out: Path) -> None:
@@ -77,6 +82,22 @@ def learn(encoder: Encoder, windows: Windows, order: Array, *, rate: float, out:
     save_file(encoder.state_dict(), out)
 
 
+def _mined_by(encoder: Encoder, tokenizer: Tokenizer, pool: Sequence[Example], *, seed: int) -> list[Example]:
+    """Return those unused benign texts that the encoder thinks worst of, by the first windows of each."""
+    encoder.eval()
+    windows = windowed(pool, unicode_tables(), tokenizer, most=_LOOKED_AT, seed=seed, keep_buckets=False)
+    worst = np.full(len(pool), -np.inf)
+    order = np.argsort([len(tokens) for tokens in windows.tokens], kind="stable")
+    for part in np.array_split(order, max(len(order) // _AT_ONCE, 1)):
+        ids, mask = padded([windows.tokens[index] for index in part])
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            raw = encoder(torch.from_numpy(ids), torch.from_numpy(mask)).max(1).values.numpy()
+        np.maximum.at(worst, windows.example[part], raw)
+    found = list(mined(pool, worst))
+    _say(f"{len(found)} hard texts of {len(pool)}")
+    return found
+
+
 def main() -> None:
     """Gather, learn twice, write."""
     options = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -92,11 +113,11 @@ def main() -> None:
     material = gathered(chosen.data, seed=chosen.seed)
     files = [chosen.out / f"stage_{stage}.safetensors" for stage in (1, 2)]
     encoder = Encoder(base.weights)
-    for stage, examples in ((1, material.first), (2, [*material.first, *material.second])):
-        if chosen.stage not in {None, stage}:
-            continue
-        if chosen.stage == stage != 1:
+    for stage in (1, 2) if chosen.stage is None else (chosen.stage,):
+        examples = material.first
+        if stage == 2:  # noqa: PLR2004 - the second of two
             encoder.load_state_dict(load_file(files[0]))
+            examples = [*examples, *material.second, *_mined_by(encoder, tokenizer, material.pool, seed=chosen.seed)]
         windows = windowed(
             examples, unicode_tables(), tokenizer, most=_WINDOWS_PER_TEXT, seed=chosen.seed, keep_buckets=False
         )
