@@ -3,7 +3,8 @@ Calibrates the encoder against the n-gram model on what was kept for development
 
 Both models give a raw score for each window and head. Each is put on one scale by benign texts that it never saw, every
 set counting alike: 0 is what a rare one reaches, and the distance to what a less rare one reaches is the unit. The
-combined score is the mean of both on that scale, moved until no more than `FALSE_ALARMS` of the benign texts reach it.
+combined score is the mean of both on that scale, moved until no more than `FALSE_ALARMS` of the benign texts reach it
+by either head.
 """
 
 from __future__ import annotations
@@ -19,20 +20,34 @@ import onnxruntime
 from encoder_data import HEADS, Windows, windowed
 from fit import Linear
 from numpy.typing import NDArray
-from rows import BENIGN, GRAMMAR, Example
+from rows import BENIGN, GRAMMAR, INJECTION, JAILBREAK, Example
 from tokenizers import Tokenizer
 
 from sentinel.scanning.classify.features import LATIN, Tables
 
-__all__ = ["FALSE_ALARMS", "Calibration", "Judged", "aligned", "by_text", "calibrated", "combined", "judged", "opened"]
+__all__ = [
+    "FALSE_ALARMS",
+    "Calibration",
+    "Judged",
+    "aligned",
+    "by_text",
+    "calibrated",
+    "combined",
+    "judged",
+    "opened",
+    "tells",
+]
 
 Array = NDArray[Any]
 
 WEIGHTS = Path("src/sentinel/scanning/classify/weights")
 NGRAM_RANGE = 8.0
 """The n-gram model's calibrated score counts no further from its threshold than this, in logits."""
-FALSE_ALARMS = 0.003
-"""Of the benign texts of sets that nothing was learnt from, each set counting alike; both heads together."""
+FALSE_ALARMS = 0.0025
+"""
+Of the benign texts of sets that nothing was learnt from, each set counting alike; both heads together. At 3 in 1,000
+twice as many harmless twins of families kept from training were flagged, more than by the n-gram model alone.
+"""
 _RARE, _LESS_RARE = 0.0025, 0.02
 _WINDOWS_PER_TEXT = 5
 _FEWEST = 30
@@ -129,17 +144,17 @@ def reached_by(scores: Array, groups: Array, shares: Sequence[float]) -> Array:
     return np.array(found)
 
 
-def tells(found: Judged) -> Array:
+def tells(found: Judged, *, with_roles: bool = False) -> Array:
     """
     Return which texts say what a benign one scores, by text.
 
-    Not the grammar's twins, which are made to be hard, nor role prompts, which are developers' own, nor the few
-    texts of a set of which only some languages are kept from training.
+    Not the grammar's twins, which are made to be hard, nor role prompts, which are developers' own, unless they are
+    asked for, nor the few texts of a set of which only some languages are kept from training.
     """
     names, sizes = np.unique(found.groups[found.targets == BENIGN], return_counts=True)
     fit = [name for name, n in zip(names, sizes, strict=True) if n >= _FEWEST and not name.startswith(GRAMMAR)]
-    telling: Array = (found.targets == BENIGN) & np.isin(found.groups, fit) & ~np.isin(found.groups, list(ROLE_PROMPTS))
-    return telling
+    telling: Array = (found.targets == BENIGN) & np.isin(found.groups, fit)
+    return telling if with_roles else telling & ~np.isin(found.groups, list(ROLE_PROMPTS))
 
 
 def calibrated(found: Judged, *, share: float = 0.5, false_alarms: float = FALSE_ALARMS) -> Calibration:
@@ -160,9 +175,24 @@ def calibrated(found: Judged, *, share: float = 0.5, false_alarms: float = FALSE
         factors.append(slope)
         biases -= slope * high
     rough = Calibration(*factors, biases)
-    # Both heads get the same room: the text's higher one is what alarms.
-    worst = combined(found, rough).max(axis=1)[benign]
-    return rough._replace(bias=biases - reached_by(worst[:, None], groups, (false_alarms,))[0, 0])
+    return rough._replace(bias=biases - _thresholds(found, combined(found, rough), false_alarms))
+
+
+def _thresholds(found: Judged, scores: Array, false_alarms: float) -> Array:
+    """
+    Return what a text must reach, by head, for no more alarms than that by both together.
+
+    People give parts to play as developers do, so role prompts count where personas are judged, and such a text is the
+    likeliest false alarm of all: the head for personas gets half of the room. The other one takes what that leaves.
+    """
+    persona, injection = HEADS.index(JAILBREAK), HEADS.index(INJECTION)
+    wide, narrow = tells(found, with_roles=True), tells(found)
+    reached = np.empty(len(HEADS))
+    reached[persona] = reached_by(scores[wide][:, [persona]], found.groups[wide], (false_alarms / 2,))[0, 0]
+    taken = scores[:, persona] >= reached[persona]
+    rest = np.where(taken, np.inf, scores[:, injection])[narrow]
+    reached[injection] = reached_by(rest[:, None], found.groups[narrow], (false_alarms,))[0, 0]
+    return reached
 
 
 def combined(found: Judged, how: Calibration) -> Array:

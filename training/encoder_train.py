@@ -106,14 +106,15 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--stage", type=int, choices=(1, 2), help="only this one; 2 goes on from what 1 wrote")
     chosen = options.parse_args()
-    torch.manual_seed(chosen.seed)
     torch.set_num_threads(_THREADS)
     base = fetched_base(chosen.out / "base")
     tokenizer = plain_tokenizer(base.tokenizer)
     material = gathered(chosen.data, seed=chosen.seed)
     files = [chosen.out / f"stage_{stage}.safetensors" for stage in (1, 2)]
-    encoder = Encoder(base.weights)
     for stage in (1, 2) if chosen.stage is None else (chosen.stage,):
+        # Each stage begins alike, so that the second one alone does what it does after the first.
+        torch.manual_seed(chosen.seed)
+        encoder = Encoder(base.weights)
         examples = material.first
         if stage == 2:  # noqa: PLR2004 - the second of two
             encoder.load_state_dict(load_file(files[0]))

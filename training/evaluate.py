@@ -1,12 +1,13 @@
 """
 Judges what is shipped, by the sets of a folder.
 
-    python training/evaluate.py ../shared/data/benchmark [SET ...]
+    python training/evaluate.py ../shared/data/benchmark [SET ...] [--encoder FOLDER]
 
-Prints one line for each set, label and language: the share that is unsafe by the whole `scan()` and that the model
-alone puts at 0.5 or above (a recall for attacks, a false-positive rate for benign texts), both with 95 % Wilson
-intervals; for attacks the model's area under the curve and its recall at 1 % and 0.1 % false positives, against the
-benign texts of all sets together. Nothing is learnt or chosen from what it prints.
+Prints one line for each set, label and language: the share that is unsafe by the whole `scan()` at each depth and that
+the models alone put at 0.5 or above (a recall for attacks, a false-positive rate for benign texts), with 95 % Wilson
+intervals; for attacks the models' area under the curve and their recall at 1 % and 0.1 % false positives, against the
+benign texts of all sets together. The models are the n-grams, with an encoder both together. Nothing is learnt or
+chosen from what it prints.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 from rows import plain, read_set
 
-from sentinel import scan
-from sentinel.scanning.classify.ngram import NgramModel
+from sentinel.model import DEPTHS, Depth
+from sentinel.scanning.classify.encoder import Encoder
+from sentinel.scanning.classify.ngram import NgramModel, Window
+from sentinel.scanning.scanner import Scanner
 
 Array = NDArray[Any]
 
@@ -39,7 +42,8 @@ class Judged(NamedTuple):
 
     label: str
     lang: str
-    unsafe: bool
+    unsafe: Sequence[bool]
+    """By depth."""
     score: float
 
 
@@ -63,11 +67,24 @@ def recall_at(attacks: Array, benign: Array, false_positives: float) -> float:
     return float((attacks > np.quantile(benign, 1 - false_positives, method="higher")).mean())
 
 
-def judged(row: dict[str, Any], model: NgramModel) -> Judged:
-    """Return what the scan and the model alone say about a row's text."""
-    windows = model.windows(plain(row["text"]))
-    score = max((max(window.injection_score, window.jailbreak_score) for window in windows), default=0.0)
-    return Judged(row["label"], row["lang"], not scan(row["text"]).is_safe, score)
+def judged(row: dict[str, Any], model: NgramModel, scanner: Scanner) -> Judged:
+    """Return what the scan and the models alone say about a row's text."""
+    text = plain(row["text"])
+    scores = [score for window in model.windows(text) for score in _scores(text, window, scanner.encoder)]
+    unsafe = [not scanner.scan(row["text"], depth=depth).is_safe for depth in _depths(scanner)]
+    return Judged(row["label"], row["lang"], unsafe, max(scores, default=0.0))
+
+
+def _scores(text: str, window: Window, encoder: Encoder | None) -> tuple[float, float]:
+    """Return what the models together say about a window."""
+    scores = (window.injection_score, window.jailbreak_score)
+    if encoder is None or window.script not in encoder.scripts:
+        return scores
+    return encoder.judged(text[window.start : window.end], scores)
+
+
+def _depths(scanner: Scanner) -> Sequence[Depth]:
+    return ("fast",) if scanner.encoder is None else DEPTHS
 
 
 def _share(hits: Sequence[bool]) -> str:
@@ -76,7 +93,7 @@ def _share(hits: Sequence[bool]) -> str:
 
 
 def _line(name: str, rows: Sequence[Judged], benign: Array) -> str:
-    whole = _share([row.unsafe for row in rows])
+    whole = " | ".join(_share(hits) for hits in zip(*(row.unsafe for row in rows), strict=True))
     alone = _share([row.score >= _THRESHOLD for row in rows])
     line = f"| {name} | {len(rows)} | {whole} | {alone} |"
     if rows[0].label not in _ATTACKS or not len(benign):
@@ -86,10 +103,14 @@ def _line(name: str, rows: Sequence[Judged], benign: Array) -> str:
     return f"{line} {area(attacks, benign):.3f} | {at_one:.3f} | {at_tenth:.3f} |"
 
 
-def report(by_set: dict[str, list[Judged]]) -> str:
+def report(by_set: dict[str, list[Judged]], depths: Sequence[Depth]) -> str:
     """Return the table: each set by label, then its languages."""
     benign = np.array([row.score for rows in by_set.values() for row in rows if row.label == "benign"])
-    lines = ["| set, label | n | scan | model | AUC | recall at 1 % | at 0.1 % |", "|---|---|---|---|---|---|---|"]
+    whole = " | ".join(f"scan, {depth}" for depth in depths)
+    lines = [
+        f"| set, label | n | {whole} | models | AUC | recall at 1 % | at 0.1 % |",
+        "|---" * (6 + len(depths)) + "|",
+    ]
     for name, rows in by_set.items():
         for label in sorted({row.label for row in rows}):
             of_label = [row for row in rows if row.label == label]
@@ -107,14 +128,17 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     options.add_argument("folder", type=Path)
     options.add_argument("sets", nargs="*", help="names of sets; by default all")
+    options.add_argument("--encoder", type=Path, help="a folder with an encoder; by default none is asked")
     chosen = options.parse_args()
-    model = NgramModel.load()
+    model, scanner = NgramModel.load(), Scanner()
+    if chosen.encoder:
+        scanner = Scanner(encoder=Encoder.read(chosen.encoder))
     by_set = {}
     for path in sorted(chosen.folder.glob("*.jsonl.gz")):
         name = path.name.partition(".")[0]
         if not chosen.sets or name in chosen.sets:
-            by_set[name] = [judged(row, model) for row in read_set(path) if row["label"] != "ambiguous"]
-    sys.stdout.write(f"{report(by_set)}\n")
+            by_set[name] = [judged(row, model, scanner) for row in read_set(path) if row["label"] != "ambiguous"]
+    sys.stdout.write(f"{report(by_set, _depths(scanner))}\n")
 
 
 if __name__ == "__main__":
