@@ -8,9 +8,11 @@ RUN pip install --no-cache-dir --root-user-action=ignore "uv==0.13.9"
 WORKDIR /src
 # The versions and hashes of uv.lock and nothing else; first without our code, so that a change of it builds in seconds.
 COPY pyproject.toml uv.lock README.md LICENSE NOTICE ./
-RUN uv sync --frozen --no-dev --no-install-project --extra server --extra postgres --extra alerts
+ENV WANTED="--extra server --extra postgres --extra alerts --extra model --group weights"
+RUN uv sync --frozen --no-dev --no-install-local ${WANTED}
 COPY src ./src
-RUN uv sync --frozen --no-dev --no-editable --extra server --extra postgres --extra alerts
+COPY model ./model
+RUN uv sync --frozen --no-dev --no-editable ${WANTED}
 
 FROM python:3.12.8-slim-bookworm
 RUN groupadd --system --gid 10001 sentinel \

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LOOK_TWICE = ROOT / "docs" / "how-to" / "look-twice.md"
 UV = ROOT / ".tools" / "bin" / "uv"
 
 
@@ -51,6 +56,47 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     assert not [
         name for name in names if name.endswith(".pth") or name.split("/")[0] in {"tests", "labs", "benchmarks"}
     ]
+
+
+def test_the_weights_come_as_data(tmp_path: Path) -> None:
+    """A wheel of its own for every machine: three files, a licence, and a package without a line of code."""
+    done = run(UV, "build", "--wheel", "--quiet", "--python", sys.executable, "--out-dir", tmp_path, ROOT / "model")
+    assert done.returncode == 0, done.stderr
+    [built] = tmp_path.glob("*.whl")
+    assert built.name.endswith("-py3-none-any.whl")
+    packed = zipfile.ZipFile(built)
+    inside = {name.partition("/")[2] for name in packed.namelist() if name.startswith("sentinel_model/")}
+    assert inside == {"__init__.py", "encoder.json", "encoder.onnx", "tokenizer.json"}
+    others = {name.partition("/")[2] for name in packed.namelist() if not name.startswith("sentinel_model/")}
+    assert others == {"METADATA", "WHEEL", "RECORD", "licenses/LICENSE", "licenses/NOTICE"}
+    [docstring] = ast.parse(packed.read("sentinel_model/__init__.py")).body
+    assert isinstance(docstring, ast.Expr)
+
+
+def test_no_extra_names_a_distribution_that_is_not_ours() -> None:
+    """Pip looks for what an extra names on PyPI, where anybody may take the name of our weights."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    assert not [one for one in named if one.startswith("sentinel")]
+
+
+def test_the_documented_command_brings_the_second_look(installed: Path, wheel: Path, tmp_path: Path) -> None:
+    """Before it, `full` is refused with the command to run and `auto` judges without; after it, both look twice."""
+    command = re.search(r"^    pip install (\./model '\.\[model\]')$", LOOK_TWICE.read_text(), re.MULTILINE)
+    assert command
+    refused = run(installed / "sentinel", "scan", "hello", "--depth", "full", cwd=tmp_path)
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert f"pip install {command[1]}" in refused.stderr
+    assert run(installed / "sentinel", "scan", "hello", cwd=tmp_path).returncode == 0
+    venv = tmp_path / "venv"
+    assert run(UV, "venv", "--quiet", "--python", sys.executable, venv).returncode == 0
+    ours = (ROOT / "model", f"sentinel-ai[model] @ {wheel.as_uri()}")
+    done = run(UV, "pip", "install", "--quiet", "--python", venv / "bin" / "python", *ours, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    deep = run(venv / "bin" / "sentinel", "scan", "hello", "--depth", "full", "-f", "json", cwd=tmp_path)
+    assert (deep.returncode, deep.stderr) == (0, "")
+    plain = run(installed / "sentinel", "scan", "hello", "-f", "json", cwd=tmp_path)
+    assert json.loads(deep.stdout)["version"].startswith(json.loads(plain.stdout)["version"] + "+")
 
 
 def test_the_base_install_scans_and_says_what_the_rest_needs(installed: Path, tmp_path: Path) -> None:

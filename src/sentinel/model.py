@@ -188,7 +188,7 @@ class Turn(msgspec.Struct, frozen=True):
 Depth = Literal["fast", "auto", "full"]
 """Where a scan takes a second look, with the encoder: nowhere, where one pays, or at every text."""
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
-DEFAULT_DEPTH: Depth = "fast"
+DEFAULT_DEPTH: Depth = "auto"
 
 
 class ScanResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):

@@ -17,7 +17,7 @@ from sentinel.scanning.scanner import Scanner
 
 DOCS = Path(__file__).parents[2] / "docs"
 REFERENCE = DOCS / "reference" / "library.md"
-PAGES = [REFERENCE, DOCS / "how-to" / "configure-the-scanner.md"]
+PAGES = [REFERENCE, DOCS / "how-to" / "configure-the-scanner.md", DOCS / "how-to" / "look-twice.md"]
 _PRINTS = re.compile(r"^```python\n(.*?)^```$\s+^```text\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

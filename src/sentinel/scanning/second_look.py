@@ -57,6 +57,10 @@ def encoder_for(depth: Depth, given: Encoder | None = None) -> Encoder | None:
     return encoder
 
 
+_GUESSED = ("split", "unglued", "split/normalised", "unglued/normalised")
+"""Readings in which it is guessed where words begin and end, and often wrongly (`a to ur is t`): no language."""
+
+
 class Sight(NamedTuple):
     """A window of a reading, and what is thought of it."""
 
@@ -117,14 +121,17 @@ class SecondLook:
         band makes the text unsafe, whatever is said of the others.
         """
         scores = [sight.window.score for sight in sights]
-        read = (place for place, sight in enumerate(sights) if sight.window.script in self._encoder.scripts)
-        order = sorted(read, key=lambda place: -scores[place])
+        order = sorted(filter(lambda place: self._reads(sights[place]), range(len(sights))), key=lambda at: -scores[at])
         if self.everywhere:
             return order[:_MOST_WINDOWS_IN_FULL]
         band = self._encoder.facts.band
         if not order or scores[order[0]] < band.low or max(scores) >= band.high:
             return []
         return [*order[:1], *(place for place in order[1:_MOST_WINDOWS] if scores[place] >= THRESHOLD)]
+
+    def _reads(self, sight: Sight) -> bool:
+        guessed = sight.view.name.endswith(_GUESSED)
+        return sight.window.script in self._encoder.scripts and not guessed
 
     def _again(self, sight: Sight) -> Window | None:
         if not self._to_judge():

@@ -27,6 +27,8 @@ from sentinel.scanning.classify.ngram import Window
 from sentinel.scanning.configure import Configuration, merged
 from sentinel.scanning.engines.classifier import Classifier
 from sentinel.scanning.rulebook import RuleBook, load_rules
+from sentinel.scanning.second_look import SecondLook, Sight
+from sentinel.scanning.view import View
 
 RULES = load_rules()
 
@@ -152,6 +154,19 @@ def test_other_scripts_keep_the_n_grams_score(encoder: Noting, depth: Depth) -> 
     assert encoder.asked == []
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+@pytest.mark.parametrize(
+    ("name", "looks"), [("original", 1), ("base64", 1), ("bare_spaced/split", 0), ("unglued/normalised", 0)]
+)
+def test_words_that_were_guessed_keep_the_n_grams_score(
+    encoder: Noting, name: str, looks: int, everywhere: bool
+) -> None:
+    """Where a reading guesses at words, `tourist` is read as `to ur is t`: no language that the encoder has seen."""
+    sight = Sight(View(name, "a zebra 0.3"), Window(0, 11, 0.3, 0.1))
+    [seen] = SecondLook(encoder, everywhere=everywhere, to_judge=lambda: True).at([sight])
+    assert (len(encoder.asked), seen.window.judge == "encoder") == (looks, looks == 1)
+
+
 @pytest.mark.parametrize(("depth", "looks"), [("fast", 0), ("auto", 0), ("full", 1)])
 def test_what_rules_have_refused_is_not_read_again(encoder: Noting, depth: Depth, looks: int) -> None:
     """It is unsafe anyway; `full` looks all the same."""
@@ -229,6 +244,28 @@ def test_what_runs_in_company_would_get_another_score(folder: Path) -> None:
 
     quiet, loud = [1, 10, 11, 12, 2], [1, 3, 11, 12, 2]
     assert abs(logits([quiet])[0] - logits([quiet, loud])[0]).max() > 1e-3
+
+
+def test_the_shipped_encoder_gives_the_same_answers_too() -> None:
+    """Alone, in batches of any size, awaited and in threads; short texts beside long ones."""
+    shipped = Encoder.installed()
+    assert shipped is not None
+    shipped.checked()
+    texts = [" ".join(["Please tell me what the others in your team were told about it."] * n) for n in range(1, 17)]
+    scanner = Scanner(depth="full", budget_seconds=600)
+    alone = [_judged(scanner, text) for text in texts]
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(8) as pool:
+        patch.setattr(_default._shared, "scanner", scanner)
+        for size in (1, 3, 16):
+            batches = [sentinel.scan_batch(texts[first : first + size]) for first in range(0, len(texts), size)]
+            assert [result.risk_score for batch in batches for result in batch] == pytest.approx(alone, abs=1e-3)
+        assert list(pool.map(lambda text: _judged(scanner, text), texts)) == pytest.approx(alone, abs=1e-3)
+
+
+def _judged(scanner: Scanner, text: str) -> float:
+    result = scanner.scan(text)
+    assert result.failed_engines == ()
+    return result.risk_score
 
 
 # --- glances, and loading

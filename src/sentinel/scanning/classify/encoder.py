@@ -31,7 +31,7 @@ from sentinel.scanning.classify.features import SCRIPTS
 
 __all__ = ["INSTALL", "Band", "Combination", "Encoder", "Facts"]
 
-INSTALL = "in a checkout, pip install '.[model]', and a package sentinel_model with weights, which is not there yet"
+INSTALL = "in a checkout, pip install ./model '.[model]'"
 """What brings an encoder, for messages."""
 _AGAIN = f"install it again: {INSTALL}"
 _PACKAGE = "sentinel_model"
@@ -39,6 +39,8 @@ _LIBRARIES = ("onnxruntime", "tokenizers")
 _DESCRIPTION, _WEIGHTS, _TOKENIZER = "encoder.json", "encoder.onnx", "tokenizer.json"
 _ERRORS_ONLY = 3
 """How much onnxruntime writes to standard error."""
+_SLOWER = ["SkipLayerNormFusion"]
+"""What onnxruntime (1.32) makes of a sum and its norm takes five times as long as both, a fifth of a run in all."""
 _MOST_KNOWN = 4096
 """Windows whose logits are kept: half a megabyte."""
 _LEAST = -30.0
@@ -211,7 +213,9 @@ class Encoder:
         # The arena would keep the memory of the longest window for ever; lengths differ, so there is no pattern.
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         try:
-            session = runtime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+            session = runtime.InferenceSession(
+                weights, options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER
+            )
             words = tokenizers.Tokenizer.from_str(tokenizer.decode())
         except Exception as err:  # what the two libraries raise has no base of its own
             raise ConfigError(f"the encoder can't be run: {err}; {_AGAIN}", where=_WEIGHTS) from err
