@@ -150,8 +150,12 @@ def nodes(figures: Figures) -> Iterator[Row]:
         taken = figures["events"][name]
         load = f"the load of events over HTTP, {taken['events']:,} events in turns with the others"
         rates = f"{taken['accepted_per_second']:,} accepted and {taken['judged_per_second']:,} judged a second"
-        parts = (("front_cpu", "that takes events"), ("workers_cpu", "of the workers"), ("server_cpu", "of PostgreSQL"))
-        costs = [f"{taken[f'{part}_us_per_event']} {who}" for part, who in parts if taken[f"{part}_us_per_event"]]
+        parts = (
+            ("front_cpu", "of the node that takes events"),
+            ("workers_cpu", "of the workers"),
+            ("server_cpu", "of PostgreSQL"),
+        )
+        costs = [f"{taken[f'{part}_us_per_event']} {who}" for part, who in parts if taken[f"{part}_us_per_event"] >= 1]
         yield told, load, f"{rates}; µs of CPU an event: {', '.join(costs)}"
     for name, told in (("pushed", "as it is"), ("pulled", "without news of changes")):
         taken = figures["blocks"][name]

@@ -140,8 +140,17 @@ def _sizing() -> Iterator[Row]:
 
 
 def _stores() -> Iterator[Row]:
+    yield from _measured("The store in ")
+
+
+def _nodes() -> Iterator[Row]:
+    yield from _measured("One process with ", "A node beside ", "Ordered on one node")
+
+
+def _measured(*beginnings: str) -> Iterator[Row]:
+    """Yield the figures of which the name begins so."""
     measured = (PAGES / "measured.md").read_text(encoding="utf-8")
-    yield from (cells for cells in map(_cells, measured.splitlines()) if cells and cells[0].startswith("The store in "))
+    yield from (cells for cells in map(_cells, measured.splitlines()) if cells and cells[0].startswith(beginnings))
 
 
 _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
@@ -155,6 +164,7 @@ _TABLES: dict[str, tuple[Row, Callable[[], Iterator[Row]]]] = {
     "baselines": (("Metric", "Of a", "Measures", "Method", "Type", "Family"), _baselines),
     "sizing": (("What", "Input", "Figure"), _sizing),
     "stores": (("What", "Input", "Figure"), _stores),
+    "nodes": (("What", "Input", "Figure"), _nodes),
     "patterns": (("Rule", "Engine", "Threat", "Severity", "Weight", "OWASP, ATLAS", "What it says"), _patterns),
     "detections": (("Rule", "Title", "Fires at", "Grouped by", "Level", "Threat"), _detections),
 }
