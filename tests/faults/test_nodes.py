@@ -233,7 +233,8 @@ def test_any_number_of_workers_gives_the_answers_of_one_process(
         assert not processor(front)["judging"]
         assert [node.stop() for node in (front, *workers)] == [0] * (1 + number)
     stored = Stored(url)
-    assert (stored.dead, len(stored.events)) == ([], len(events))
+    taken = [row for row in stored.events if not row[1].startswith("canary-")]
+    assert (stored.dead, len(taken)) == ([], len(events))
     assert stored.signals, "a stream without a signal proves nothing"
     assert sorted(stored.signals) == sorted(embedded.signals)
     assert sorted(stored.incidents) == sorted(embedded.incidents)

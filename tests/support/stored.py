@@ -52,7 +52,8 @@ class Stored:
         self.events = rows("SELECT seq, event_id, at, received_at, late, body FROM events ORDER BY seq")
         self.signals = rows("SELECT id, first, last, count, severity, may_act, incident_id FROM signals")
         self.incidents = rows("SELECT id, subject, severity, first, last, size FROM incidents")
-        self.actions = rows("SELECT decision_key, action_type, target, status, effective FROM security_actions")
+        actions = "SELECT decision_key, action_type, target, status, effective FROM security_actions"
+        self.actions = rows(f"{actions} WHERE id <> 'canary-block'")
         self.changes = rows("SELECT change_seq FROM security_actions WHERE effective ORDER BY change_seq")
         self.reads = rows("SELECT seq FROM events WHERE event_type = 'data_access' ORDER BY seq")
         self.accesses = rows("SELECT seq FROM data_access_log ORDER BY seq")
@@ -62,8 +63,9 @@ class Stored:
         """Fail unless what was promised is there once, as it was sent, and led to what it must lead to."""
         assert self.dead == []
         assert [row[0] for row in self.events] == list(range(1, len(self.events) + 1))
-        bodies = {row[1]: json.loads(row[5]) for row in self.events}
-        assert len(bodies) == len(self.events), "an event is there twice"
+        assert len({row[1] for row in self.events}) == len(self.events), "an event is there twice"
+        # A process that has lived for a minute probes itself.
+        bodies = {row[1]: json.loads(row[5]) for row in self.events if not row[1].startswith("canary-")}
         assert owed.keys() - bodies.keys() == set(), "acknowledged, and lost"
         assert bodies.keys() - offered.keys() == set(), "nobody sent these"
         assert {name: offered[name] for name in bodies} == bodies
@@ -71,7 +73,9 @@ class Stored:
         self.check_signals()
         keys = [row[0] for row in self.actions]
         assert len(keys) == len(set(keys)), "a decision was carried out twice"
-        assert [row[0] for row in self.changes] == list(range(1, len(self.changes) + 1))
+        seqs = [row[0] for row in self.changes]
+        probed = any(row[1].startswith("canary-") for row in self.events)  # then its block was changed again and again
+        assert seqs == (sorted(set(seqs)) if probed else list(range(1, len(seqs) + 1)))
 
     def check_signals(self) -> None:
         """Fail unless the signals are those that the events define."""
