@@ -12,6 +12,7 @@ import pytest
 
 from sentinel import scan
 from sentinel.errors import ConfigError
+from sentinel.model import DEPTHS
 from sentinel.scanning.classify import features as seen
 from sentinel.scanning.classify.ngram import NgramModel
 from sentinel.scanning.engines.classifier import Classifier
@@ -175,7 +176,8 @@ def test_decoded_text_is_judged() -> None:
 def test_gibberish_behind_a_harmless_question_counts(question: str, suffix: str) -> None:
     """Optimised suffixes have no wording; these were written by hand, not by the generator of the training."""
     assert scan(question).is_safe
-    assert not scan(f"{question} {suffix}").is_safe
+    for depth in DEPTHS:
+        assert not scan(f"{question} {suffix}", depth=depth).is_safe, depth
 
 
 @pytest.mark.parametrize(
