@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import islice, takewhile
+from itertools import takewhile
 from time import perf_counter
 from typing import NamedTuple
 
@@ -66,7 +66,7 @@ _GUESSED = ("split", "unglued", "split/normalised", "unglued/normalised")
 _SIGN = re.compile(r"[][{}()<>|\\^`~*_=+#$%&@\"]")
 _STREWN = 0.1
 """Share of such signs among what is no space, from which on a window is no language: optimised suffixes, and code. The
-encoder knows little of either; the n-gram model has learnt both."""
+encoder knows little of either, the n-gram model has learnt both: there the encoder may accuse, and not acquit."""
 
 
 class Sight(NamedTuple):
@@ -137,7 +137,7 @@ class SecondLook:
         if not self.everywhere:
             order = list(takewhile(lambda place: scores[place] >= band.low, order))
         most = _MOST_WINDOWS_IN_FULL if self.everywhere else _MOST_WINDOWS
-        best = list(islice((place for place in order if not _is_strewn(_text_of(sights[place]))), most))
+        best = order[:most]
         return best if self.everywhere else best[:1] + [place for place in best[1:] if scores[place] >= THRESHOLD]
 
     def _reads(self, sight: Sight) -> bool:
@@ -147,13 +147,13 @@ class SecondLook:
     def _again(self, sight: Sight) -> Window | None:
         if not self._to_judge():
             return None
-        window = sight.window
+        window, text = sight.window, _text_of(sight)
         try:
-            injection, jailbreak = self._encoder.judged(
-                _text_of(sight), (window.injection_score, window.jailbreak_score)
-            )
+            injection, jailbreak = self._encoder.judged(text, (window.injection_score, window.jailbreak_score))
         except Exception:  # noqa: BLE001 - it may break in any way, as an engine; the result says so
             return None
+        if max(injection, jailbreak) < window.score and _is_strewn(text):
+            return window
         return window._replace(injection_score=injection, jailbreak_score=jailbreak, judge="encoder")
 
 
