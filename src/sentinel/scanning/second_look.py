@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import takewhile
 from time import perf_counter
 from typing import NamedTuple
 
@@ -61,8 +60,6 @@ def encoder_for(depth: Depth, given: Encoder | None = None) -> Encoder | None:
 
 _GUESSED = ("split", "unglued", "split/normalised", "unglued/normalised")
 """Readings in which it is guessed where words begin and end, and often wrongly (`a to ur is t`): no language."""
-
-
 _SIGN = re.compile(r"[][{}()<>|\\^`~*_=+#$%&@\"]")
 _STREWN = 0.1
 """Share of such signs among what is no space, from which on a window is no language: optimised suffixes, and code. The
@@ -129,16 +126,13 @@ class SecondLook:
         band makes the text unsafe, whatever is said of the others.
         """
         scores = [sight.window.score for sight in sights]
+        order = sorted(filter(lambda place: self._reads(sights[place]), range(len(sights))), key=lambda at: -scores[at])
+        if self.everywhere:
+            return order[:_MOST_WINDOWS_IN_FULL]
         band = self._encoder.facts.band
-        if not self.everywhere and max(scores, default=0.0) >= band.high:
+        if not order or scores[order[0]] < band.low or max(scores) >= band.high:
             return []
-        readable = (place for place, sight in enumerate(sights) if self._reads(sight))
-        order = sorted(readable, key=lambda place: -scores[place])
-        if not self.everywhere:
-            order = list(takewhile(lambda place: scores[place] >= band.low, order))
-        most = _MOST_WINDOWS_IN_FULL if self.everywhere else _MOST_WINDOWS
-        best = order[:most]
-        return best if self.everywhere else best[:1] + [place for place in best[1:] if scores[place] >= THRESHOLD]
+        return [*order[:1], *(place for place in order[1:_MOST_WINDOWS] if scores[place] >= THRESHOLD)]
 
     def _reads(self, sight: Sight) -> bool:
         guessed = sight.view.name.endswith(_GUESSED)
