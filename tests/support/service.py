@@ -112,6 +112,11 @@ class Service:
         return self._process
 
     @property
+    def runs(self) -> bool:
+        """Whether it was started, and has not ended at somebody's word."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         return self.process.pid
 

@@ -1,7 +1,7 @@
 """How people are told: channels, and who is told when."""
 
 from sentinel.notify.alertmanager import Alertmanager
-from sentinel.notify.channels import AppriseChannel, Channel, ConsoleChannel, WebhookChannel
+from sentinel.notify.channels import AppriseChannel, Channel, ConsoleChannel, OnceChannel, WebhookChannel
 from sentinel.notify.plan import Level, Plan, default_plan, parse_plan
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Channel",
     "ConsoleChannel",
     "Level",
+    "OnceChannel",
     "Plan",
     "WebhookChannel",
     "default_plan",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import httpx
 
 from sentinel.errors import ConfigError, OutsideError
 
-__all__ = ["AppriseChannel", "Channel", "ConsoleChannel", "WebhookChannel"]
+__all__ = ["AppriseChannel", "Channel", "ConsoleChannel", "OnceChannel", "WebhookChannel"]
 
 _WEBHOOK_SECONDS = 15.0
 
@@ -19,6 +19,14 @@ class Channel(Protocol):
 
     def send(self, title: str, message: str) -> None:
         """Deliver a message, or raise."""
+
+
+@runtime_checkable
+class OnceChannel(Protocol):
+    """A channel whose receiver can know a message again that it got before, and drop it."""
+
+    def send_once(self, title: str, message: str, key: str) -> None:
+        """Deliver a message, or raise; `key` is the same whenever it is the same message."""
 
 
 class ConsoleChannel:
@@ -33,6 +41,8 @@ class ConsoleChannel:
 class WebhookChannel:
     """
     Posts `{"title": ..., "message": ...}` to a URL; needs nothing that the scanner alone does not bring.
+
+    By the header `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) the receiver can know a message again.
 
     Redirects are not followed: where an alert goes is what the file says.
 
@@ -55,8 +65,21 @@ class WebhookChannel:
         Raises:
             OutsideError: It was not taken.
         """
+        self._post(title, message, {})
+
+    def send_once(self, title: str, message: str, key: str) -> None:
+        """
+        Post the message with its key, a structured string as the draft wants it.
+
+        Raises:
+            OutsideError: It was not taken, or nobody knows.
+        """
+        self._post(title, message, {"Idempotency-Key": f'"{key}"'})
+
+    def _post(self, title: str, message: str, headers: dict[str, str]) -> None:
+        body = {"title": title, "message": message}
         try:
-            answer = httpx.post(self._url, json={"title": title, "message": message}, timeout=_WEBHOOK_SECONDS)
+            answer = httpx.post(self._url, json=body, headers=headers, timeout=_WEBHOOK_SECONDS)
         except (httpx.HTTPError, httpx.InvalidURL):
             raise OutsideError("the webhook can't be reached", retryable=True) from None
         if not answer.is_success:

@@ -2,14 +2,14 @@
 Waking people: an escalation in force is told to one level after the other until somebody acknowledges the incident.
 
 Which levels have been told is in the action itself (`evidence.level`), so a restart goes on where it was. Telling comes
-before writing that it was told: a crash in between tells twice, with the same incident id, rather than never.
+before writing that it was told: a crash in between tells twice, with the same key, rather than never.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import msgspec
 
@@ -53,19 +53,23 @@ class Escalation:
             for action in await self._store.actions_in_force(now, ActionType.ALERT_ESCALATION):
                 told = _told(action)
                 due = self._plan.due((now - action.created_at) / 1_000_000)
-                if due > told and await self._tell_levels(self._plan.levels[told:due], action):
+                if due > told and await self._tell_levels(range(told, due), action):
                     await self._note(action, due)
 
-    async def _tell_levels(self, levels: Iterable[Level], action: Action) -> bool:
+    async def _tell_levels(self, numbers: range, action: Action) -> bool:
         """Return whether somebody was reached."""
         title, message = await self._message(action)
-        reached = [await self._tell(level, f"{title} [{level.name}]", message) for level in levels]
+        reached = []
+        for number in numbers:
+            level = self._plan.levels[number]
+            key = f"{action.id}.level-{number + 1}"
+            reached.append(await self._tell(level, f"{title} [{level.name}]", message, key))
         return any(reached)
 
-    async def _tell(self, level: Level, title: str, message: str) -> bool:
-        took = [await deliver(channel, title, message, self._log) for channel in level.channels]
+    async def _tell(self, level: Level, title: str, message: str, key: str) -> bool:
+        took = [await deliver(channel, title, message, key, self._log) for channel in level.channels]
         if not any(took):
-            took = [await deliver(self._plan.backup, title, message, self._log)]
+            took = [await deliver(self._plan.backup, title, message, key, self._log)]
         result = "told" if any(took) else "failed"
         self._metrics.escalations.labels(level=level.name, result=result).inc()
         return any(took)

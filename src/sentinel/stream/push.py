@@ -106,7 +106,7 @@ class AlertmanagerPush:
         for key in calls.keys() - self._told:
             title = f"{calls[key]['labels']['severity'].upper()}: {calls[key]['annotations']['summary']}"
             message = f"{calls[key]['annotations']['description']}\nAlertmanager was not told: {why}."
-            if await deliver(self._backup, title, message, self._log):
+            if await deliver(self._backup, title, message, f"{key}.alertmanager", self._log):
                 self._told.add(key)
                 self._counts.labels(result="backup").inc()
 
