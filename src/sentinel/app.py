@@ -63,6 +63,8 @@ _FOLLOW_SECONDS = 0.5  # between two looks at what other nodes do, when no news 
 _BETWEEN_SECONDS = 0.02  # when it does
 _SILENT_SECONDS = 30.0  # after which a node that should judge, and is to be replaced by then, is said to have stopped
 _PRUNE_SECONDS = 3600.0
+_PARTS = 30  # in the time that events are kept for
+_PARTS_SECONDS = 5.0
 _MINUTE: Micros = 60 * 1_000_000
 _HOUR: Micros = 60 * _MINUTE
 _DAY: Micros = 24 * _HOUR
@@ -259,6 +261,7 @@ class Monitor:
         self.metrics.takeovers.inc()
         self._duties = self._running(
             pruning=self._prune_forever(),
+            **({"parts": self._keep_parts_forever()} if self.store.shared else {}),
             escalation=self.escalation.run_forever(),
             evidence=self.evidence.run_forever(),
             sealing=self._seal_forever(),
@@ -366,9 +369,21 @@ class Monitor:
         if audit_upto:
             await self.notary.pruned(audit_upto)
         try:
-            return await self.store.prune(now - settings.retention_days * _DAY, audited_before, audit_upto)
+            before = now - settings.retention_days * _DAY
+            return await self.store.prune(before, audited_before, audit_upto, self._span)
         finally:
             self.worker.forget_incidents()
+
+    @property
+    def _span(self) -> Micros:
+        """How long one part of the logs of events lasts, where they are in parts."""
+        return self.settings.retention_days * _DAY // _PARTS
+
+    async def _keep_parts_forever(self) -> None:
+        while True:
+            with contextlib.suppress(StoreUnable):  # tried again soon; meanwhile the part for the rest takes events
+                await self.store.keep_parts(self._span)
+            await asyncio.sleep(_PARTS_SECONDS)
 
     async def _prune_forever(self) -> None:
         while True:

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, select, tuple_
 
 from sentinel.model import EventType, Micros, StoredEvent
 from sentinel.storage import tables
-from sentinel.storage.database import Database, whole
+from sentinel.storage.database import whole
 from sentinel.storage.dialect import detail
+from sentinel.storage.parts import PartedTables
 from sentinel.storage.rows import to_event
 from sentinel.storage.statements import STORED, UPSERT_BASELINE
 
@@ -22,7 +23,7 @@ _IN_CHUNK = 500
 _ROWS = 1000
 
 
-class BaselineTables(Database):
+class BaselineTables(PartedTables):
     """The part of the store that baselines use; each write is one transaction."""
 
     async def baseline_records(self, keys: Sequence[_Key]) -> dict[_Key, bytes]:
@@ -67,7 +68,7 @@ class BaselineTables(Database):
     async def untaught_events(self, start: Micros, upto: int, chunk: int = 2000) -> AsyncIterator[list[StoredEvent]]:
         """Yield the events not before a time, accepted since there are baselines and up to `upto`; no late ones."""
         e, p = tables.events.c, tables.positions.c
-        after = await self._number(select(p.value).where(p.name == "baselines"))
+        after = max(self.number_before(start), await self._number(select(p.value).where(p.name == "baselines")))
         while True:
             query = select(*STORED).where(e.at >= start, e.seq > after, e.seq <= upto, e.late.is_(False))
             rows = await self._all(query.order_by(e.seq).limit(chunk))
@@ -101,11 +102,13 @@ class BaselineTables(Database):
         ):
             if condition is not None:
                 query = query.where(condition)
+        if since is not None:
+            query = query.where(*self.not_before(e.seq, since))
         if ids is not None:
             listed = list(ids)
             found: list[StoredEvent] = []
             for first in range(0, len(listed), _IN_CHUNK):
-                some = query.where(e.event_id.in_(listed[first : first + _IN_CHUNK]))
+                some = query.where(self.is_one_of(listed[first : first + _IN_CHUNK]))
                 found += [to_event(row) for row in await self._all(some)]
             return found
         return [to_event(row) for row in await self._all(query.limit(limit))]

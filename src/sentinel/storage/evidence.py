@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import msgspec
-from sqlalchemy import Connection, LargeBinary, insert, literal, select
+from sqlalchemy import ColumnElement, Connection, LargeBinary, insert, literal, select
 
 from sentinel.model import Micros, StoredEvent
 from sentinel.storage import tables
@@ -42,13 +42,17 @@ def read_evidence(action_id: str, connection: Connection) -> Evidence | None:
 
 
 def read_naming(
-    words: Sequence[str], start: Micros, end: Micros, limit: int, connection: Connection
+    words: Sequence[str],
+    between: tuple[Micros, Micros],
+    limit: int,
+    more: Sequence[ColumnElement[bool]],
+    connection: Connection,
 ) -> list[StoredEvent]:
-    """Return the latest events of a time that hold each of these texts somewhere, in order of acceptance."""
+    """Return the latest events of a time that hold each of these texts somewhere, and more, in order of acceptance."""
     e = tables.events.c
     # As they stand in the stored JSON, without the quotes: a number has none.
     needles = [literal(_encode(word)[1:-1], LargeBinary) for word in words]
-    query = select(*STORED).where(e.at >= start, e.at <= end, *(holds(e.body, needle) for needle in needles))
+    query = select(*STORED).where(e.at.between(*between), *(holds(e.body, needle) for needle in needles), *more)
     # By time, which has an index: by sequence, a rare text would be looked for in the whole table.
     rows = connection.execute(query.order_by(e.at.desc(), e.seq.desc()).limit(limit)).all()
     return sorted(map(to_event, rows), key=attrgetter("seq"))

@@ -48,6 +48,7 @@ from sentinel.audit import Entry
 from sentinel.errors import ConfigError
 from sentinel.storage.dialect import NUL
 from sentinel.storage.migrations import migrate
+from sentinel.storage.parts import prove_numbers
 from sentinel.storage.ports import PATIENCE, Job, State, place_of
 from sentinel.storage.shared import BEGIN, CHANNEL
 from sentinel.storage.statements import AUDIT_ENTRIES
@@ -74,6 +75,8 @@ _FORGOTTEN_SECONDS = 86_400
 _OLDEST = 130_000  # server versions as PostgreSQL numbers them
 _SETTINGS = {
     "lock_timeout": "10s",  # as long as SQLite waits for whoever keeps the file locked
+    # A version that knows nothing of parts lacks it, and triggers do its share (migration 0014).
+    "sentinel.parts": "1",
     "jit": "off",  # no statement of ours runs long enough to gain by it
     # Whoever is stopped in the middle of a transaction would hold up all others.
     "idle_in_transaction_session_timeout": "20s",
@@ -102,7 +105,7 @@ _HAVE_LEASE = text("UPDATE nodes SET lease = :lease, settled = false WHERE id = 
 _LOCK = text("SELECT pg_try_advisory_lock(:key)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:key)")
 _SHARE = text("SELECT pg_try_advisory_lock_shared(:key)")
-_ONE_MIGRATES = text("SELECT pg_advisory_xact_lock(:key)")
+_ONE_MIGRATES = text("SELECT pg_advisory_lock(:key)")
 _END_SILENT = text(f"""
     SELECT pg_terminate_backend(pid) FROM pg_locks, nodes
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -240,10 +243,13 @@ class PostgresServer:
             raise ConfigError("another Sentinel, of an earlier version, has this database; stop it", where=self._place)
         try:
             await writer.execute(_ONE_MIGRATES, {"key": _MIGRATION})
+            await writer.run_sync(prove_numbers)
             await writer.run_sync(migrate)
             for statement in (*BEGIN, _FORGET):
                 await writer.execute(statement)
             await writer.execute(_JOIN, self._node)
+            await writer.commit()
+            await writer.scalar(_UNLOCK, {"key": _MIGRATION})
             await writer.commit()
         except DBAPIError as err:
             raise ConfigError(f"can't be brought to this version's schema: {_told(err)}", where=self._place) from err

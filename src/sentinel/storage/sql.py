@@ -32,7 +32,7 @@ from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
 from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
-from sentinel.storage.dialect import Each, insert_rows, insert_unless_known, listed, write_rows
+from sentinel.storage.dialect import PARTED, Each, insert_rows, insert_unless_known, listed, write_rows
 from sentinel.storage.evidence import read_evidence, read_naming, write_evidence
 from sentinel.storage.incidents import IncidentTables, write_incidents
 from sentinel.storage.ports import Backend, postgres_extra
@@ -138,6 +138,7 @@ class Store(BaselineTables, IncidentTables):
         self.turn = max(self.turn, found.turns)
         self.audited = max(self.audited, found.audited)
         self.judge = found.judge
+        await self.look_at_parts()
         if self._backend.lease is not None and found.lease > self._backend.lease:
             self._backend.lease = None  # found out here where nothing is to be written that would
 
@@ -200,7 +201,7 @@ class Store(BaselineTables, IncidentTables):
     ) -> AsyncIterator[list[StoredEvent]]:
         """Yield, in chunks, the events that are not late, with start <= at < end and seq <= upto."""
         e = tables.events.c
-        after = 0
+        after = self.number_before(start)
         while True:
             query = select(*statements.STORED).where(
                 e.at >= start, e.at < end, e.seq > after, e.seq <= upto, e.late.is_(False)
@@ -217,6 +218,7 @@ class Store(BaselineTables, IncidentTables):
         before: int | None = None,
         since: Micros | None = None,
         until: Micros | None = None,
+        event_id: str | None = None,
         **equal: str | None,
     ) -> list[StoredEvent]:
         """Return up to `limit` events, newest first, accepted before seq `before`, by time and equal fields."""
@@ -225,9 +227,11 @@ class Store(BaselineTables, IncidentTables):
         if before is not None:
             query = query.where(e.seq < before)
         if since is not None:
-            query = query.where(e.at >= since)
+            query = query.where(e.at >= since, *self.not_before(e.seq, since))
         if until is not None:
             query = query.where(e.at < until)
+        if event_id is not None:
+            query = query.where(self.is_one_of([event_id]))
         for name, value in equal.items():
             if value is not None:
                 query = query.where(e[name] == value)
@@ -235,7 +239,7 @@ class Store(BaselineTables, IncidentTables):
 
     async def summary(self, since: Micros) -> Summary:
         """Return what happened since a time, in figures."""
-        return await self._read(partial(summed_up, since))
+        return await self._read(partial(summed_up, since, self.number_before(since)))
 
     async def standing(self, hour_ago: Micros, minute_ago: Micros) -> Standing:
         """Return what health is judged by, since an hour and a minute ago."""
@@ -243,13 +247,14 @@ class Store(BaselineTables, IncidentTables):
 
     async def events_since(self, since: Micros, most: int) -> int:
         """Return how many events there are since a time, counted up to `most`."""
-        places = {"since": since, "most": most}
-        return await self._read(lambda connection: int(connection.scalar(COUNT_EVENTS, places) or 0))
+        places = {"since": since, "most": most, "after": self.number_before(since)}
+        return await self._read(lambda on: int(on.scalar(COUNT_EVENTS.on(on), places) or 0))
 
     async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
         """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
         values = {"address": address, "start": start, "end": end, "enough": enough}
-        return await self._number(statements.USERS_BEHIND, values)
+        values["after"] = self.number_before(start)
+        return await self._read(lambda on: int(on.scalar(statements.USERS_BEHIND.on(on), values) or 0))
 
     # --- signals and incidents
 
@@ -470,7 +475,8 @@ class Store(BaselineTables, IncidentTables):
 
     async def events_naming(self, words: Sequence[str], start: Micros, end: Micros, limit: int) -> list[StoredEvent]:
         """Return the latest events, in order, with start <= at <= end that hold each of these texts somewhere."""
-        return await self._read(partial(read_naming, words, start, end, limit))
+        later = self.not_before(tables.events.c.seq, start)
+        return await self._read(partial(read_naming, words, (start, end), limit, later))
 
     async def events_by_seq(self, seqs: Iterable[int]) -> list[StoredEvent]:
         """Return those of these events that are there."""
@@ -551,7 +557,7 @@ class Store(BaselineTables, IncidentTables):
         a = tables.audit.c
         return await self._number(select(func.max(a.seq)).where(a.at < at, a.seq < self.audited[0]))
 
-    async def prune(self, before: Micros, audited_before: Micros, audit_upto: int) -> dict[str, int]:
+    async def prune(self, before: Micros, audited_before: Micros, audit_upto: int, span: Micros = 0) -> dict[str, int]:
         """
         Delete what is older than a time, but nothing that is not judged yet or still in force.
 
@@ -559,6 +565,7 @@ class Store(BaselineTables, IncidentTables):
             before: Of events, signals, incidents, ended actions, violations and accesses to data.
             audited_before: Of `audit_log`, what others say they did.
             audit_upto: Sequence of the last audit entry to go.
+            span: How much longer what is dropped as a whole may stay (`parts`).
 
         Returns:
             Rows deleted, by table.
@@ -571,7 +578,11 @@ class Store(BaselineTables, IncidentTables):
         }
         deleted = {}
         for name, statement in statements.PRUNE.items():
-            deleted[name] = await self._prune(statement, places)
+            if self.shared and name in PARTED:
+                over = audited_before if name == "audit_log" else before
+                deleted[name] = await self.prune_parted(name, over, span)
+            else:
+                deleted[name] = await self._prune(statement, places)
         return deleted
 
     async def _prune(self, statement: Each[TextClause], places: dict[str, int]) -> int:
@@ -622,6 +633,8 @@ def _told_apart(
     connection: Connection, offered: Sequence[Pending]
 ) -> tuple[list[Pending], frozenset[int], frozenset[int]]:
     ids = {"listed": listed([item.event.event_id for item in offered])}
+    if connection.dialect.name != "sqlite":
+        connection.execute(statements.FORGET_ORPHANS, ids)
     rows = connection.execute(statements.KNOWN_EVENTS.on(connection), ids)
     known = {row.event_id: decode_event(row.body) for row in rows}
     fresh: list[Pending] = []

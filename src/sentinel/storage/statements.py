@@ -42,6 +42,7 @@ __all__ = [
     "ACTIONS_MADE",
     "AUDIT_ENTRIES",
     "AUTOMATIC_BLOCKS",
+    "FORGET_ORPHANS",
     "INSERT_DEAD",
     "JOIN_SIGNAL",
     "KNOWN_EVENTS",
@@ -139,7 +140,7 @@ def _actions_taken(when: ColumnElement[int]) -> Select[Any]:
     )
 
 
-def _users_behind() -> Select[Any]:
+def _users_behind(*more: ColumnElement[bool]) -> Select[Any]:
     e = tables.events.c
     found = (
         select(e.user_id)
@@ -148,6 +149,7 @@ def _users_behind() -> Select[Any]:
             e.ip_address == bindparam("address"),
             e.at.between(bindparam("start"), bindparam("end")),
             e.user_id.is_not(None),
+            *more,
         )
         .distinct()
         .limit(bindparam("enough"))
@@ -179,7 +181,7 @@ def _prune_statements() -> dict[str, Each[TextClause]]:
 PRUNE = _prune_statements()
 
 AUTOMATIC_BLOCKS = _automatic_blocks()
-USERS_BEHIND = _users_behind()
+USERS_BEHIND = Each(_users_behind(), _users_behind(tables.events.c.seq > bindparam("after")))
 ACTIONS_MADE = _actions_taken(tables.actions.c.created_at)
 ACTIONS_DECIDED = _actions_taken(tables.actions.c.decided_at)
 UPSERT_SIGNAL = Bulk.of(each(_signal_upsert))
@@ -234,8 +236,15 @@ MEMBERS = words(
     value=VALUE,
 )
 KNOWN_EVENTS = words(
-    "SELECT event_id, body FROM events WHERE event_id IN (SELECT {value} FROM {listed})", listed=LISTED, value=VALUE
+    "SELECT known.event_id, body FROM {events} WHERE known.event_id IN (SELECT {value} FROM {listed})",
+    events=Each("events AS known", "known_event_ids AS known JOIN events USING (seq)"),
+    listed=LISTED,
+    value=VALUE,
 )
+FORGET_ORPHANS = text(f"""
+    DELETE FROM event_ids WHERE event_id IN (SELECT {VALUE.postgresql} FROM {LISTED.postgresql})
+    AND NOT EXISTS (SELECT FROM events WHERE events.seq = event_ids.seq)""")  # noqa: S608 - our own words
+"""Ids of events in a part that was dropped, which are taken out bit by bit."""
 _AUDIT_COLUMNS = ", ".join(column.name for column in tables.audit.columns)
 AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
 """The audit trail as it is stored: rows of `audit.Entry`."""
