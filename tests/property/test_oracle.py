@@ -16,7 +16,6 @@ from tests.oracle import oracle, signal_id
 
 from sentinel.detection import Engine, Rule, RuleSet, parse_rules
 from sentinel.detection.rule import Base
-from sentinel.detection.window import Kind
 from sentinel.model import Event, EventType, Severity, Signal, StoredEvent
 
 STREAMS = 300
@@ -119,8 +118,6 @@ OTHERS = rules_without(*PASSING)
 """One of every type is missing, with what is chained to it."""
 FEWER = parse_rules([("rules", BASES + COUNT.format(n=2, t=10, s=10, rules="[failed]", fields="[ip_address]"))])
 EMITTING = [rule for rule in RULES.rules if rule.emits]
-# Of these, an event out of order may prove a trigger that is not kept; see the theory in window.py.
-LAST_MAY_LAG = {Kind.VALUE_COUNT, Kind.TEMPORAL}
 TIME_EDGES = [0, 1, 3 * SECOND, 5 * SECOND, 6 * SECOND, 7 * SECOND, 10 * SECOND, 20 * SECOND, 25 * SECOND]
 
 Answer = dict[str, tuple[int, int, int]]
@@ -225,22 +222,13 @@ class Driver:
         return {s.id: (s.first, s.last, s.count) for s in self.signals.values() if s.rule == rule.id}
 
 
-def check(
-    driver: Driver, events: list[StoredEvent], seed: int, rules: Sequence[Rule] = EMITTING, *, exact: bool = False
-) -> None:
+def check(driver: Driver, events: list[StoredEvent], seed: int, rules: Sequence[Rule] = EMITTING) -> None:
     acting = [event for event in events if event.may_act]
     for rule in rules:
         got, expected = driver.answer(rule), oracle(rule, events)
-        if rule.kind in LAST_MAY_LAG and not exact:
-            assert all(got[name][1] <= last for name, (_, last, _) in expected.items() if name in got)
-            got, expected = without_last(got), without_last(expected)
         assert got == expected, f"seed {seed}, {rule.id}"
         rightful = {s.id for s in driver.signals.values() if s.rule == rule.id and s.may_act}
         assert rightful == oracle(rule, acting, events).keys() & expected.keys(), f"seed {seed}, {rule.id}, rights"
-
-
-def without_last(answer: Answer) -> Answer:
-    return {name: (first, 0, count) for name, (first, _, count) in answer.items()}
 
 
 @pytest.mark.parametrize("chunk", range(10))
@@ -281,8 +269,6 @@ def test_two_reloads_in_the_middle_change_nothing(chunk: int) -> None:
         check(driver, events, seed, [rule for rule in EMITTING if rule not in passing])
         for rule in passing:
             got, expected = driver.answer(rule), oracle(rule, events)
-            if rule.kind in LAST_MAY_LAG:
-                got, expected = without_last(got), without_last(expected)
             assert got.items() <= expected.items(), f"seed {seed}, {rule.id}"
             owed = signals_with(rule, deliveries[second:]) if not rule.upstream else set()
             missing = [name for name in expected.keys() - got.keys() if name in owed]
@@ -309,7 +295,7 @@ def test_in_order_everything_is_exact() -> None:
         driver = Driver(dice)
         driver.evicts = False
         driver.give_all(sorted(events, key=lambda event: event.at))
-        check(driver, events, seed, exact=True)
+        check(driver, events, seed)
 
 
 def test_repetition_changes_nothing() -> None:

@@ -21,9 +21,9 @@ value that was dropped from the firsts would count, then N others with earlier f
 anyway; the same holds for the lasts. The first trigger of a cell is the first occurrence of a value in it: otherwise
 nothing entered with it, the event before it in the cell saw no fewer values and would be a trigger before the first.
 Fewer than N values came before it in its cell, so its value is among the N earliest firsts.
-Hence buckets and `first` are exact. `last` is exact when the last trigger is judged as it comes; a trigger between the
-first and the last occurrence of its value that is proven only later, by an event out of order, may be missing from it,
-and no bounded memory can help that: any time of a flood may turn out to be the last trigger.
+Hence buckets and `first` are exact. Any other event may turn out to be the last trigger of its bucket, by one that
+comes out of order; so the times of those that are later than all triggers of their bucket are kept, as long as they are
+the 512 latest. `last` is exact, unless more events than that came in vain before the one that proves an older one.
 
 **Steps in order** (`OrderedWindow`): the latest start of a chain of s steps dominates all others, so events in order
 need one number for each step. What comes out of order is judged against the times kept: of each cell and set of
@@ -80,6 +80,7 @@ Arrival = tuple[Micros, int, bool, Reading]
 _PARTS_OF_A_SUM = 60  # decisions, C3
 _KEPT_OF_A_STEP = 64
 _NEVER: Micros = -(2**63)
+_KEPT_IN_VAIN = 512
 _SLACK = 16  # values beyond twice the limit before a cell is tidied
 
 
@@ -338,15 +339,17 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
     fresh: dict[str | Amount, Micros] = {}
     """What came out of order and belongs into `live`."""
     pending: list[Micros] = []
+    vain: list[Micros] = []
+    """Times that are not known to trigger, and later than all of their bucket that are, ascending."""
     held: int = 0
 
     def __len__(self) -> int:
-        return self.held + len(self.live or ()) + len(self.fresh)
+        return self.held + len(self.live or ()) + len(self.fresh) + len(self.vain)
 
     def twin(self) -> ValueWindow:
         """Return an equal window that changes on its own."""
         cells = {number: _Ends(ends.firsts.copy(), ends.lasts.copy()) for number, ends in self.cells.items()}
-        lists = (copy(self.live), self.newest, self.fresh.copy(), self.pending.copy())
+        lists = (copy(self.live), self.newest, self.fresh.copy(), self.pending.copy(), self.vain.copy())
         return ValueWindow(self.shape, _copied(self.buckets), cells, *lists, self.held)
 
     def extend(self, arrivals: Sequence[Arrival]) -> None:
@@ -367,11 +370,25 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         enough = self.held >= 2 * shape.threshold  # each value is held by its first and its last time
         if at >= self.newest:
             self.newest = at
-            if enough:
-                self._advance(at, reading)
-        elif enough and news:
+            if not enough or not self._advance(at, reading):
+                self._keep_in_vain(at)
+            return
+        in_vain = self._is_vain(at)
+        if in_vain:
+            self._keep_in_vain(at)
+        if enough and (news or in_vain):
             self.pending.append(at)
             self._enliven(at, reading)
+
+    def _is_vain(self, at: Micros) -> bool:
+        """Return whether all events of its bucket that are known to trigger are earlier."""
+        bucket = self.buckets[at // self.shape.suppress]
+        return bucket.first is None or at > bucket.last
+
+    def _keep_in_vain(self, at: Micros) -> None:
+        insort(self.vain, at)
+        if len(self.vain) > 2 * _KEPT_IN_VAIN:
+            del self.vain[:-_KEPT_IN_VAIN]
 
     def _keep(self, ends: _Ends, at: Micros, reading: Reading) -> bool:
         """Return whether an event is the first or the last in its cell to have one of its values."""
@@ -398,8 +415,8 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         if len(ends.lasts) > 2 * kept + _SLACK:
             ends.lasts = dict(sorted(ends.lasts.items(), key=itemgetter(1))[-kept:])
 
-    def _advance(self, at: Micros, reading: Reading) -> None:
-        """Judge an event that is not older than any before it: by far the most common case."""
+    def _advance(self, at: Micros, reading: Reading) -> bool:
+        """Judge an event that is not older than any before it, by far the most common case; returns if it triggers."""
         start, enough = at - self.shape.timespan, self.shape.threshold
         live = self._lively(start) if self.live is None else self.live
         for value in reading:
@@ -412,8 +429,12 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         # Sorting in what came out of order takes long, so it waits until it can make the difference.
         if self.fresh and (len(live) < enough <= len(live) + len(self.fresh) or len(self.fresh) > enough):
             live = self._lively(start)
-        if len(live) >= enough:
-            _note(self.buckets, at // self.shape.suppress, at, at)
+        if len(live) < enough:
+            return False
+        number = _note(self.buckets, at // self.shape.suppress, at, at)
+        while self.vain and self.vain[-1] >= number * self.shape.suppress:
+            self.vain.pop()
+        return True
 
     def _lively(self, start: Micros) -> OrderedDict[str | Amount, Micros]:
         """Return `live` with what it lacks: all of it at first, later what came out of order."""
@@ -441,15 +462,18 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
             for start, end in _ranges(filter(self._matters, self.pending), self.shape.timespan):
                 found.update(self._sweep(start, end))
             self.pending = []
+            self.vain = [at for at in self.vain if self._is_vain(at)]
         return found
 
     def _matters(self, at: Micros) -> bool:
-        """Whether an event out of order can start a bucket's signal, or start it earlier."""
+        """Whether an event out of order can start a bucket's signal, start it earlier or end it later."""
         suppress, width = self.shape.suppress, self.shape.cell
         end = min(at + self.shape.timespan, self.newest + 1)
         near = _present(self.cells, range((at - self.shape.timespan) // width, (end - 1) // width + 1))
         if sum(len(self.cells[number].firsts) for number in near) < self.shape.threshold:
             return False
+        if (place := bisect_left(self.vain, at)) < len(self.vain) and self.vain[place] < end:
+            return True
         numbers = _present(self.buckets, range(at // suppress, (end - 1) // suppress + 1))
         return any((first := self.buckets[number].first) is None or first > at for number in numbers)
 
@@ -457,7 +481,7 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         """Apply the definition to the times kept in [start, end)."""
         timespan, suppress, enough = self.shape.timespan, self.shape.suppress, self.shape.threshold
         entries = self._entries(start - timespan, end)
-        present: dict[str | Amount, int] = {}
+        present: dict[str | Amount | None, int] = {}
         left = 0
         for at, value in entries:
             present[value] = present.get(value, 0) + 1
@@ -467,15 +491,19 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
                 if not present[gone]:
                     del present[gone]
                 left += 1
-            if at >= start and len(present) >= enough:
+            if at >= start and len(present) - (None in present) >= enough:
                 yield _note(self.buckets, at // suppress, at, at)
 
-    def _entries(self, after: Micros, before: Micros) -> list[tuple[Micros, str | Amount]]:
+    def _entries(self, after: Micros, before: Micros) -> list[tuple[Micros, str | Amount | None]]:
+        """Return the times kept in (after, before) and the value of each, None for what came in vain, ascending."""
         width = self.shape.cell
         numbers = range(after // width, (before - 1) // width + 1)
         cells = [self.cells[number] for number in _present(self.cells, numbers)]
         ends = (ends for cell in cells for ends in (cell.firsts, cell.lasts))
-        found = [(at, value) for side in ends for value, at in side.items() if after < at < before]
+        found: list[tuple[Micros, str | Amount | None]] = [
+            (at, value) for side in ends for value, at in side.items() if after < at < before
+        ]
+        found += [(at, None) for at in self.vain if after < at < before]
         return sorted(found, key=itemgetter(0))
 
     def forget(self, start: Micros) -> None:
@@ -483,6 +511,7 @@ class ValueWindow(msgspec.Struct, gc=False, eq=False):
         number = start // self.shape.cell
         self.cells = {cell: ends for cell, ends in self.cells.items() if cell >= number}
         self.live, self.fresh = None, {}
+        del self.vain[: bisect_left(self.vain, start)]
         self.held = sum(len(ends.firsts) + len(ends.lasts) for ends in self.cells.values())
         _drop(self.buckets, start // self.shape.suppress)
 

@@ -219,6 +219,19 @@ def test_steps_in_order_survive_a_flood_of_one_of_them() -> None:
     assert window.judge([4]) == {0}
 
 
+def test_the_last_of_many_in_vain_is_found_when_something_older_comes() -> None:
+    """One name tried thousands of times is little to keep; another one out of order still finds the last trigger."""
+    day = 10_000
+    window = filled(
+        [(at, ("a",)) for at in range(9_000)],
+        Shape(Kind.VALUE_COUNT, Condition((("gte", 2),)), timespan=day, suppress=day, cell=day, threshold=2),
+    )
+    assert len(window) <= 2 * 512 + 2
+    window.extend([(-1_500, 1, True, ("b",))])
+    assert window.judge([-1_500]) == {0}
+    assert (window.buckets[0].first, window.buckets[0].last) == (0, 8_499)
+
+
 def test_rank_is_the_highest_in_the_bucket_and_can_be_raised() -> None:
     """One better source is enough, in any order, also one that shows later."""
     window = window_type(shape())(shape())
