@@ -40,9 +40,9 @@ fmt: .venv/.ready ## Format the code and mend what can be mended
 bench: .venv/.ready ## Measure: scanner, engine, ingestion, event to refusal; LOG="log labels" is read beside its peers
 	$(RUN) python benchmarks/run_all.py $(LOG)
 
-prove: .venv/.ready ## The long forms of the fault, API and alert tests: more kills, streams, requests (some twenty minutes)
+prove: .venv/.ready ## The long forms of fault, API and alert tests, and a table of them (half an hour); LOG=sshd.log is a stream
 	@scripts/install_test_programs strace:strace promtool:prometheus amtool:prometheus-alertmanager redis-server:redis-server "/usr/lib/postgresql/*/bin/initdb:postgresql"
-	SENTINEL_PROVE=1 $(RUN) pytest tests/faults tests/functional/test_openapi.py tests/deploy/test_delivery.py
+	SENTINEL_PROVE=1 SENTINEL_PROVE_LOG=$(LOG) $(RUN) pytest tests/faults tests/functional/test_openapi.py tests/functional/test_attacks_on_us.py tests/deploy/test_delivery.py
 
 docs: .venv/.ready ## Run every example in the documents
 	$(RUN) pytest tests/test_docs.py

@@ -3,60 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from tests.support.nodes import SOON, lose_the_right, nodes, processor, until_healthy, until_judging
 from tests.support.postgres import Postgres
 from tests.support.sender import Sender
 from tests.support.service import S, Service, eventually
 from tests.support.stored import Stored, undisturbed
-from tests.support.traffic import Traffic
 
-SOON = 60
 LONG = "SENTINEL_PROVE" in os.environ
 KILLS = 20 if LONG else 2
-EVENTS = 200_000 if LONG else 6_000
-FORMS = [(1, False, False), (4, False, False), (4, True, False), (4, True, True)] if LONG else [(2, True, True)]
-"""How many workers; whether the events come in another order; whether the one that judges is killed again and again."""
-
-
-@contextlib.contextmanager
-def nodes(home: Path, url: str, *names: str, kind: str = "serve", judge: str = "auto") -> Iterator[list[Service]]:
-    """Give services with a folder of their own each; the first that runs, and may, judges."""
-    with contextlib.ExitStack() as stack:
-        found = [stack.enter_context(Service(home / name, kind)) for name in names]
-        for node in found:
-            node.settings |= {"SENTINEL_DATABASE_URL": url, "SENTINEL_JUDGE": judge}
-            node.launch()
-        for node in found:
-            node.until_ready()
-        yield found
-
-
-def processor(node: Service) -> dict[str, Any]:
-    return dict(node.ask(f"{S}/health")["components"]["security_event_processor"])
-
-
-def until_healthy(node: Service) -> None:
-    eventually(lambda: node.ask(f"{S}/health")["overall_status"] == "healthy", seconds=SOON, what="it is healthy")
-
-
-def until_judging(*among: Service) -> Service:
-    """Return the one node among these that judges, once there is one."""
-
-    def found() -> Service | None:
-        return next((node for node in among if processor(node)["judging"]), None)
-
-    return eventually(found, seconds=SOON, what="one of them judges")  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -159,88 +122,6 @@ def test_kills_of_the_one_that_judges_lose_nothing_and_change_no_answer(postgres
     assert sorted(stored.actions) == sorted(calm.actions)
 
 
-# --- workers
-
-
-@pytest.fixture(scope="module")
-def stream(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], Stored]:
-    """Events, and what they lead to in one process on SQLite, in the order in which they were made."""
-    seed = random.randrange(1_000_000)
-    print(f"seed {seed}")  # noqa: T201 - shown with a failure
-    events = Traffic(seed).batch(EVENTS)
-    with Service(tmp_path_factory.mktemp("embedded")) as embedded:
-        embedded.start()
-        send(embedded, events)
-        embedded.drain(600)
-        assert embedded.stop() == 0
-    return events, Stored(embedded.folder)
-
-
-def send(node: Service, events: list[dict[str, Any]]) -> None:
-    """Return when all are accepted."""
-    client = node.client(node.ingest_token())
-    headers = {"Content-Type": "application/x-ndjson"}
-    for start in range(0, len(events), 500):
-        body = "\n".join(map(json.dumps, events[start : start + 500]))
-
-        def taken(body: str = body) -> bool:
-            answer = client.post(f"{node.url}{S}/events", content=body, headers=headers)
-            assert answer.status_code in {202, 429, 503}, answer.text
-            return answer.status_code == 202
-
-        eventually(taken, seconds=SOON, what="they are accepted")
-
-
-def until_judging_worker(workers: list[Service], scraper: str) -> Service:
-    """Return the worker that judges, once one does, as its metrics say."""
-
-    def judges(worker: Service) -> bool:
-        with httpx.Client(headers={"Authorization": f"Bearer {scraper}"}, trust_env=False, timeout=30) as client:
-            answer = client.get(f"{worker.url}/metrics")
-        return "sentinel_judging 1.0\n" in answer.text and "security_health_score" not in answer.text
-
-    return eventually(lambda: next(filter(judges, workers), None), seconds=SOON, what="one of them judges")  # type: ignore[no-any-return]
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_any_number_of_workers_gives_the_answers_of_one_process(
-    stream: tuple[list[dict[str, Any]], Stored],
-    postgres: Postgres,
-    tmp_path: Path,
-    form: tuple[int, bool, bool],
-) -> None:
-    """Signals, incidents and decisions depend on the events alone, not on who judges them or how often that changes."""
-    events, embedded = stream
-    number, shuffled, kills = form
-    url = postgres.database()
-    events = random.Random(1).sample(events, len(events)) if shuffled else events
-    with contextlib.ExitStack() as stack:
-        [front] = stack.enter_context(nodes(tmp_path, url, "front", judge="no"))
-        workers = stack.enter_context(nodes(tmp_path, url, *(f"worker{n}" for n in range(number)), kind="worker"))
-        scraper = front.token("scraper")
-        killed = 0
-        with ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(send, front, events)
-            while kills and not (sending.done() and killed >= KILLS):
-                judge = until_judging_worker(workers, scraper)
-                time.sleep(random.uniform(0, 2 if LONG else 0.5))
-                judge.kill()
-                killed += 1
-                assert until_judging_worker([w for w in workers if w is not judge], scraper) is not judge
-                judge.start()
-            sending.result()
-        front.drain(600)
-        assert not processor(front)["judging"]
-        assert [node.stop() for node in (front, *workers)] == [0] * (1 + number)
-    stored = Stored(url)
-    taken = [row for row in stored.events if not row[1].startswith("canary-")]
-    assert (stored.dead, len(taken)) == ([], len(events))
-    assert stored.signals, "a stream without a signal proves nothing"
-    assert sorted(stored.signals) == sorted(embedded.signals)
-    assert sorted(stored.incidents) == sorted(embedded.incidents)
-    assert sorted(stored.actions) == sorted(embedded.actions)
-
-
 def test_a_worker_is_no_use_without_a_database_that_others_share(tmp_path: Path) -> None:
     """Or when it may not judge; it says so at the start."""
     with Service(tmp_path, "worker") as worker:
@@ -260,16 +141,7 @@ def test_who_has_lost_the_right_to_judge_stands_by(pair: list[Service], postgres
     [other] = [node for node in pair if node is not judge]
     sender = Sender(judge, seed=11)
     batch = sender._traffic.batch(200)
-    session = f"""
-        SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_stat_activity USING (pid)
-        JOIN nodes ON application_name = 'sentinel ' || id AND name = '{processor(judge)["judge"]}'
-        WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"""
-
-    def taken_over() -> bool:
-        postgres.sql(session, urlsplit(other.settings["SENTINEL_DATABASE_URL"]).path[1:])
-        return bool(processor(other)["judging"])
-
-    eventually(taken_over, seconds=SOON, what="the other one judges")
+    lose_the_right(postgres, judge, other)
     eventually(lambda: not processor(judge)["judging"], seconds=SOON, what="this one stands by")
     eventually(lambda: sender.send(batch), seconds=SOON, what="it takes events")
     judge.drain()

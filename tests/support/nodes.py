@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 from tests.support.postgres import Postgres
 from tests.support.service import S, Service, eventually
 
-__all__ = ["SOON", "lose_the_right", "nodes", "processor", "until_healthy", "until_judging"]
+__all__ = [
+    "SOON",
+    "lose_the_right",
+    "nodes",
+    "processor",
+    "send",
+    "until_healthy",
+    "until_judging",
+    "until_judging_worker",
+]
 
 SOON = 60
 
@@ -47,6 +58,32 @@ def until_judging(*among: Service) -> Service:
         return next((node for node in among if processor(node)["judging"]), None)
 
     return eventually(found, seconds=SOON, what="one of them judges")  # type: ignore[no-any-return]
+
+
+def until_judging_worker(workers: Sequence[Service], scraper: str) -> Service:
+    """Return the worker that judges, once one does, as its metrics say."""
+
+    def judges(worker: Service) -> bool:
+        with httpx.Client(headers={"Authorization": f"Bearer {scraper}"}, trust_env=False, timeout=30) as client:
+            answer = client.get(f"{worker.url}/metrics")
+        return "sentinel_judging 1.0\n" in answer.text and "security_health_score" not in answer.text
+
+    return eventually(lambda: next(filter(judges, workers), None), seconds=SOON, what="one of them judges")  # type: ignore[no-any-return]
+
+
+def send(node: Service, events: Sequence[dict[str, Any]]) -> None:
+    """Return when all are accepted."""
+    client = node.client(node.ingest_token())
+    headers = {"Content-Type": "application/x-ndjson"}
+    for start in range(0, len(events), 500):
+        body = "\n".join(map(json.dumps, events[start : start + 500]))
+
+        def taken(body: str = body) -> bool:
+            answer = client.post(f"{node.url}{S}/events", content=body, headers=headers)
+            assert answer.status_code in {202, 429, 503}, answer.text
+            return answer.status_code == 202
+
+        eventually(taken, seconds=600, what="they are accepted")
 
 
 def lose_the_right(postgres: Postgres, judge: Service, other: Service) -> None:

@@ -1,4 +1,4 @@
-"""A wire between a client and a server that a test may cut, at a word that the client says."""
+"""A wire between a client and a server that a test may cut, at a word that the client says, or hold up in silence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ __all__ = ["Wire", "wire_to"]
 
 
 class Wire:
-    """Passes on what each side says. Cut, both sides see the other end; mended, it takes new connections."""
+    """
+    Passes on what each side says. Cut, both sides see the other end; mended, it takes new connections.
+
+    Held up, nothing passes and nobody is told, as when a cable is pulled; what was said meanwhile passes afterwards.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -23,6 +27,8 @@ class Wire:
         self._unheard: set[socket.socket] = set()
         self._pass_on = True
         self._whole = True
+        self._passes = threading.Event()
+        self._passes.set()
         self.cuts = 0
         threading.Thread(target=self._accept, name="wire", daemon=True).start()
 
@@ -49,8 +55,18 @@ class Wire:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """Let nothing pass for as long as the context lasts."""
+        self._passes.clear()
+        try:
+            yield
+        finally:
+            self._passes.set()
+
     def close(self) -> None:
         """Cut it for good."""
+        self._passes.set()
         self._listener.close()
         self.cut()
 
@@ -63,14 +79,27 @@ class Wire:
             if not self._whole:
                 client.close()
                 continue
+            threading.Thread(target=self._join, args=(client,), daemon=True).start()
+
+    def _join(self, client: socket.socket) -> None:
+        self._passes.wait()
+        try:
             server = socket.create_connection(("127.0.0.1", self._port))
-            self._pairs.append((client, server))
-            threading.Thread(target=self._carry, args=(client, server, True), daemon=True).start()
-            threading.Thread(target=self._carry, args=(server, client, False), daemon=True).start()
+        except OSError:  # the server is down
+            client.close()
+            return
+        if not self._whole:  # it was cut meanwhile
+            client.close()
+            server.close()
+            return
+        self._pairs.append((client, server))
+        threading.Thread(target=self._carry, args=(server, client, False), daemon=True).start()
+        self._carry(client, server, asks=True)
 
     def _carry(self, source: socket.socket, target: socket.socket, asks: bool) -> None:
         with contextlib.suppress(OSError):
             while said := source.recv(65_536):
+                self._passes.wait()
                 if source in self._unheard:  # it has answered, so it has done it
                     self.cut()
                     break
