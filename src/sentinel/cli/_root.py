@@ -12,6 +12,7 @@ from sentinel.cli import (
     calibrate,
     certs,
     db,
+    deadletters,
     demo,
     doctor,
     engine,
@@ -59,6 +60,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(certs.app, name="certs")
 app.add_typer(incidents.app, name="incidents")
 app.add_typer(violations.app, name="violations")
+app.add_typer(deadletters.app, name="dead-letters")
 app.add_typer(anomalies.app, name="anomalies")
 app.add_typer(baselines.app, name="baselines")
 app.add_typer(evidence.app, name="evidence")

@@ -221,7 +221,7 @@ class Metrics:
             result=("accepted", "duplicate", "conflict", "late", "rejected", "refused"),
         )
         self.dropped = self._counter("security_events_dropped", "Accepted events that were lost: always 0.")
-        self.dead_letters = self._counter("security_dead_letters", "Events that no rule could judge.")
+        self.dead_letters = self._counter("security_dead_letters", "Events that could not be judged.")
         self.scan_events_lost = self._counter(
             "sentinel_scan_events_unstored", "Scan verdicts given although their event could not be stored."
         )

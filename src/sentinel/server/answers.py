@@ -41,6 +41,7 @@ __all__ = [
     "Created",
     "CrowdSecDecision",
     "CrowdSecStream",
+    "DeadLetters",
     "Decisions",
     "Done",
     "Events",
@@ -428,6 +429,22 @@ class Violations(Strict):
     """A page of violations, newest first."""
 
     items: list[ViolationShown]
+    next_cursor: Cursor
+
+
+class DeadLetter(Strict):
+    """An event that could not be judged; `reason` is null once somebody has asked to judge it again."""
+
+    seq: Count
+    reason: str | None
+    received_at: Time
+    event: dict[str, Any]
+
+
+class DeadLetters(Strict):
+    """A page of dead letters, newest first."""
+
+    items: list[DeadLetter]
     next_cursor: Cursor
 
 

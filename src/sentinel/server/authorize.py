@@ -42,6 +42,8 @@ ACCESS: dict[tuple[str, str], frozenset[Role]] = {
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): _ANALYST,
     ("GET", f"{_S}/violations"): _VIEWER,
     ("POST", f"{_S}/violations/{{violation_id}}/resolve"): _ANALYST,
+    ("GET", f"{_S}/dead-letters"): _ANALYST,
+    ("POST", f"{_S}/dead-letters/replay"): _ADMIN,
     ("GET", f"{_S}/anomalies"): _VIEWER,
     ("GET", f"{_S}/baselines"): _VIEWER,
     ("PUT", f"{_S}/baselines"): _ADMIN,

@@ -171,6 +171,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", f"{_S}/incidents/{{incident_id}}/{{word}}"): {"note": "on it", "assignee": "erin"},
     ("PUT", f"{_S}/baselines"): {"metric": "rows", "medium": 0.85},
     ("POST", f"{_S}/violations/{{violation_id}}/resolve"): {"notes": "the role is given back"},
+    ("POST", f"{_S}/dead-letters/replay"): {"seqs": [4711]},
     ("POST", f"{_S}/feedback"): {
         "action_id": _ACTION["id"],
         "verdict": "false_positive",
@@ -302,6 +303,15 @@ ANSWERS: dict[tuple[str, str], Any] = {
         "success": True,
         "message": f"{_VIOLATION_ID} is resolved",
     },
+    ("GET", f"{_S}/dead-letters"): _page(
+        {
+            "seq": 4711,
+            "reason": "ZeroDivisionError",
+            "received_at": _AT,
+            "event": {**_EVENT, "event_id": "evt-0a1b2c3d4e5f60718293a4b5c6d7e8f9"},
+        }
+    ),
+    ("POST", f"{_S}/dead-letters/replay"): {"success": True, "message": "1 events are judged again"},
     ("POST", f"{_S}/feedback"): {"success": True, "undone": [_ACTION["id"]]},
     ("GET", f"{_S}/thresholds"): _page(_THRESHOLD),
     ("PUT", f"{_S}/thresholds"): {"success": True, "threshold": _THRESHOLD | {"value": 20.0, "adjusted": True}},

@@ -90,6 +90,8 @@ ROUTES: dict[tuple[str, str], _Route] = {
     ("GET", f"{_S}/baselines/{{entity}}"): _Route("What is usual for a user or a service", answers.Baseline),
     ("GET", f"{_S}/violations"): _Route("List what was violated", answers.Violations),
     ("POST", f"{_S}/violations/{{violation_id}}/resolve"): _Route("Say that a violation is dealt with", answers.Done),
+    ("GET", f"{_S}/dead-letters"): _Route("List events that could not be judged", answers.DeadLetters),
+    ("POST", f"{_S}/dead-letters/replay"): _Route("Have them judged again", answers.Done),
     ("POST", f"{_S}/feedback"): _Route("Say whether Sentinel was right", answers.FeedbackTaken),
     ("GET", f"{_S}/thresholds"): _Route("List the thresholds of rules that count", answers.Thresholds),
     ("PUT", f"{_S}/thresholds"): _Route("Put another number into a rule", answers.ThresholdSet),

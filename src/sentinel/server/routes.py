@@ -20,6 +20,7 @@ from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severi
 from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
 from sentinel.server.baselines import add_baselines
+from sentinel.server.dead import add_dead_letters
 from sentinel.server.evidence import add_evidence
 from sentinel.server.explain import add_explain
 from sentinel.server.hot import read_body
@@ -122,6 +123,7 @@ def build_routes(api: FastAPI, monitor: Monitor, imports: Imports) -> None:
     add_people(api, monitor)
     add_baselines(api, monitor)
     add_violations(api, monitor)
+    add_dead_letters(api, monitor)
     add_explain(api, monitor)
     add_evidence(api, monitor)
     add_thresholds(api, monitor)

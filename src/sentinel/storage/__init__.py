@@ -1,6 +1,7 @@
 """What must outlive the process: events, signals, incidents, actions, tokens, the audit trail."""
 
 from sentinel.storage.anchor import Notary, verify_store
+from sentinel.storage.dead import Trial
 from sentinel.storage.ports import PATIENCE, place_of
 from sentinel.storage.sql import Store
 from sentinel.storage.upkeep import backup, restore, schema_version, state_of
@@ -49,6 +50,7 @@ __all__ = [
     "StoreLost",
     "StoreUnable",
     "Suppression",
+    "Trial",
     "Verdict",
     "Violation",
     "backup",

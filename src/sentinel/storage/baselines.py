@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, select, tuple_
+from sqlalchemy import Connection, and_, select, tuple_
 
 from sentinel.model import EventType, Micros, StoredEvent
 from sentinel.storage import tables
@@ -12,7 +12,7 @@ from sentinel.storage.database import whole
 from sentinel.storage.dialect import detail
 from sentinel.storage.parts import PartedTables
 from sentinel.storage.rows import to_event
-from sentinel.storage.statements import STORED, UPSERT_BASELINE
+from sentinel.storage.statements import ALIVE, STORED, UPSERT_BASELINE
 
 __all__ = ["BaselineTables"]
 
@@ -66,11 +66,11 @@ class BaselineTables(PartedTables):
         await self._write(written, rows=len(rows), judging=True)
 
     async def untaught_events(self, start: Micros, upto: int, chunk: int = 2000) -> AsyncIterator[list[StoredEvent]]:
-        """Yield the events not before a time, accepted since there are baselines and up to `upto`; no late ones."""
+        """Yield the events from a time on, accepted since there are baselines, up to `upto`; no late or dead ones."""
         e, p = tables.events.c, tables.positions.c
         after = max(self.number_before(start), await self._number(select(p.value).where(p.name == "baselines")))
         while True:
-            query = select(*STORED).where(e.at >= start, e.seq > after, e.seq <= upto, e.late.is_(False))
+            query = select(*STORED).where(e.at >= start, e.seq > after, e.seq <= upto, e.late.is_(False), ALIVE)
             rows = await self._all(query.order_by(e.seq).limit(chunk))
             if not rows:
                 return
@@ -89,14 +89,17 @@ class BaselineTables(PartedTables):
         entity: str | None = None,
         ids: Iterable[str] | None = None,
     ) -> list[StoredEvent]:
-        """Return anomalies, the newest first, accepted before `before`, in [since, until), of one user, by event id."""
+        """Return anomalies, the newest first, accepted before `before`, in [since, until), of one user, by event id.
+
+        With `upto`, those that were judged up to it: no dead ones.
+        """
         e = tables.events.c
         query = select(*STORED).where(e.event_type == EventType.ANOMALY.value).order_by(e.seq.desc())
         for condition in (
             None if before is None else e.seq < before,
             None if since is None else e.at >= since,
             None if until is None else e.at < until,
-            None if upto is None else e.seq <= upto,
+            None if upto is None else and_(e.seq <= upto, ALIVE),
             None if user_id is None else e.user_id == user_id,
             None if entity is None else detail(e.body, "entity") == entity,
         ):

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, TextClause, and_, func, or_, select
+from sqlalchemy import Connection, Row, Select, TextClause, and_, delete, func, or_, select
 
 from sentinel.access import Token
 from sentinel.audit import GENESIS, link
@@ -32,6 +32,7 @@ from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
 from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
+from sentinel.storage.dead import DeadTables
 from sentinel.storage.dialect import PARTED, Each, insert_rows, insert_unless_known, listed, write_rows
 from sentinel.storage.evidence import read_evidence, read_naming, write_evidence
 from sentinel.storage.incidents import IncidentTables, write_incidents
@@ -82,7 +83,7 @@ _IN_CHUNK = 500  # SQLite's default limit of bound values is far above; short st
 _encode = msgspec.json.Encoder().encode
 
 
-class Store(BaselineTables, IncidentTables):
+class Store(BaselineTables, DeadTables, IncidentTables):
     """What is kept in a data folder's SQLite file, or in PostgreSQL. Made by `open`; `close` at the end."""
 
     def __init__(self, backend: Backend) -> None:
@@ -199,12 +200,12 @@ class Store(BaselineTables, IncidentTables):
     async def history(
         self, start: Micros, end: Micros, upto: int, chunk: int = 2000
     ) -> AsyncIterator[list[StoredEvent]]:
-        """Yield, in chunks, the events that are not late, with start <= at < end and seq <= upto."""
+        """Yield, in chunks, the events that are not late, nor dead, with start <= at < end and seq <= upto."""
         e = tables.events.c
         after = self.number_before(start)
         while True:
             query = select(*statements.STORED).where(
-                e.at >= start, e.at < end, e.seq > after, e.seq <= upto, e.late.is_(False)
+                e.at >= start, e.at < end, e.seq > after, e.seq <= upto, e.late.is_(False), statements.ALIVE
             )
             rows = await self._all(query.order_by(e.seq).limit(chunk))
             if not rows:
@@ -667,7 +668,10 @@ def _write_outcome(connection: Connection, outcome: Outcome, actions: Sequence[A
     write_incidents(connection, outcome)
     if outcome.dead:
         rows = [{"seq": seq, "reason": reason} for seq, reason in outcome.dead]
-        connection.execute(statements.INSERT_DEAD.on(connection), rows)
+        connection.execute(statements.UPSERT_DEAD.on(connection), rows)
+    if outcome.revived:
+        d = tables.dead_letters
+        connection.execute(delete(d).where(d.c.seq.in_(outcome.revived)))
 
 
 def _write_what_people_say(connection: Connection, outcome: Outcome) -> None:

@@ -33,17 +33,16 @@ from sentinel.storage.dialect import (
     Each,
     delete_some,
     each,
-    insert_missing,
     words,
 )
 
 __all__ = [
     "ACTIONS_DECIDED",
     "ACTIONS_MADE",
+    "ALIVE",
     "AUDIT_ENTRIES",
     "AUTOMATIC_BLOCKS",
     "FORGET_ORPHANS",
-    "INSERT_DEAD",
     "JOIN_SIGNAL",
     "KNOWN_EVENTS",
     "MEMBERS",
@@ -58,6 +57,7 @@ __all__ = [
     "STORED",
     "UPSERT_ACTION",
     "UPSERT_BASELINE",
+    "UPSERT_DEAD",
     "UPSERT_FEEDBACK",
     "UPSERT_INCIDENT",
     "UPSERT_POSITION",
@@ -166,6 +166,7 @@ def _prune_statements() -> dict[str, Each[TextClause]]:
         "signals": "last < :before",
         "incidents": "last < :before",
         "incident_notes": "at < :before",
+        "dead_letters": "seq <= :judged AND seq NOT IN (SELECT seq FROM events)",
         "links": "hour < :before / 3600000000",
         "security_actions": "created_at < :before AND (status != 'active' OR NOT effective)",
         "data_access_log": "created_at < :before AND seq <= :judged",
@@ -207,7 +208,7 @@ MOVED = [
     for table in (tables.signals, tables.actions, tables.notes)
 ]
 """What an incident has goes with it when it becomes a part of another."""
-INSERT_DEAD = insert_missing(tables.dead_letters)
+UPSERT_DEAD = _upsert(tables.dead_letters)
 
 _SIGNAL_COLUMNS = ", ".join(f'signals."{column.name}"' for column in tables.signals.columns)
 SIGNALS_OF = words(
@@ -254,3 +255,5 @@ STORED = [
     tables.events.c[name]
     for name in ("seq", "at", "received_at", "late", "body", "max_severity", "may_act", "effects", "origin")
 ]
+ALIVE = tables.events.c.seq.not_in(select(tables.dead_letters.c.seq))
+"""Leaves out what could not be judged: it would break what it is shown to again."""

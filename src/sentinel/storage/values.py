@@ -318,7 +318,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     """Actions that the policy wanted and a guard rail or an undo stopped."""
     audit: list[AuditEntry] = []
     dead: list[tuple[int, str]] = []
-    """(event seq, reason) of events that no rule could judge."""
+    """(event seq, reason) of events that could not be judged."""
+    revived: list[int] = []
+    """Sequences of events that could not be judged before, and are now."""
     status_of: dict[str, IncidentStatus] = {}
     """Incident id -> where people are with it."""
     assignee_of: dict[str, str] = {}

@@ -5,6 +5,10 @@ Everything it writes is an upsert by an id that the events alone determine, so j
 crash changes nothing. The position is written with the outcome; where there is none, it is written now and then,
 because a restart that repeats some events costs time, not truth.
 
+An event that can't be judged is a dead letter: the rest goes on without it, and it can be tried again. Where judging
+one ends the process, nobody can say which. So whoever follows a judge that ended like that, without getting any
+further, writes down which events it tries before it does (`Trial`), and its follower tries fewer, until it is one.
+
 The engine's windows are a cache over the event store: before a batch is judged, `_warm` replays what its windows reach
 back to. A restart, an eviction and an import of old logs are the same case.
 """
@@ -26,7 +30,7 @@ from sentinel.detection.coverage import Coverage
 from sentinel.errors import OutsideError
 from sentinel.model import EventType, Micros, Signal, StoredEvent
 from sentinel.observability import Log, Metrics
-from sentinel.storage import Action, Outcome, Store, StoreUnable
+from sentinel.storage import Action, Outcome, Store, StoreUnable, Trial
 from sentinel.stream.board import Board
 from sentinel.stream.noticing import Noticing, split_rules
 from sentinel.stream.orders import Orders
@@ -40,6 +44,12 @@ _RECENT = 50_000  # events kept at hand: some 60 MB
 _POSITION_EVERY = 5_000  # events without an outcome after which the position is written all the same
 _FORGET_EVERY: Micros = 60 * 1_000_000
 _GROWN = 1.1  # by how much windows must have grown since the last eviction before the next is tried
+_CAREFUL = 64  # events in a step where whoever judged last may have ended because of one of them
+_TRIES = 2  # at one event alone, after which it is set aside unjudged
+_MOST_DEAD = 1_000  # events in a row; where more than these can't be judged, it is not the events
+_ENDED = "whoever judged it ended"
+_AGAIN_SECONDS = 1.0
+_AGAIN_AT_ONCE = 500  # dead letters that are tried again at a time
 _LOOKED_AT = 10  # events of a batch that `coverage` is told of; all of them would cost more than some rules do
 _RETRY_SECONDS = 1.0
 _EXPIRY_SECONDS = 1.0
@@ -57,7 +67,7 @@ class Touched(msgspec.Struct):
     anomalies: set[str] = msgspec.field(default_factory=set)
     """Ids of their events."""
     dead: int = 0
-    """Events that no rule could judge."""
+    """Events that could not be judged."""
 
 
 class Worker:
@@ -124,11 +134,16 @@ class Worker:
         self._written = self._position = self._store.processed_seq
         self._forgot_at: Micros = 0
         self._left = 0  # bytes after the last eviction
+        self._trial = Trial()
+        self._careful_upto = 0  # as far as steps are small, and noted before
+        self._step_size = _BATCH
+        self._dead = 0  # in a row
         self._noticed = 0  # the last anomaly's sequence number
         self._live = False  # whether events have come since the start that are no import
         self._closing_from: Micros | None = None  # when windows were last closed; None until a start has made that good
         self._tasks: list[asyncio.Task[None]] = []
         self._steps: set[asyncio.Task[bool]] = set()
+        self._taught = self._position  # the last event that baselines and incidents have seen
         self._taking_up: asyncio.Task[None] | None = None
         self.settled = False
         """Whether what events from before the start join has been joined again."""
@@ -140,12 +155,14 @@ class Worker:
     async def start(self) -> None:
         """Begin to judge accepted events and to end actions whose time is over, from where the store says."""
         self._begin(self.noticing.tuning)
+        await self._look_back()
         await self.noticing.begin(self.position)
         self.judging = True
         self._tasks = [
             asyncio.create_task(self._judge_forever(), name="worker"),
             asyncio.create_task(self._expire_forever(), name="expiry"),
             asyncio.create_task(self._close_forever(), name="closing"),
+            asyncio.create_task(self._judge_again_forever(), name="judging again"),
         ]
         self._taking_up = asyncio.create_task(self._take_up(), name="taking up")
 
@@ -158,9 +175,10 @@ class Worker:
             await asyncio.gather(self._taking_up, return_exceptions=True)
         await asyncio.gather(*self._tasks, *self._steps, return_exceptions=True)
         await self.noticing.stop()
-        if self.failing is None and self.position > self._written:
-            with contextlib.suppress(StoreUnable):  # then the next start judges these events again, to the same end
+        with contextlib.suppress(StoreUnable):  # then the next start judges these events again, to the same end
+            if self.failing is None and self.position > self._written:
                 await self._store.apply(Outcome(position=self.position, judging=True))
+            await self._store.note_trial(Trial())
         self.judging = False
         self._begin(self.noticing.tuning)
 
@@ -258,11 +276,27 @@ class Worker:
             self._on_lost(err)
             raise
 
+    async def _look_back(self) -> None:
+        """Go in small steps where whoever judged last ended, other than in order, at the very events that come now."""
+        last, after = await self._store.trial(), self.position
+        self._trial = Trial(after, 0, 1)
+        if last.times and last.after == after:
+            unknown = after + _POSITION_EVERY + _BATCH  # further it can't have come without writing it down
+            self._careful_upto = last.upto or min(unknown, self._store.accepted_seq)
+            self._step_size = 1 if last.upto else _CAREFUL
+            self._trial = last
+            self._log.warning("whoever judged last ended here; going in small steps", after=after, times=last.times)
+        await self._store.note_trial(self._trial)
+
     async def _judge_forever(self) -> None:
         try:
+            if self._trial.upto == self.position + 1 and self._trial.times >= _TRIES:
+                async with self._judging:
+                    await self._bury(self._trial.upto, _ENDED)
             while batch := await self._next():
                 async with self._judging:
-                    await self._judge(batch)
+                    if await self._try(batch):
+                        await self._between(batch)
         except Exception as err:  # unknown: stop the process rather than skip what was accepted
             if self._gives_up(err):
                 return
@@ -297,38 +331,151 @@ class Worker:
         wanted = self.position + 1
         while self._recent and self._recent[0].seq < wanted:
             self._recent.popleft()
+        most = self._step_size if self._careful else _BATCH
         if self._recent and self._recent[0].seq == wanted:
-            return [self._recent.popleft() for _ in range(min(_BATCH, len(self._recent)))]
-        return await self._store.events_after(self.position, _BATCH)
+            return [self._recent.popleft() for _ in range(min(most, len(self._recent)))]
+        return await self._store.events_after(self.position, most)
+
+    @property
+    def _careful(self) -> bool:
+        return self._position < self._careful_upto
 
     # --- judging
 
-    async def _judge(self, batch: Sequence[StoredEvent]) -> None:
+    async def _try(self, batch: Sequence[StoredEvent]) -> bool:
+        """
+        Judge events; one that can't be is set aside, whatever it breaks.
+
+        Returns:
+            Whether all are judged, or set aside; else it is to stop.
+        """
+        try:
+            judged = await self._judge(batch)
+        except (OutsideError, MemoryError):
+            raise
+        except Exception as err:
+            if len(batch) == 1:
+                self._dead += 1
+                if self._dead > _MOST_DEAD:
+                    raise
+                return await self._bury(batch[0].seq, type(err).__name__, batch[0].origin)
+            for event in batch:
+                if not await self._try([event]):
+                    return False
+            return True
+        self._dead = 0
+        return judged
+
+    async def _bury(self, seq: int, reason: str, origin: str = "") -> bool:
+        """Set aside the event that comes next; returns whether that is durable."""
+        self._tell_dead(seq, reason)
+
+        async def buried() -> None:
+            await self._store.apply(Outcome(position=seq, dead=[(seq, reason)], judging=True))
+
+        if not await self._persevere(buried):
+            return False
+        if touched := self.followed.get(origin):
+            touched.dead += 1
+        await self._reach(seq)
+        return True
+
+    def _tell_dead(self, seq: int, reason: str) -> None:
+        self._metrics.dead_letters.inc()
+        self._log.error("event can't be judged, kept as a dead letter", seq=seq, error=reason)
+
+    async def _judge(self, batch: Sequence[StoredEvent]) -> bool:
         timely = [event for event in batch if not event.late]
         usual = [event for event in timely if event.event.event_type is not EventType.ANOMALY]
         if usual:
             await self._warm(usual, batch[0].seq - 1)
-        async for events in _in_turns(usual):
+        if self._careful and not await self._note_trial(batch[-1].seq):
+            return False
+        async for events in _in_turns([event for event in usual if event.seq > self._taught]):
+            self._taught = events[-1].seq  # once, also where a part of these is judged again
             self.noticing.add(events)
             self._responder.joiner.see(events)
         dead: list[tuple[int, str]] = []
+        runs = await self._runs(timely, batch[0].seq - 1, dead)
+        if self._engine.closes and not self.followed:
+            signals = await self._closed(batch[-1].received_at, batch[0].seq - 1)
+            runs += [Run("", effects=True, events=[], signals=signals)] if signals else []
+        if not await self._persevere(lambda: self._settle(runs, dead, batch[-1].seq)):
+            return False
+        await self._reach(batch[-1].seq)
+        return True
+
+    async def _note_trial(self, upto: int) -> bool:
+        after, last = self._position, self._trial
+        times = last.times + 1 if (after, upto) == (last.after, last.upto) else 1
+        self._trial = Trial(after, upto, times)
+        return await self._persevere(lambda: self._store.note_trial(self._trial))
+
+    async def _reach(self, position: int) -> None:
+        self._position = position
+        async with self._moved:
+            self._moved.notify_all()
+
+    async def _runs(self, timely: Sequence[StoredEvent], upto: int, dead: list[tuple[int, str]]) -> list[Run]:
+        """Return what the rules say of events, `upto` being the last one judged before them."""
         runs = []
         for (origin, effects), group in groupby(timely, key=attrgetter("origin", "effects")):
             mine = list(group)
             found: dict[str, Signal] = {}
             async for events in _in_turns([e for e in mine if e.event.event_type is not EventType.ANOMALY]):
                 found |= {signal.id: signal for signal in self._detect(events, dead)}
-            signals = [*found.values(), *await self.noticing.signals(mine, batch[0].seq - 1)]
+            signals = [*found.values(), *await self.noticing.signals(mine, upto)]
             runs.append(Run(origin, effects, mine, signals))
-        if self._engine.closes and not self.followed:
-            signals = await self._closed(batch[-1].received_at, batch[0].seq - 1)
-            runs += [Run("", effects=True, events=[], signals=signals)] if signals else []
-        if not await self._persevere(lambda: self._settle(runs, dead, batch[-1].seq)):
+        return runs
+
+    async def _judge_again_forever(self) -> None:
+        """Judge dead letters again that somebody has asked for, on whichever node."""
+        while not self._stopping.is_set():
+            try:
+                await self._judge_again()
+            except OutsideError as err:
+                if not err.retryable:
+                    self._on_lost(err)
+                    raise
+            await self._pause(_AGAIN_SECONDS)
+
+    async def _judge_again(self) -> None:
+        letters = await self._store.dead_letters(_AGAIN_AT_ONCE, asked=True)
+        if not letters:
             return
-        self._position = batch[-1].seq
+        async with self._judging:
+            # What broke may have left something of itself there; what is needed comes back from the store, without it.
+            self._engine, self._closing_from = Engine(split_rules(self._rules)[0]), None
+            for event, _ in reversed(letters):
+                # First the reason that holds if this ends the process: it must not be tried again and again.
+                await self._say_dead(event.seq, _ENDED)
+                reason = await self._revive(event)
+                self._log.info("dead letter tried again", seq=event.seq, error=reason)
+                if reason is not None:
+                    await self._say_dead(event.seq, reason)
+
+    async def _say_dead(self, seq: int, reason: str) -> None:
+        await self._store.apply(Outcome(position=0, dead=[(seq, reason)], judging=True))
+
+    async def _revive(self, event: StoredEvent) -> str | None:
+        """Judge a dead letter as what follows the events judged so far; returns why it can't be."""
+        dead: list[tuple[int, str]] = []
+        try:
+            if event.event.event_type is not EventType.ANOMALY:
+                await self._warm([event], self.position)
+            self._responder.joiner.see([event])
+            runs = await self._runs([event], self.position, dead)
+            if not dead:
+                await self._settle(runs, [], self.position, revived=[event.seq])
+        except (OutsideError, MemoryError):
+            raise
+        except Exception as err:  # noqa: BLE001 - whatever an event breaks
+            return type(err).__name__
+        return dead[0][1] if dead else None
+
+    async def _between(self, batch: Sequence[StoredEvent]) -> None:
+        """Do what is due between two batches."""
         self._observe(batch)
-        async with self._moved:
-            self._moved.notify_all()
         if not self.followed or self.noticing.full:
             now = _NO_TIME if self.followed else batch[-1].received_at
             while await self._notice(now) and self.noticing.full:
@@ -428,10 +575,8 @@ class Worker:
             signals = self._engine.add(events)
         except Exception as err:  # noqa: BLE001 - an event that breaks a rule must not stop the others
             if len(events) == 1:
-                reason = type(err).__name__
-                dead.append((events[0].seq, reason))
-                self._metrics.dead_letters.inc()
-                self._log.error("event can't be judged, kept as a dead letter", seq=events[0].seq, error=reason)
+                dead.append((events[0].seq, type(err).__name__))
+                self._tell_dead(*dead[-1])
                 return []
         else:
             for reason, number in self._engine.ignored.items():
@@ -468,15 +613,17 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    async def _settle(self, runs: Sequence[Run], dead: list[tuple[int, str]], position: int) -> None:
+    async def _settle(
+        self, runs: Sequence[Run], dead: list[tuple[int, str]], position: int, revived: Sequence[int] = ()
+    ) -> None:
         """Respond to signals and make the outcome durable, then effective."""
 
         async def settled(turn: int) -> tuple[Outcome, list[Action]] | None:
             outcome = await self._responder.respond(runs, position)
-            outcome.dead = dead
+            outcome.dead, outcome.revived = dead, list(revived)
             outcome.turn, outcome.judging = turn, True
-            nothing = not (outcome.signals or outcome.actions or outcome.audit or outcome.links or dead)
-            if nothing and position - self._written < _POSITION_EVERY:
+            nothing = not (outcome.signals or outcome.actions or outcome.audit or outcome.links or dead or revived)
+            if nothing and not self._careful and position - self._written < _POSITION_EVERY:
                 return None
             actions = await self._store.apply(outcome)
             self._written = position
