@@ -181,6 +181,7 @@ class Monitor:
         self._token_turn = -1
         self._followed_at = -math.inf
         self._news = asyncio.Event()  # another node has written
+        self._leaving = False
         self._told_status: _OVERALL = "healthy"
         self._traffic = _Traffic()
         self._standing = Standing(open_violations={}, signals={}, last_minute={})
@@ -249,7 +250,7 @@ class Monitor:
 
     async def _judge_if_nobody_does(self) -> None:
         """Begin to judge, and with it what one node does for all, where no other node of the database does."""
-        if self.settings.judge == "no" or not await self.store.take_lease():
+        if self._leaving or self.settings.judge == "no" or not await self.store.take_lease():
             return
         await self.store.look_around()
         await self.board.catch_up()
@@ -269,6 +270,15 @@ class Monitor:
         )
         if self.store.shared:
             self.log.info("this node judges", from_seq=self.worker.position)
+
+    async def leave(self) -> None:
+        """Let another node judge, where there can be one: this one is about to end, and answers what it has begun."""
+        self._leaving = True
+        if self.store.shared and self.worker.judging:
+            await self._judge_no_more()
+            with contextlib.suppress(StoreUnable):  # then the next judge seals it
+                await self.notary.seal()
+            await self.store.give_lease_back()
 
     async def _judge_no_more(self) -> None:
         for duty in self._duties:

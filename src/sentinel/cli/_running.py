@@ -44,7 +44,9 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self.monitor.board.close()
+        leaving = asyncio.create_task(self.monitor.leave())  # others judge while the last requests are answered
         await super().shutdown(sockets)
+        await leaving
 
 
 async def run_service(

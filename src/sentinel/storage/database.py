@@ -80,6 +80,10 @@ class Database:
         """Return whether this process judges from now on, which it may while nobody else does."""
         return await self._backend.take_lease()
 
+    async def give_lease_back(self) -> None:
+        """Judge no more, so that another process may, at once."""
+        await self._backend.give_lease_back()
+
     def stop_waiting(self) -> None:
         """Wait no longer for a database that is away: the process is to end."""
         self._backend.stop_waiting()

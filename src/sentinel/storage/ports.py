@@ -112,6 +112,10 @@ class Backend(Protocol):
         """Return whether this process judges from now on, which it may while nobody else does; told in `lease`."""
         ...
 
+    async def give_lease_back(self) -> None:
+        """Judge no more, so that another process may, at once; what this one writes otherwise it goes on writing."""
+        ...
+
     def stop_waiting(self) -> None:
         """Wait no longer for a database that is away: the process is to end."""
         ...

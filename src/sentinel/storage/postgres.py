@@ -47,7 +47,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sentinel.audit import Entry
 from sentinel.errors import ConfigError
 from sentinel.storage.dialect import NUL
-from sentinel.storage.migrations import migrate
+from sentinel.storage.migrations import known_versions, migrate, newest_version
 from sentinel.storage.parts import prove_numbers
 from sentinel.storage.ports import PATIENCE, Job, State, place_of
 from sentinel.storage.shared import BEGIN, CHANNEL
@@ -88,6 +88,7 @@ _SETTINGS = {
 _FULL = {"53100"}
 _LOCK_TIMEOUT = "55P03"
 _IDLE_TOO_LONG = "25P03"
+_DEADLOCK = "40P01"
 _SILENT = {"high": _JUDGE >> 32, "low": _JUDGE & 0xFFFFFFFF, "silent": round(_SILENT_SECONDS * 1_000_000)}
 _DAMAGED = {"XX001", "XX002"}
 _PASSING = ("08", "25006", "40", "53", "55", "57", "58")
@@ -106,6 +107,10 @@ _LOCK = text("SELECT pg_try_advisory_lock(:key)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:key)")
 _SHARE = text("SELECT pg_try_advisory_lock_shared(:key)")
 _ONE_MIGRATES = text("SELECT pg_advisory_lock(:key)")
+_MIGRATED = text("SELECT to_regclass('alembic_version') IS NOT NULL")
+_VERSION = text("SELECT version_num FROM alembic_version")
+_SHARED = text("SELECT to_regclass('nodes') IS NOT NULL")
+_TAKE_NODES = text("LOCK TABLE nodes IN ACCESS EXCLUSIVE MODE")
 _END_SILENT = text(f"""
     SELECT pg_terminate_backend(pid) FROM pg_locks, nodes
     WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -174,6 +179,12 @@ class PostgresServer:
         """Return whether this process judges from now on: nobody else does, or is stuck."""
         async with self._lock:
             return await self._there(self._judge_from_now())
+
+    async def give_lease_back(self) -> None:
+        """Judge no more, so that another process may, at once."""
+        async with self._lock:
+            self.lease = None
+            await self._there(self._drop())  # the lock ends with the session; the next write opens another one
 
     async def write(self, job: Job[T], *, rows: int, judging: bool = False) -> T:
         """Return what a transaction gives, once it is known to be committed."""
@@ -244,6 +255,7 @@ class PostgresServer:
         try:
             await writer.execute(_ONE_MIGRATES, {"key": _MIGRATION})
             await writer.run_sync(prove_numbers)
+            await self._make_way(writer)
             await writer.run_sync(migrate)
             for statement in (*BEGIN, _FORGET):
                 await writer.execute(statement)
@@ -271,6 +283,22 @@ class PostgresServer:
         ):
             if unfit:
                 raise ConfigError(why, where=self._place)
+
+    async def _make_way(self, writer: AsyncConnection) -> None:
+        """
+        See to it that a migration meets nobody halfway, neither a later version nor a transaction of a node that runs.
+
+        Each of our transactions begins with its node's row. Where that table is taken first, those under way end, and
+        the next wait at their beginning; a migration that meets one among its tables would make a deadlock of the two.
+        """
+        version = await writer.scalar(_VERSION) if await writer.scalar(_MIGRATED) else None
+        if version is not None and version not in known_versions():
+            raise ConfigError(
+                f"is of a later version of Sentinel (schema {version}); nodes of this one go on, but none starts",
+                where=self._place,
+            )
+        if version not in {None, newest_version()} and await writer.scalar(_SHARED):
+            await writer.execute(_TAKE_NODES)
 
     async def _have(self, writer: AsyncConnection, lock: TextClause, key: int, seconds: float = 0.0) -> bool:
         """Take a lock for the session; returns whether it could be had within a time."""
@@ -481,6 +509,8 @@ class PostgresServer:
             async with asyncio.timeout(_READ_SECONDS), self._reading.connect() as connection:
                 return await connection.run_sync(job)
         except Exception as err:
+            if _state(err) == _DEADLOCK:  # with a migration; it goes on then
+                return await self._read(job)
             if _broken(err):
                 raise StoreAway(_told(err)) from err
             raise _meaning(err) from err

@@ -9,7 +9,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-__all__ = ["known_versions", "migrate"]
+__all__ = ["known_versions", "migrate", "newest_version"]
 
 
 def migrate(connection: Connection) -> None:
@@ -22,6 +22,13 @@ def migrate(connection: Connection) -> None:
 def known_versions() -> set[str]:
     """Return the versions of the schema that this code knows the way from."""
     return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+
+
+def newest_version() -> str:
+    """Return the version of the schema that this code works with."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "there are some"
+    return head
 
 
 def _config() -> Config:
