@@ -68,9 +68,9 @@ class BaselineTables(PartedTables):
     async def untaught_events(self, start: Micros, upto: int, chunk: int = 2000) -> AsyncIterator[list[StoredEvent]]:
         """Yield the events from a time on, accepted since there are baselines, up to `upto`; no late or dead ones."""
         e, p = tables.events.c, tables.positions.c
-        after = max(self.number_before(start), await self._number(select(p.value).where(p.name == "baselines")))
+        after = max(self.first_since(start) - 1, await self._number(select(p.value).where(p.name == "baselines")))
         while True:
-            query = select(*STORED).where(e.at >= start, e.seq > after, e.seq <= upto, e.late.is_(False), ALIVE)
+            query = select(*STORED).where(e.at >= start, e.seq >= after + 1, e.seq <= upto, e.late.is_(False), ALIVE)
             rows = await self._all(query.order_by(e.seq).limit(chunk))
             if not rows:
                 return

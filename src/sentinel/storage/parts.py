@@ -56,7 +56,8 @@ _KEEP = f"INSERT INTO events SELECT * {_EVIDENCE}"
 _KEEP_IDS = f"INSERT INTO event_ids SELECT event_id, seq {_EVIDENCE} ON CONFLICT DO NOTHING"
 _FORGET_IDS = """
     DELETE FROM event_ids WHERE event_id = ANY(ARRAY(SELECT event_id FROM {0} WHERE seq > :after AND seq <= :upto))
-    AND seq > :after AND seq <= :upto AND NOT EXISTS (SELECT FROM events WHERE events.seq = event_ids.seq)"""
+    AND seq > :after AND seq <= :upto
+    AND seq NOT IN (SELECT seq FROM events_rest WHERE seq > :after AND seq <= :upto)"""
 _KNOWN = named("known_event_ids", column("event_id", Text), column("seq", BigInteger))
 _NO_BEFORE = (
     "DROP TRIGGER known_before ON event_ids",
@@ -97,15 +98,16 @@ class PartedTables(Database):
         closed = [(part.latest, part.upto) for part in parts if part.latest is not None]
         self._over = ([latest for latest, _ in closed], [upto for _, upto in closed])
 
-    def number_before(self, since: Micros) -> int:
-        """Return a number up to which no event is of this time or a later one; 0 when none is known."""
+    def first_since(self, since: Micros) -> int:
+        """Return a number before which no event is of this time or a later one; 1 when none is known."""
         latest, upto = self._over
         place = bisect_left(latest, since)
-        return upto[place - 1] if place else 0
+        return upto[place - 1] + 1 if place else 1
 
     def not_before(self, number: ColumnElement[int], since: Micros) -> list[ColumnElement[bool]]:
         """Return what else is true of the numbers of events since a time, where that spares a look into parts."""
-        return [number > self.number_before(since)] if self.shared else []
+        # `>=`: to PostgreSQL something may lie between a number and the next one, and in the part before.
+        return [number >= self.first_since(since)] if self.shared else []
 
     def is_one_of(self, event_ids: Sequence[str]) -> ColumnElement[bool]:
         """Return what is true of the events with these ids."""
@@ -184,7 +186,8 @@ class PartedTables(Database):
         numbers = await self._read(lambda on: on.execute(text(f"SELECT min(seq), max(seq) FROM {name}")).one())  # noqa: S608 - our own name
         if name != "events_gone0":  # whose ids are in its own index
             for after in range((numbers[0] or 1) - 1, numbers[1] or 0, PRUNED_AT_ONCE):
-                await self._write(partial(_forgotten, name, after), rows=0, judging=True)
+                upto = min(after + PRUNED_AT_ONCE, numbers[1])  # above it are those that came again
+                await self._write(partial(_forgotten, name, after, upto), rows=0, judging=True)
         await self._write(lambda on: on.execute(text(f"DROP TABLE {name}")), rows=0, judging=True)
 
     async def _delete(self, table: str, name: str, before: Micros) -> int:
@@ -211,9 +214,8 @@ def _bounds(name: str, column: str, connection: Connection) -> tuple[Micros | No
     return oldest, latest
 
 
-def _forgotten(name: str, after: int, connection: Connection) -> None:
-    places = {"after": after, "upto": after + PRUNED_AT_ONCE}
-    connection.execute(text(_FORGET_IDS.format(name)), places)
+def _forgotten(name: str, after: int, upto: int, connection: Connection) -> None:
+    connection.execute(text(_FORGET_IDS.format(name)), {"after": after, "upto": upto})
 
 
 def _counted(name: str, first: int, connection: Connection) -> int:

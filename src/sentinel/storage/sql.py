@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, TextClause, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, TextClause, and_, bindparam, delete, func, or_, select
 
 from sentinel.access import Token
 from sentinel.audit import GENESIS, link
@@ -194,7 +194,9 @@ class Store(BaselineTables, DeadTables, IncidentTables):
 
     async def events_after(self, seq: int, limit: int) -> list[StoredEvent]:
         """Return up to `limit` events accepted after `seq`, in order of acceptance."""
-        query = select(*statements.STORED).where(tables.events.c.seq > seq).order_by(tables.events.c.seq).limit(limit)
+        query = (
+            select(*statements.STORED).where(tables.events.c.seq >= seq + 1).order_by(tables.events.c.seq).limit(limit)
+        )
         return [to_event(row) for row in await self._all(query)]
 
     async def history(
@@ -202,10 +204,10 @@ class Store(BaselineTables, DeadTables, IncidentTables):
     ) -> AsyncIterator[list[StoredEvent]]:
         """Yield, in chunks, the events that are not late, nor dead, with start <= at < end and seq <= upto."""
         e = tables.events.c
-        after = self.number_before(start)
+        after = self.first_since(start) - 1
         while True:
             query = select(*statements.STORED).where(
-                e.at >= start, e.at < end, e.seq > after, e.seq <= upto, e.late.is_(False), statements.ALIVE
+                e.at >= start, e.at < end, e.seq >= after + 1, e.seq <= upto, e.late.is_(False), statements.ALIVE
             )
             rows = await self._all(query.order_by(e.seq).limit(chunk))
             if not rows:
@@ -240,7 +242,7 @@ class Store(BaselineTables, DeadTables, IncidentTables):
 
     async def summary(self, since: Micros) -> Summary:
         """Return what happened since a time, in figures."""
-        return await self._read(partial(summed_up, since, self.number_before(since)))
+        return await self._read(partial(summed_up, since, self.first_since(since)))
 
     async def standing(self, hour_ago: Micros, minute_ago: Micros) -> Standing:
         """Return what health is judged by, since an hour and a minute ago."""
@@ -248,13 +250,13 @@ class Store(BaselineTables, DeadTables, IncidentTables):
 
     async def events_since(self, since: Micros, most: int) -> int:
         """Return how many events there are since a time, counted up to `most`."""
-        places = {"since": since, "most": most, "after": self.number_before(since)}
+        places = {"since": since, "most": most, "first": self.first_since(since)}
         return await self._read(lambda on: int(on.scalar(COUNT_EVENTS.on(on), places) or 0))
 
     async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
         """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
         values = {"address": address, "start": start, "end": end, "enough": enough}
-        values["after"] = self.number_before(start)
+        values["first"] = self.first_since(start)
         return await self._read(lambda on: int(on.scalar(statements.USERS_BEHIND.on(on), values) or 0))
 
     # --- signals and incidents
@@ -490,7 +492,9 @@ class Store(BaselineTables, DeadTables, IncidentTables):
     async def audited_about(self, operation: str, target: str) -> list[AuditEntry]:
         """Return the audit entries of an operation on a target, oldest first."""
         a = tables.audit.c
-        query = select(tables.audit).where(a.operation == operation, a.target == target).order_by(a.seq)
+        # In words, not as a value: else neither database would see that the partial index holds just these.
+        named: ColumnElement[str] = bindparam("operation", operation, literal_execute=True)
+        query = select(tables.audit).where(a.operation == named, a.target == target).order_by(a.seq)
         return [to_audit_entry(row) for row in await self._all(query)]
 
     async def undone_since(self, since: Micros) -> list[Action]:
@@ -634,10 +638,11 @@ def _told_apart(
     connection: Connection, offered: Sequence[Pending]
 ) -> tuple[list[Pending], frozenset[int], frozenset[int]]:
     ids = {"listed": listed([item.event.event_id for item in offered])}
-    if connection.dialect.name != "sqlite":
-        connection.execute(statements.FORGET_ORPHANS, ids)
     rows = connection.execute(statements.KNOWN_EVENTS.on(connection), ids)
     known = {row.event_id: decode_event(row.body) for row in rows}
+    unknown = [item.event.event_id for item in offered if item.event.event_id not in known]
+    if unknown and connection.dialect.name != "sqlite":
+        connection.execute(statements.FORGET_ORPHANS, {"listed": listed(unknown)})
     fresh: list[Pending] = []
     duplicates: set[int] = set()
     conflicts: set[int] = set()

@@ -161,18 +161,18 @@ def _prune_statements() -> dict[str, Each[TextClause]]:
     """Return by table the statement that deletes some of what is over."""
     over = {
         # What a quarantine rests on stays as long as it holds.
-        "evidence_events": "action_id NOT IN (SELECT id FROM security_actions WHERE status = 'active')",
+        "evidence_events": "NOT EXISTS (SELECT 1 FROM security_actions WHERE id = action_id AND status = 'active')",
         "events": "at < :before AND seq <= :judged AND seq NOT IN (SELECT seq FROM evidence_events)",
         "signals": "last < :before",
         "incidents": "last < :before",
         "incident_notes": "at < :before",
-        "dead_letters": "seq <= :judged AND seq NOT IN (SELECT seq FROM events)",
+        "dead_letters": "seq <= :judged AND NOT EXISTS (SELECT 1 FROM events WHERE events.seq = dead_letters.seq)",
         "links": "hour < :before / 3600000000",
         "security_actions": "created_at < :before AND (status != 'active' OR NOT effective)",
         "data_access_log": "created_at < :before AND seq <= :judged",
         "security_violations": "created_at < :before AND seq <= :judged",
         "audit_log": "created_at < :audited_before AND seq <= :judged",
-        "evidence": "action_id NOT IN (SELECT id FROM security_actions)",
+        "evidence": "NOT EXISTS (SELECT 1 FROM security_actions WHERE id = action_id)",
         "audit_trail": "seq <= :upto",
         "baselines": "day >= 0 AND day < :before / 86400000000",
     }
@@ -182,7 +182,7 @@ def _prune_statements() -> dict[str, Each[TextClause]]:
 PRUNE = _prune_statements()
 
 AUTOMATIC_BLOCKS = _automatic_blocks()
-USERS_BEHIND = Each(_users_behind(), _users_behind(tables.events.c.seq > bindparam("after")))
+USERS_BEHIND = Each(_users_behind(), _users_behind(tables.events.c.seq >= bindparam("first")))
 ACTIONS_MADE = _actions_taken(tables.actions.c.created_at)
 ACTIONS_DECIDED = _actions_taken(tables.actions.c.decided_at)
 UPSERT_SIGNAL = Bulk.of(each(_signal_upsert))
@@ -242,10 +242,10 @@ KNOWN_EVENTS = words(
     listed=LISTED,
     value=VALUE,
 )
-FORGET_ORPHANS = text(f"""
-    DELETE FROM event_ids WHERE event_id IN (SELECT {VALUE.postgresql} FROM {LISTED.postgresql})
-    AND NOT EXISTS (SELECT FROM events WHERE events.seq = event_ids.seq)""")  # noqa: S608 - our own words
-"""Ids of events in a part that was dropped, which are taken out bit by bit."""
+FORGET_ORPHANS = text(
+    f"DELETE FROM event_ids WHERE event_id IN (SELECT {VALUE.postgresql} FROM {LISTED.postgresql})"  # noqa: S608 - our own words
+)
+"""Forgets ids, in PostgreSQL, of which there is no event: it was in a part that was dropped a moment ago."""
 _AUDIT_COLUMNS = ", ".join(column.name for column in tables.audit.columns)
 AUDIT_ENTRIES = f"SELECT {_AUDIT_COLUMNS} FROM audit_trail ORDER BY seq"  # noqa: S608 - our own names
 """The audit trail as it is stored: rows of `audit.Entry`."""

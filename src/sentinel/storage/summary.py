@@ -19,7 +19,7 @@ _SUMMARY = {
 _ACCESSES = """
     SELECT count(*), count(CASE WHEN sensitive_data_accessed THEN 1 END), count(DISTINCT user_id)
     FROM data_access_log WHERE created_at >= :since"""
-_AFTER = " AND seq > :after"
+_FROM = " AND seq >= :first"
 """Where a table is in parts (`parts`), those before the time are not looked into."""
 
 
@@ -35,8 +35,8 @@ def _sources(*more: ColumnElement[bool]) -> Select[Any]:
 
 _QUERIES: dict[str, Each[Executable]] = {
     **{name: Each(text(query), text(query)) for name, query in _SUMMARY.items()},
-    "data_access": Each(text(_ACCESSES), text(_ACCESSES + _AFTER)),
-    "sources": Each(_sources(), _sources(tables.events.c.seq > bindparam("after"))),
+    "data_access": Each(text(_ACCESSES), text(_ACCESSES + _FROM)),
+    "sources": Each(_sources(), _sources(tables.events.c.seq >= bindparam("first"))),
 }
 _STANDING = {
     "open_violations": """
@@ -47,8 +47,8 @@ _STANDING = {
         SELECT severity, count(*) FROM security_violations WHERE created_at >= :minute_ago GROUP BY severity""",
 }
 COUNT_EVENTS = words(
-    "SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :since{after} LIMIT :most) AS counted",
-    after=Each("", _AFTER),
+    "SELECT count(*) FROM (SELECT 1 FROM events WHERE at >= :since{first} LIMIT :most) AS counted",
+    first=Each("", _FROM),
 )
 """How many events there are since a time, counted up to so many."""
 
@@ -63,9 +63,9 @@ def stood(hour_ago: Micros, minute_ago: Micros, connection: Connection) -> Stand
     return Standing(**counts)
 
 
-def summed_up(since: Micros, after: int, connection: Connection) -> Summary:
-    """Return what happened since a time; no event of then has a number up to `after`."""
-    places = {"since": since, "after": after}
+def summed_up(since: Micros, first: int, connection: Connection) -> Summary:
+    """Return what happened since a time; no event of then has a number below `first`."""
+    places = {"since": since, "first": first}
     rows = {name: connection.execute(query.on(connection), places).all() for name, query in _QUERIES.items()}
     [access] = rows["data_access"]
     return Summary(

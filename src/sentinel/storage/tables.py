@@ -137,6 +137,7 @@ links = Table(
     Column("hour", Integer, primary_key=True),
     Column("to_type", String(16), primary_key=True),
     Column("to", Text, primary_key=True),
+    Index("links_hour", "hour"),
 )
 
 notes = Table(
@@ -178,6 +179,7 @@ actions = Table(
     Index("actions_target", "target", "action_type"),
     Index("actions_status", "status", "expiration"),
     Index("actions_incident", "incident_id"),
+    Index("actions_created", "created_at"),
     # What a rule of the policy did in the last minute: asked before every automatic action (the blast radius).
     Index("actions_rule_created", "rule", "created_at"),
     Index("actions_rule_decided", "rule", "decided_at"),
@@ -208,6 +210,13 @@ audit = Table(
     Column("target", Text, nullable=False),
     Column("details", Text, nullable=False),  # JSON, hashed as it stands
     Column("hash", LargeBinary(32), nullable=False),
+    # Few among many: what was sealed of the evidence of quarantines.
+    Index(
+        "audit_sealed",
+        "target",
+        sqlite_where=Column("operation") == "threat_quarantine.evidence",
+        postgresql_where=Column("operation") == "threat_quarantine.evidence",
+    ),
 )
 
 # The next three hold what `contract` makes of events; `seq` is that of the event.

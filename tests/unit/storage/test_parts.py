@@ -205,10 +205,10 @@ def test_closed_parts_tell_from_which_number_on_a_time_can_be(small: str, on_ser
             await store.accept([pending(event(f"e{n}", 100 * n if n != 3 else 1_550))])
             await store.keep_parts(DAY)
         start = micros(START)
-        assert store.number_before(start) == 0
-        assert store.number_before(start + 1_500_000_000) == 0  # the one that is out of order
-        assert store.number_before(start + 1_560_000_000) == 10
-        assert store.number_before(start + 3_950_000_000) == 40
+        assert store.first_since(start) == 1
+        assert store.first_since(start + 1_500_000_000) == 1  # the one that is out of order
+        assert store.first_since(start + 1_560_000_000) == 11
+        assert store.first_since(start + 3_950_000_000) == 41
         for since in (0, 1_549, 1_551, 2_000, 4_200):
             expected = [n for n in range(45) if (100 * n if n != 3 else 1_550) >= since]
             at = start + since * 1_000_000
@@ -221,7 +221,7 @@ def test_closed_parts_tell_from_which_number_on_a_time_can_be(small: str, on_ser
     on_server(work)
 
     async def another(store: Store) -> None:
-        assert store.number_before(micros(START) + 3_950_000_000) == 40
+        assert store.first_since(micros(START) + 3_950_000_000) == 41
 
     on_server(another)
 

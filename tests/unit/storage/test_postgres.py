@@ -13,16 +13,14 @@ import asyncpg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy.event import listens_for
 from tests.support.postgres import Postgres
 from tests.support.proxy import Wire, wire_to
 from tests.support.service import eventually
 from tests.support.stored import read
-from tests.unit.storage.test_sql import action, event, pending, signal
+from tests.unit.storage.test_sql import action, event, pending
 
 from sentinel.audit import Entry, Status, verify
 from sentinel.errors import ConfigError
-from sentinel.model import SubjectType
 from sentinel.storage import PATIENCE, AuditEntry, LeaseLost, Outcome, Overtaken, Store, StoreUnable, state_of
 from sentinel.storage.statements import AUDIT_ENTRIES
 from sentinel.storage.tables import metadata
@@ -495,68 +493,3 @@ def _only_there(difference: Any) -> bool:
         case "add_constraint":  # an event's id is unique over all parts by `event_ids`
             return [column.name for column in rest[0].columns] == ["event_id"]
     return False
-
-
-_MANY = {
-    "events": {"seq": "n", "event_id": "n::text", "at": "n", "ip_address": "'198.51.100.' || n % 250"},
-    "signals": {"id": "n::text", "subject": "n::text", "last": "n", "incident_id": "n::text"},
-    "security_actions": {
-        **dict.fromkeys(("id", "decision_key", "target", "signal_id", "incident_id"), "n::text"),
-        **dict.fromkeys(("created_at", "change_seq"), "n"),
-        "status": "CASE n % 100 WHEN 0 THEN 'active' ELSE 'expired' END",
-    },
-}
-
-
-def _multiplied(table: str, keys: dict[str, str]) -> str:
-    """Return what makes 60,000 rows of one, which differ in these columns."""
-    names = [column.name for column in metadata.tables[table].columns]
-    quoted = ", ".join(f'"{name}"' for name in names)
-    values = ", ".join(keys.get(name, f'one."{name}"') for name in names)
-    return f"INSERT INTO {table} ({quoted}) SELECT {values} FROM {table} AS one, generate_series(10, 60000) AS n"
-
-
-def test_the_queries_of_the_hot_path_use_indexes(url: str) -> None:
-    """What runs for every batch must not read whole tables: with 60,000 rows the statements as sent are explained."""
-    sent: list[tuple[str, Any]] = []
-
-    async def ask(store: Store) -> list[str]:
-        await store.accept([pending(event("e", 1, ip_address="192.0.2.1"))])
-        await store.apply(Outcome(position=1, signals=[signal("s")], actions=[action("a", signal_id="s")]))
-        for table, keys in _MANY.items():
-            await asyncio.to_thread(read, url, _multiplied(table, keys))
-        await asyncio.to_thread(read, url, "ANALYZE")
-
-        for engine in (store._backend._reading.sync_engine, store._backend._writing.sync_engine):
-
-            @listens_for(engine, "before_cursor_execute")
-            def _note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
-                sent.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
-
-        await store.accept([pending(event("e", 1)), pending(event("new", 1))])
-        await store.apply(Outcome(position=2, incident_of={"s1": "i", "s2": "i"}, incidents_gone={"9": "8"}))
-        await store.users_behind("192.0.2.9", 1, 2, 3)
-        await store.events_after(50_000, 10)
-        await store.signals_of([("192.0.2.9", SubjectType.IP)])
-        await store.signals_by_id(["s1"])
-        await store.signals_together(["9"])
-        await store.members_of(["9"])
-        await store.actions_by_key(["1"])
-        await store.automatic_blocks(["192.0.2.9"])
-        await store.actions_since(59_990)
-        await store.actions_run_out(5)
-        await store.events_since(59_990, 5)
-        queries = [one for one in sent if one[0].startswith(("SELECT", "UPDATE signals", "UPDATE security"))]
-        connection = await asyncpg.connect(url)
-        plans = []
-        for statement, parameters in queries:
-            await connection.execute("SET plan_cache_mode = force_custom_plan")
-            rows = await connection.fetch(f"EXPLAIN {statement}", *parameters)
-            plans.append(f"{statement}\n" + "\n".join(row[0] for row in rows))
-        await connection.close()
-        return plans
-
-    plans = on(url, ask)
-    assert len(plans) >= 15
-    assert [plan for plan in plans if re.search("Seq Scan on (?!events_rest)", plan)] == []
-    assert any("events_p1_ip_address_at_user_id_idx" in plan for plan in plans if "DISTINCT" in plan)
