@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from sentinel.cli._service import AsJson, DataDir, ask, console, on_service, ser
 from sentinel.cli.ingest import Format, reader_for
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
-from sentinel.ingest.files import file_lines, oldest_first
+from sentinel.ingest.files import oldest_first, read_files
 from sentinel.model import Event, Micros, StoredEvent, iso, micros, micros_of_iso
 from sentinel.response.backtest import Backtest, Struck, backtest
 from sentinel.rulefolder import read_rules
@@ -57,8 +56,8 @@ def backtest_rules(  # noqa: PLR0917 - typer makes an option of each
         if log_format is None:
             raise ConfigError("say what kind of log it is", where="--format")
         paths = oldest_first(files)
-        reader = reader_for(log_format, paths, tz=tz, year=year, logsource=logsource, time_field=time_field)
-        events = _numbered(reader.read(chain.from_iterable(map(file_lines, paths))))
+        reader = reader_for(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
+        events = _numbered(read_files(reader, paths))
     else:
         events = on_service(lambda client, _: _stored(client, _since(last)), {"data_dir": data_dir})
     told = _told(rules, events, _tried(rules, events, data_dir))

@@ -9,11 +9,10 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -28,11 +27,9 @@ from sentinel.cli._service import AsJson, DataDir, ask, console, fail, on_servic
 from sentinel.errors import ConfigError
 from sentinel.ingest import apache, jsonlog, nginx, sshd
 from sentinel.ingest.apart import Apart, parts_of
-from sentinel.ingest.events import checked, encode
-from sentinel.ingest.files import Tail, bounded, file_lines, oldest_first
+from sentinel.ingest.events import Parsed, encode
+from sentinel.ingest.files import Tail, bounded, file_lines, oldest_first, read_files
 from sentinel.ingest.lines import LineReader
-from sentinel.ingest.syslog import first_year
-from sentinel.model import Event
 from sentinel.settings import parse_duration
 
 if TYPE_CHECKING:  # the server extra, and slow to import
@@ -116,9 +113,10 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
         replay=_replay(replay, log_format),
         final=_final(final, follow=follow, files=bool(paths)),
     )
-    reader = reader_for(log_format, paths, tz=tz, year=year, logsource=logsource, time_field=time_field)
+    reader = reader_for(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
     flags: dict[str, object] = {"data_dir": data_dir, "rules_dir": rules}
     if follow:
+        reader.foresee(file_lines(paths[0]))
         result = on_service(lambda client, inside: _follow(client, inside, reader, paths[0], order), flags)
     else:
         parts = _read(reader, paths)
@@ -126,13 +124,9 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     _tell(_summary(reader, result, started), reader, as_json=as_json, act=order.act)
 
 
-def reader_for(
-    log_format: Format, paths: list[Path], *, tz: str, year: int | None, logsource: str | None, time_field: str
-) -> LineReader:
-    """Return what turns the lines of these files into events, as the command line describes them."""
+def reader_for(log_format: Format, *, tz: str, year: int | None, logsource: str | None, time_field: str) -> LineReader:
+    """Return what turns the lines of a log into events, as the command line describes it."""
     zone, source = _zone(tz), _source(logsource, log_format)
-    if log_format is Format.SSHD and year is None and paths:
-        year = first_year(_lines(paths), tz=zone, now=datetime.now(UTC))
     readers: dict[Format, Callable[[], LineReader]] = {
         Format.SSHD: lambda: sshd.Reader(tz=zone, year=year, now=datetime.now(UTC)),
         Format.NGINX: nginx.Reader,
@@ -185,12 +179,6 @@ def _paths(files: list[str], *, follow: bool) -> list[Path]:
     if follow and len(files) > 1:
         raise ConfigError("one file is followed at a time; read its rotated parts before", where="--follow")
     return oldest_first(map(Path, files))
-
-
-def _lines(paths: list[Path]) -> Iterable[str]:
-    if not paths:
-        return bounded(open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False))
-    return chain.from_iterable(map(file_lines, paths))
 
 
 def _source(text: str | None, log_format: Format) -> dict[str, str]:
@@ -253,7 +241,7 @@ class _Imports(Protocol):
     async def begin(self, order: _Order) -> str:
         """Return the id of a new import."""
 
-    async def take(self, import_id: str, part: list[Event]) -> Any:
+    async def take(self, import_id: str, part: Parsed) -> Any:
         """Return what became of a part; `_Later` when there is no room for it."""
 
     async def finish(self, import_id: str) -> dict[str, Any]:
@@ -274,10 +262,10 @@ class _Sent:
         asked = {"act": order.act, "lateness_seconds": order.lateness, "replay": order.replay, "final": order.final}
         return str((await ask(self._client, "POST", "/imports", json=asked))["import_id"])
 
-    async def take(self, import_id: str, part: list[Event]) -> Any:
+    async def take(self, import_id: str, part: Parsed) -> Any:
         answer = await self._client.post(
             f"/api/v1/security/imports/{import_id}/events",
-            content=b"\n".join(map(encode, part)),
+            content=b"\n".join(encode(event) for _, event in part.events),
             headers={"Content-Type": "application/x-ndjson"},
         )
         if answer.status_code == httpx.codes.NOT_FOUND:
@@ -286,7 +274,8 @@ class _Sent:
             raise _Later(answer.json()["detail"], float(answer.headers.get("Retry-After", "1")))
         if answer.is_error:
             fail(answer.json()["detail"], 1)
-        return answer.json()
+        receipt = answer.json()
+        return receipt | {"rejected": [*receipt["rejected"], *part.rejected]}
 
     async def finish(self, import_id: str) -> dict[str, Any]:
         result: dict[str, Any] = await ask(self._client, "POST", f"/imports/{import_id}/finish")
@@ -312,9 +301,9 @@ class _HandedOver:
             self._order(act=order.act, lateness_seconds=order.lateness, replay=order.replay, final=order.final)
         )
 
-    async def take(self, import_id: str, part: list[Event]) -> Any:
+    async def take(self, import_id: str, part: Parsed) -> Any:
         try:
-            return await self._imports.take_parsed(import_id, checked(part))
+            return await self._imports.take_parsed(import_id, part)
         except (self._problem, self._unable) as err:
             raise _Later(str(err), 1) from None
 
@@ -322,14 +311,18 @@ class _HandedOver:
         return await self._imports.finish(import_id)
 
 
-def _read(reader: LineReader, paths: list[Path]) -> AsyncIterator[list[Event]]:
+def _read(reader: LineReader, paths: list[Path]) -> AsyncIterator[Parsed]:
     """Return the events of a log; a large one is read by another process, which begins at once."""
     if sum(path.stat().st_size for path in paths if path.exists()) >= _WORTH_A_PROCESS:
         return Apart(reader, paths, _PART).parts()
-    return _each(parts_of(reader.read(_lines(paths)), _PART))
+    return _each(parts_of(read_files(reader, paths) if paths else reader.read(_standard_input()), _PART))
 
 
-async def _each(parts: Iterable[list[Event]]) -> AsyncIterator[list[Event]]:
+def _standard_input() -> Iterator[str]:
+    return bounded(open(sys.stdin.fileno(), encoding="utf-8", errors="replace", newline="\n", closefd=False))
+
+
+async def _each(parts: Iterable[Parsed]) -> AsyncIterator[Parsed]:
     for part in parts:
         yield part
 
@@ -338,7 +331,7 @@ async def _take(
     client: httpx.AsyncClient,
     inside: Monitor | None,
     reader: LineReader,
-    parts: AsyncIterator[list[Event]],
+    parts: AsyncIterator[Parsed],
     order: _Order,
 ) -> dict[str, Any]:
     """Send a whole log as one import."""
@@ -387,7 +380,7 @@ async def _pause(stop: asyncio.Event, seconds: float) -> None:
         pass
 
 
-async def _until_taken(imports: _Imports, part: list[Event], order: _Order) -> dict[str, Any]:
+async def _until_taken(imports: _Imports, part: Parsed, order: _Order) -> dict[str, Any]:
     """Send a part, again for as long as the service is away; nothing is taken twice."""
     while True:
         try:
@@ -416,7 +409,7 @@ async def _prepare(client: httpx.AsyncClient, inside: Monitor | None, order: _Or
 
 
 async def _import(
-    imports: _Imports, parts: AsyncIterator[list[Event]], order: _Order, told: Callable[[int], None]
+    imports: _Imports, parts: AsyncIterator[Parsed], order: _Order, told: Callable[[int], None]
 ) -> dict[str, Any]:
     import_id = await imports.begin(order)
     counts = {"events": 0, "rejected": 0, "duplicates": 0}
@@ -429,7 +422,7 @@ async def _import(
     return counts | await imports.finish(import_id)
 
 
-async def _patiently(imports: _Imports, import_id: str, part: list[Event]) -> Any:
+async def _patiently(imports: _Imports, import_id: str, part: Parsed) -> Any:
     """Hand over one part; where it is told "later", wait as long as is asked and hand over the same part again."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:

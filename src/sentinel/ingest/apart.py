@@ -1,5 +1,5 @@
 """
-A log's files, read by a process of their own: one processor turns lines into events while the other judges them.
+A log's files, read by a process of their own: one processor makes and checks events while the other judges them.
 
 The process is started anew, not forked, because it may be asked for beside threads and on any system. It is ahead of
 whoever takes the events by one part and no more, so neither holds more of the log than that.
@@ -11,14 +11,15 @@ import asyncio
 import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import msgspec
 
 from sentinel.errors import ConfigError, OutsideError
-from sentinel.ingest.files import file_lines
+from sentinel.ingest.events import Parsed, checked
+from sentinel.ingest.files import read_files
 from sentinel.ingest.lines import LineReader
 from sentinel.model import Event
 
@@ -28,7 +29,7 @@ __all__ = ["Apart", "parts_of"]
 class _Part(msgspec.Struct, array_like=True):
     """Events, and how far the reader has come with them."""
 
-    events: list[Event]
+    parsed: Parsed
     lines: int
     ignored: int
     unknown: int
@@ -42,11 +43,11 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Part).decode
 
 
-def parts_of(events: Iterable[Event], size: int) -> Iterator[list[Event]]:
-    """Yield the events in lists of this length; the last one may be shorter."""
+def parts_of(events: Iterable[Event], size: int) -> Iterator[Parsed]:
+    """Yield the events in parts of this length, checked; the last one may be shorter."""
     rest = iter(events)
     while part := list(islice(rest, size)):
-        yield part
+        yield checked(part)
 
 
 class Apart:
@@ -68,7 +69,7 @@ class Apart:
         self._process.start()
         sending.close()  # the process has its own; with this one open its end would never be seen
 
-    async def parts(self) -> AsyncIterator[list[Event]]:
+    async def parts(self) -> AsyncIterator[Parsed]:
         """
         Yield the events, part by part.
 
@@ -86,8 +87,8 @@ class Apart:
             if part.failed is not None:
                 reason, where = part.failed
                 raise ConfigError(reason, where=where)
-            if part.events:
-                yield part.events
+            if part.parsed.events or part.parsed.rejected:
+                yield part.parsed
         await asyncio.to_thread(self._process.join)
 
     def _receive(self) -> _Part:
@@ -102,16 +103,14 @@ def _send(reader: LineReader, paths: Sequence[Path], size: int, sending: Connect
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the other one decides what it means
     failed = None
     try:
-        for events in parts_of(reader.read(chain.from_iterable(map(file_lines, paths))), size):
-            sending.send_bytes(_encode(_part(reader, events)))
+        for parsed in parts_of(read_files(reader, paths), size):
+            sending.send_bytes(_encode(_part(reader, parsed)))
     except ConfigError as err:
         failed = (err.reason, str(err.where))
     except BrokenPipeError:  # nobody wants the rest
         return
-    sending.send_bytes(_encode(_part(reader, [], last=True, failed=failed)))
+    sending.send_bytes(_encode(_part(reader, Parsed([], []), last=True, failed=failed)))
 
 
-def _part(
-    reader: LineReader, events: list[Event], *, last: bool = False, failed: tuple[str, str] | None = None
-) -> _Part:
-    return _Part(events, reader.lines, reader.ignored, reader.unknown, reader.unknown_at, last, failed)
+def _part(reader: LineReader, parsed: Parsed, *, last: bool = False, failed: tuple[str, str] | None = None) -> _Part:
+    return _Part(parsed, reader.lines, reader.ignored, reader.unknown, reader.unknown_at, last, failed)

@@ -12,14 +12,17 @@ import io
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 from sentinel.errors import ConfigError
-from sentinel.ingest.lines import MAX_LINE
+from sentinel.ingest.lines import MAX_LINE, LineReader
+from sentinel.model import Event
 
-__all__ = ["Tail", "bounded", "file_lines", "oldest_first"]
+__all__ = ["Tail", "bounded", "file_lines", "oldest_first", "read_files"]
 
 _GZIP = b"\x1f\x8b"
 _ROTATED = re.compile(r"(?P<base>.+?)(?:\.(?P<number>\d{1,5})|[.-](?P<date>\d{8}(?:-?\d{2,6})?))?(?:\.gz)?")
@@ -49,6 +52,26 @@ def _rotation(path: Path) -> tuple[Path, tuple[bool, str, int]]:
         return path, (True, "", 0)
     number, date = found["number"], found["date"]
     return path.with_name(found["base"]), (not (number or date), date or "", -int(number or 0))
+
+
+def read_files(reader: LineReader, paths: Sequence[Path]) -> Iterator[Event]:
+    """
+    Yield the events of the log in these files.
+
+    Args:
+        reader: Before its first line.
+        paths: In the order in which they were written.
+
+    Raises:
+        ConfigError: As `file_lines`; the events before that were yielded.
+    """
+
+    def lines() -> Iterator[str]:
+        return chain.from_iterable(map(file_lines, paths))
+
+    with suppress(ConfigError):  # reading comes to the same place, and says it after what it has read
+        reader.foresee(lines())
+    yield from reader.read(lines())
 
 
 def file_lines(path: Path) -> Iterator[str]:

@@ -32,6 +32,9 @@ class LineReader:
         self.unknown = 0
         self.unknown_at: list[int] = []
 
+    def foresee(self, lines: Iterable[str]) -> None:
+        """Look through a whole log before its first line is read, where that tells what the line itself does not."""
+
     def read(self, lines: Iterable[str]) -> Iterator[Event]:
         """Yield the events of the lines, in their order; call it again to go on with the same source."""
         for line in lines:

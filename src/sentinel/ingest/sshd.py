@@ -98,13 +98,17 @@ class Reader(LineReader):
 
         Args:
             tz: Zone of stamps that name none.
-            year: Of the first line, for a file from `syslog.first_year`; None for the latest that is not in the future.
+            year: Of the first line, None for what `foresee` finds, or the latest that is not in the future.
             now: Aware; what "future" means.
         """
         super().__init__()
         self._calendar = Calendar(tz=tz, year=year, now=now)
         self._ordinals = Ordinals()
         self._unresolved = Unresolved()
+
+    def foresee(self, lines: Iterable[str]) -> None:
+        """Find the year of the first line."""
+        self._calendar.foresee(lines)
 
     def _events(self, line: str) -> Iterable[Event]:
         line = storable(line)

@@ -61,6 +61,11 @@ class Calendar:
         self._stamp = ""
         self._moment: datetime | None = None
 
+    def foresee(self, lines: Iterable[str]) -> None:
+        """Set the year of the first line by those of a whole log, unless it was told."""
+        if self._year is None:
+            self._year = first_year(lines, tz=self._tz, now=self._now)
+
     def moment(self, stamp: str) -> datetime | None:
         """Return the time in UTC, or None for a date or time that does not exist."""
         if stamp != self._stamp:  # many lines share a second
