@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["Monitor", "guard_rails"]
 
 _CHECK_SECONDS = 2.0
+_SWITCH_SECONDS = 0.0003  # Python's own 5 ms are what each look into the store would wait while events are judged
 _FOLLOW_SECONDS = 0.5  # between two looks at what other nodes do, when no news comes
 _BETWEEN_SECONDS = 0.02  # when it does
 _SILENT_SECONDS = 30.0  # after which a node that should judge, and is to be replaced by then, is said to have stopped
@@ -227,6 +228,7 @@ class Monitor:
         return monitor
 
     async def _start(self) -> None:
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self.log.info("Initializing security monitoring services...")
         self.tokens = TokenBook(await self.store.tokens())
         await self._first_token()

@@ -253,11 +253,16 @@ class Store(BaselineTables, DeadTables, IncidentTables):
         places = {"since": since, "most": most, "first": self.first_since(since)}
         return await self._read(lambda on: int(on.scalar(COUNT_EVENTS.on(on), places) or 0))
 
-    async def users_behind(self, address: str, start: Micros, end: Micros, enough: int) -> int:
-        """Return how many distinct users logged in from an address in [start, end], counted up to `enough`."""
-        values = {"address": address, "start": start, "end": end, "enough": enough}
-        values["first"] = self.first_since(start)
-        return await self._read(lambda on: int(on.scalar(statements.USERS_BEHIND.on(on), values) or 0))
+    async def users_behind(self, asked: Iterable[tuple[str, Micros, Micros]], enough: int) -> list[int]:
+        """Return how many distinct users logged in from each address in its [start, end], counted up to `enough`."""
+        places = [
+            {"address": of, "start": start, "end": end, "enough": enough, "first": self.first_since(start)}
+            for of, start, end in asked
+        ]
+        if not places:
+            return []
+        which = statements.USERS_BEHIND
+        return await self._read(lambda on: [int(on.scalar(which.on(on), each) or 0) for each in places])
 
     # --- signals and incidents
 
@@ -506,12 +511,17 @@ class Store(BaselineTables, DeadTables, IncidentTables):
         return [to_action(row) for row in await self._all(query)]
 
     async def actions_taken(
-        self, action_type: ActionType, rule: str, start: Micros, end: Micros, *, event_time: bool
-    ) -> set[str]:
-        """Return the keys of a policy rule's effective actions of a type made, or decided, in (start, end]."""
+        self, asked: Iterable[tuple[ActionType, str, Micros, Micros]], *, event_time: bool
+    ) -> list[set[str]]:
+        """Return the keys of a policy rule's effective actions of a type made, or decided, in each (start, end]."""
         query = statements.ACTIONS_DECIDED if event_time else statements.ACTIONS_MADE
-        places = {"rule": rule, "action_type": action_type.value, "start": start, "end": end}
-        return {row.decision_key for row in await self._all(query, places)}
+        places = [
+            {"rule": rule, "action_type": action_type.value, "start": start, "end": end}
+            for action_type, rule, start, end in asked
+        ]
+        if not places:
+            return []
+        return await self._read(lambda on: [set(on.scalars(query, each)) for each in places])
 
     # --- tokens, audit, health
 

@@ -113,7 +113,8 @@ class Responder:
         earlier = 0 if incident is None else earlier_incidents(stored, incident.id)
         incident = incident or incident_of([signal])
         crowd = _Crowd(self._store, self._blast_radius, now, imported=False)
-        return await self._consult(signal, incident, earlier, await self._known(now), crowd)
+        (case,) = await self._looked_up([_Case(signal, earlier, incident)], crowd)
+        return self._weigh(case, await self._known(now), crowd)
 
     # --- decisions
 
@@ -126,45 +127,59 @@ class Responder:
         known = await self._known(now)
         crowd = _Crowd(self._store, self._blast_radius, now, imported=run.imported)
         decisions = []
-        for signal in fresh:
-            earlier, incident = incidents[signal.id]
-            verdict = await self._consult(signal, incident, earlier, known, crowd)
+        for case in await self._looked_up([_Case(signal, *incidents[signal.id]) for signal in fresh], crowd):
+            verdict = self._weigh(case, known, crowd)
             if isinstance(verdict, Decision):
                 decisions.append(verdict)
                 crowd.note(verdict)
             elif verdict.stopped is not None:
                 outcome.refused.append(verdict.stopped)
-                outcome.audit.append(_declined(verdict, signal, now))
-            call = escalate(incident, signal, self._policy)
-            if call is not None and known.suppressed(signal) is None and not await crowd.full(call):
+                outcome.audit.append(_declined(verdict, case.signal, now))
+            call = case.call
+            if call is not None and known.suppressed(case.signal) is None and not crowd.full(call):
                 decisions.append(call)
                 crowd.note(call)
         decisions += crowd.overruns.values()
         await self._take(decisions, run.effects, now, outcome)
 
-    async def _consult(
-        self, signal: Signal, incident: Incident, earlier: int, known: _Known, crowd: _Crowd
-    ) -> Decision | Declined:
-        facts = Facts(earlier_incidents=earlier)
-        verdict = decide(incident, signal, facts, self._policy, self._rails)
-        if isinstance(verdict, Declined):
-            return verdict  # none of the facts that follow makes the policy want more
+    async def _looked_up(self, cases: Sequence[_Case], crowd: _Crowd) -> Sequence[_Case]:
+        """Return the cases with what the policy wants of each, and what must be known of it, asked for all at once."""
+        wanted = []
+        for case in cases:
+            facts = Facts(earlier_incidents=case.earlier)
+            case.first = decide(case.incident, case.signal, facts, self._policy, self._rails)
+            case.call = escalate(case.incident, case.signal, self._policy)
+            wanted += [each for each in (case.first, case.call) if isinstance(each, Decision)]
+        await crowd.look_up(wanted)
+        acting = [case for case in cases if isinstance(case.first, Decision)]
+        for case, users in zip(acting, await self._users_behind([case.signal for case in acting]), strict=True):
+            case.users_behind = users
+        return cases
+
+    def _weigh(self, case: _Case, known: _Known, crowd: _Crowd) -> Decision | Declined:
+        """Return what the policy says when it knows all."""
+        first = case.first
+        if not isinstance(first, Decision):
+            assert first is not None, "looked up"
+            return first  # none of the facts that follow makes the policy want more
         facts = Facts(
-            earlier_incidents=earlier,
-            users_behind=await self._users_behind(signal),
-            suppressed=known.suppressed(signal),
-            held=known.held(verdict),
-            crowded=await crowd.full(verdict),
+            earlier_incidents=case.earlier,
+            users_behind=case.users_behind,
+            suppressed=known.suppressed(case.signal),
+            held=known.held(first),
+            crowded=crowd.full(first),
         )
-        return decide(incident, signal, facts, self._policy, self._rails)
+        return decide(case.incident, case.signal, facts, self._policy, self._rails)
 
     async def _known(self, now: Micros) -> _Known:
         return _Known(await self._store.undone_since(now - _DAY), await self._store.suppressions(now))
 
-    async def _users_behind(self, signal: Signal) -> int:
-        if signal.subject_type is not SubjectType.IP:
-            return 0
-        return await self._store.users_behind(signal.subject, signal.first - _DAY, signal.last + _DAY, SHARED_BY_USERS)
+    async def _users_behind(self, signals: Iterable[Signal]) -> list[int]:
+        """Return how many people signed in from the address of each signal, as far as that matters; else 0."""
+        mine = list(signals)
+        asked = [(s.subject, s.first - _DAY, s.last + _DAY) for s in mine if s.subject_type is SubjectType.IP]
+        found = iter(await self._store.users_behind(asked, SHARED_BY_USERS))
+        return [next(found) if signal.subject_type is SubjectType.IP else 0 for signal in mine]
 
     async def _take(self, decisions: Sequence[Decision], effects: bool, now: Micros, outcome: Outcome) -> None:
         """Turn decisions into actions, one for each key, which takes effect if any of its decisions does."""
@@ -203,17 +218,33 @@ class Responder:
         now = self._clock()
         known = await self._known(now)
         crowd = _Crowd(self._store, self._blast_radius, now, imported=True)
-        for action in blocks.values():
-            signal = signals[action.signal_id or ""]
-            if await self._users_behind(signal) < SHARED_BY_USERS:
+        reasons = [signals[action.signal_id or ""] for action in blocks.values()]
+        users_behind = await self._users_behind(reasons)
+        for action, signal, users in zip(blocks.values(), reasons, users_behind, strict=True):
+            if users < SHARED_BY_USERS:
                 continue
             outcome.put(ended(action, ActionStatus.REVOKED, now, SYSTEM))
             reason = {"action": action.id, "reason": "several people log in from this address"}
             outcome.audit.append(_entry(action, "revoke", now, reason))
-            verdict = await self._consult(signal, incident_of([signal]), 0, known, crowd)
+            (case,) = await self._looked_up([_Case(signal, 0, incident_of([signal]))], crowd)
+            verdict = self._weigh(case, known, crowd)
             if isinstance(verdict, Decision):
                 decided = msgspec.structs.replace(verdict, incident_id=action.incident_id)
                 await self._take([decided], action.effective, now, outcome)
+
+
+class _Case(msgspec.Struct):
+    """A signal that the policy is asked about."""
+
+    signal: Signal
+    earlier: int
+    """How many incidents its subject had before this one."""
+    incident: Incident
+    first: Decision | Declined | None = None
+    """What the policy wants before it knows more."""
+    call: Decision | None = None
+    """Whom it wants to call."""
+    users_behind: int = 0
 
 
 class _Known:
@@ -251,25 +282,23 @@ class _Crowd:
         self.overruns: dict[str, Decision] = {}
         """By key, what tells people of each rule that was found to have acted often enough."""
 
-    async def full(self, decision: Decision) -> bool:
-        """Whether the rule has acted often enough, this decision left aside; then people are to be told, too."""
-        taken = self._fresh.get((decision.action, decision.rule), set()) - {decision.key}
-        if len(taken) < self._limit:
-            taken |= await self._taken(decision.action, decision.rule, decision.at if self._imported else self._now)
+    async def look_up(self, decisions: Iterable[Decision]) -> None:
+        """Ask the store about the minutes before these decisions; it stays the same while a batch is decided."""
+        asked = list(dict.fromkeys(minute for each in decisions if (minute := self._minute(each)) not in self._stored))
+        minutes = [(action, rule, end - _MINUTE, end) for action, rule, end in asked]
+        self._stored |= zip(asked, await self._store.actions_taken(minutes, event_time=self._imported), strict=True)
+
+    def full(self, decision: Decision) -> bool:
+        """Whether the rule of a decision looked up has acted often enough without it; then people are told, too."""
+        taken = self._fresh.get((decision.action, decision.rule), set()) | self._stored[self._minute(decision)]
         if len(taken - {decision.key}) < self._limit:
             return False
         told = overrun(decision)
         self.overruns.setdefault(told.key, told)
         return True
 
-    async def _taken(self, action: ActionType, rule: str, end: Micros) -> set[str]:
-        """Return what the store knows of the minute before; it stays the same while a batch is decided."""
-        known = self._stored.get((action, rule, end))
-        if known is None:
-            known = self._stored[action, rule, end] = await self._store.actions_taken(
-                action, rule, end - _MINUTE, end, event_time=self._imported
-            )
-        return known
+    def _minute(self, decision: Decision) -> tuple[ActionType, str, Micros]:
+        return decision.action, decision.rule, decision.at if self._imported else self._now
 
     def note(self, decision: Decision) -> None:
         """Count a decision of this batch."""

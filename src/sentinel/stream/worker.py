@@ -70,6 +70,22 @@ class Touched(msgspec.Struct):
     """Events that could not be judged."""
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """What the rules say of a batch."""
+
+    usual: Sequence[StoredEvent]
+    """Its events that are not late, and no anomalies."""
+    runs: list[Run]
+    dead: list[tuple[int, str]]
+
+
+class _Answering(msgspec.Struct, frozen=True):
+    """A batch that the rules were asked about, and the task that makes its outcome durable."""
+
+    batch: Sequence[StoredEvent]
+    task: asyncio.Task[bool]
+
+
 class Worker:
     """
     Judges events in order of acceptance, one batch at a time, between `start` and `stop`.
@@ -106,7 +122,7 @@ class Worker:
         self._log = log
         self._on_lost = on_lost
         self._moved = asyncio.Condition()
-        self._judging = asyncio.Lock()  # the engine's state is whole only between batches
+        self._judging = asyncio.Lock()  # the engine's state is whole only between batches: see `_at_rest`
         self.judging = False
         """Whether it was started, and not stopped since."""
         self.followed: dict[str, Touched] = {}
@@ -131,7 +147,8 @@ class Worker:
         self._recent: deque[StoredEvent] = deque()  # without gaps
         self._more = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._written = self._position = self._store.processed_seq
+        self._written = self._position = self._taken = self._store.processed_seq  # `_taken`: by the rules
+        self._answering: _Answering | None = None
         self._forgot_at: Micros = 0
         self._left = 0  # bytes after the last eviction
         self._trial = Trial()
@@ -196,7 +213,7 @@ class Worker:
     async def tell_position(self) -> None:
         """Tell other nodes how far this one has come, where it judges."""
         if self.judging and self.position > self._written:
-            async with self._judging:
+            async with self._at_rest():
                 await self._store.apply(Outcome(position=self.position, judging=True))
                 self._written = self.position
 
@@ -264,7 +281,7 @@ class Worker:
         that are open now need it, and further when the next events do.
         """
         try:
-            async with self._judging:
+            async with self._at_rest():
                 self._rules = rules
                 usual, odd = split_rules(rules)
                 self._engine, self.coverage = self._engine.replaced(usual), Coverage(rules)
@@ -281,7 +298,7 @@ class Worker:
         last, after = await self._store.trial(), self.position
         self._trial = Trial(after, 0, 1)
         if last.times and last.after == after:
-            unknown = after + _POSITION_EVERY + _BATCH  # further it can't have come without writing it down
+            unknown = after + _POSITION_EVERY + 2 * _BATCH  # further it can't have come without writing it down
             self._careful_upto = last.upto or min(unknown, self._store.accepted_seq)
             self._step_size = 1 if last.upto else _CAREFUL
             self._trial = last
@@ -295,9 +312,14 @@ class Worker:
                     await self._bury(self._trial.upto, _ENDED)
             while batch := await self._next():
                 async with self._judging:
-                    if await self._try(batch):
-                        await self._between(batch)
+                    await self._judge(batch)
+                    if self._careful or self._taken >= self._store.accepted_seq:
+                        await self._answered()
+            async with self._at_rest():
+                pass
         except Exception as err:  # unknown: stop the process rather than skip what was accepted
+            if self._answering is not None:
+                await asyncio.gather(self._answering.task, return_exceptions=True)
             if self._gives_up(err):
                 return
             self._on_lost(err)
@@ -307,7 +329,7 @@ class Worker:
         """Join what events from before this start join: they are seen again beside new ones, which need not wait."""
         try:
             await self.noticing.until_ready()
-            async with self._judging:
+            async with self._at_rest():
                 await self._persevere(lambda: self._settle([], [], self.position))
             await self._persevere(self._store.tell_settled)
             self.settled = not self._stopping.is_set()
@@ -322,19 +344,26 @@ class Worker:
         return self._store.ending and isinstance(err, StoreUnable)
 
     async def _next(self) -> list[StoredEvent]:
-        """Return the next events after the position, waiting for them; none once it is to stop."""
-        while self.position >= self._store.accepted_seq and not self._stopping.is_set():
+        """Return the next events after those that the rules have, waiting for them; none once it is to stop."""
+        while self._taken >= self._store.accepted_seq and not self._stopping.is_set():
             self._more.clear()
             await self._more.wait()
         if self._stopping.is_set():
             return []
-        wanted = self.position + 1
+        wanted = self._taken + 1
         while self._recent and self._recent[0].seq < wanted:
             self._recent.popleft()
         most = self._step_size if self._careful else _BATCH
         if self._recent and self._recent[0].seq == wanted:
             return [self._recent.popleft() for _ in range(min(most, len(self._recent)))]
-        return await self._store.events_after(self.position, most)
+        return await self._store.events_after(self._taken, most)
+
+    @contextlib.asynccontextmanager
+    async def _at_rest(self) -> AsyncIterator[None]:
+        """Keep the engine as it is after a batch whose outcome is durable."""
+        async with self._judging:
+            await self._answered()
+            yield
 
     @property
     def _careful(self) -> bool:
@@ -342,29 +371,69 @@ class Worker:
 
     # --- judging
 
-    async def _try(self, batch: Sequence[StoredEvent]) -> bool:
+    async def _judge(self, batch: Sequence[StoredEvent]) -> None:
         """
-        Judge events; one that can't be is set aside, whatever it breaks.
+        Ask the rules about events, and begin to make the outcome durable.
+
+        The rules are asked while the outcome before is being written: waiting for the disk would cost half as much time
+        again. What goes into an outcome is worked out when the one before it is durable, for it rests on that.
+        """
+        try:
+            found = await self._ask(batch)
+        except (OutsideError, MemoryError):
+            raise
+        except Exception as err:  # noqa: BLE001 - whatever one of the events breaks
+            await self._answered()
+            if await self._one_by_one(batch, err):
+                await self._between(batch)
+            return
+        await self._answered()
+        if found is None:
+            return
+        self._taken = batch[-1].seq
+        self._answering = _Answering(batch, asyncio.create_task(self._answer(batch, found), name="answering"))
+        await asyncio.sleep(0)  # it begins before the rules are asked again
+
+    async def _answered(self) -> None:
+        """Return once the outcome of the last batch is durable, and what is due after it is done."""
+        if self._answering is None:
+            return
+        batch = self._answering.batch
+        try:
+            done = await asyncio.shield(self._answering.task)
+            self._dead = 0
+        except (OutsideError, MemoryError):
+            raise
+        except Exception as err:  # noqa: BLE001 - as in judging
+            done = await self._one_by_one(batch, err)
+        self._answering = None
+        if done:
+            await self._between(batch)
+
+    async def _one_by_one(self, batch: Sequence[StoredEvent], err: Exception) -> bool:
+        """
+        Judge the events of a batch that broke something alone; one that breaks something alone is set aside.
 
         Returns:
             Whether all are judged, or set aside; else it is to stop.
         """
-        try:
-            judged = await self._judge(batch)
-        except (OutsideError, MemoryError):
-            raise
-        except Exception as err:
-            if len(batch) == 1:
-                self._dead += 1
-                if self._dead > _MOST_DEAD:
-                    raise
-                return await self._bury(batch[0].seq, type(err).__name__, batch[0].origin)
-            for event in batch:
-                if not await self._try([event]):
-                    return False
-            return True
-        self._dead = 0
-        return judged
+        if len(batch) == 1:
+            self._dead += 1
+            if self._dead > _MOST_DEAD:
+                raise err
+            return await self._bury(batch[0].seq, type(err).__name__, batch[0].origin)
+        for event in batch:
+            try:
+                found = await self._ask([event])
+                done = found is not None and await self._answer([event], found)
+                self._dead = 0
+            except (OutsideError, MemoryError):
+                raise
+            except Exception as alone:  # noqa: BLE001 - as in judging
+                done = await self._one_by_one([event], alone)
+            if not done:
+                return False
+        return True
 
     async def _bury(self, seq: int, reason: str, origin: str = "") -> bool:
         """Set aside the event that comes next; returns whether that is durable."""
@@ -384,23 +453,29 @@ class Worker:
         self._metrics.dead_letters.inc()
         self._log.error("event can't be judged, kept as a dead letter", seq=seq, error=reason)
 
-    async def _judge(self, batch: Sequence[StoredEvent]) -> bool:
+    async def _ask(self, batch: Sequence[StoredEvent]) -> _Asked | None:
+        """Return what the rules say of events; None when it is to stop."""
         timely = [event for event in batch if not event.late]
         usual = [event for event in timely if event.event.event_type is not EventType.ANOMALY]
         if usual:
             await self._warm(usual, batch[0].seq - 1)
         if self._careful and not await self._note_trial(batch[-1].seq):
-            return False
-        async for events in _in_turns([event for event in usual if event.seq > self._taught]):
-            self._taught = events[-1].seq  # once, also where a part of these is judged again
-            self.noticing.add(events)
-            self._responder.joiner.see(events)
+            return None
         dead: list[tuple[int, str]] = []
-        runs = await self._runs(timely, batch[0].seq - 1, dead)
+        runs = await self._runs(timely, dead)
         if self._engine.closes and not self.followed:
             signals = await self._closed(batch[-1].received_at, batch[0].seq - 1)
             runs += [Run("", effects=True, events=[], signals=signals)] if signals else []
-        if not await self._persevere(lambda: self._settle(runs, dead, batch[-1].seq)):
+        return _Asked(usual, runs, dead)
+
+    async def _answer(self, batch: Sequence[StoredEvent], asked: _Asked) -> bool:
+        """Respond to a batch; returns False when it is to stop and there was no room until then."""
+        async for events in _in_turns([event for event in asked.usual if event.seq > self._taught]):
+            self._taught = events[-1].seq  # once, also where a part of these is judged again
+            self.noticing.add(events)
+            self._responder.joiner.see(events)
+        await self._add_noticed(asked.runs, batch[0].seq - 1)
+        if not await self._persevere(lambda: self._settle(asked.runs, asked.dead, batch[-1].seq)):
             return False
         await self._reach(batch[-1].seq)
         return True
@@ -412,21 +487,25 @@ class Worker:
         return await self._persevere(lambda: self._store.note_trial(self._trial))
 
     async def _reach(self, position: int) -> None:
-        self._position = position
+        self._position, self._taken = position, max(position, self._taken)
         async with self._moved:
             self._moved.notify_all()
 
-    async def _runs(self, timely: Sequence[StoredEvent], upto: int, dead: list[tuple[int, str]]) -> list[Run]:
-        """Return what the rules say of events, `upto` being the last one judged before them."""
+    async def _runs(self, timely: Sequence[StoredEvent], dead: list[tuple[int, str]]) -> list[Run]:
+        """Return what the rules say of events, but for those over anomalies."""
         runs = []
         for (origin, effects), group in groupby(timely, key=attrgetter("origin", "effects")):
             mine = list(group)
             found: dict[str, Signal] = {}
             async for events in _in_turns([e for e in mine if e.event.event_type is not EventType.ANOMALY]):
                 found |= {signal.id: signal for signal in self._detect(events, dead)}
-            signals = [*found.values(), *await self.noticing.signals(mine, upto)]
-            runs.append(Run(origin, effects, mine, signals))
+            runs.append(Run(origin, effects, mine, list(found.values())))
         return runs
+
+    async def _add_noticed(self, runs: Iterable[Run], upto: int) -> None:
+        """Add what the rules over anomalies say, `upto` being the last event judged before these."""
+        for run in runs:
+            run.signals.extend(await self.noticing.signals(run.events, upto))
 
     async def _judge_again_forever(self) -> None:
         """Judge dead letters again that somebody has asked for, on whichever node."""
@@ -443,7 +522,7 @@ class Worker:
         letters = await self._store.dead_letters(_AGAIN_AT_ONCE, asked=True)
         if not letters:
             return
-        async with self._judging:
+        async with self._at_rest():
             # What broke may have left something of itself there; what is needed comes back from the store, without it.
             self._engine, self._closing_from = Engine(split_rules(self._rules)[0]), None
             for event, _ in reversed(letters):
@@ -464,7 +543,8 @@ class Worker:
             if event.event.event_type is not EventType.ANOMALY:
                 await self._warm([event], self.position)
             self._responder.joiner.see([event])
-            runs = await self._runs([event], self.position, dead)
+            runs = await self._runs([event], dead)
+            await self._add_noticed(runs, self.position)
             if not dead:
                 await self._settle(runs, [], self.position, revived=[event.seq])
         except (OutsideError, MemoryError):
@@ -487,7 +567,7 @@ class Worker:
         """`_notice` between two batches, to its end also when whoever asked for it is gone: half a step is none."""
 
         async def whole() -> bool:
-            async with self._judging:
+            async with self._at_rest():
                 return await self._notice(now(), wait=wait)
 
         step = asyncio.create_task(whole(), name="noticing")
@@ -546,7 +626,7 @@ class Worker:
 
     async def _close(self, now: Micros | None, origins: Iterable[str] = ("",)) -> None:
         """Judge the windows that have closed, and respond to their signals."""
-        async with self._judging:
+        async with self._at_rest():
             if not self._engine.closes:
                 return
             signals = await self._closed(now, self.position)
@@ -562,7 +642,7 @@ class Worker:
                 await self._pause(_BETWEEN_SECONDS if more else _CLOSE_SECONDS)
                 if self.position >= self._store.accepted_seq and not self.followed and not self._stopping.is_set():
                     await self._close(self._clock() - _IN_HAND)
-                    async with self._judging:
+                    async with self._at_rest():
                         more = await self._notice(self._clock() - _IN_HAND)
         except Exception as err:  # unknown: as in judging
             if self._gives_up(err):

@@ -246,7 +246,7 @@ def test_the_queries_of_the_hot_path_use_indexes(on_file: Any, path: Path) -> No
 
         await store.accept([pending(event("a")), pending(event("a"))])
         await store.apply(Outcome(position=1, incident_of={"s": "i", "t": "i"}, incidents_gone={"h": "i"}))
-        await store.users_behind("203.0.113.9", 1, 2, 3)
+        await store.users_behind([("203.0.113.9", 1, 2)], 3)
         await store.events_after(5, 10)
         [chunk async for chunk in store.history(1, 2, 3)]
         await store.signals_of([("203.0.113.9", SubjectType.IP)])
@@ -296,8 +296,8 @@ def test_people_behind_an_address_are_counted_up_to_enough(on_store: Any) -> Non
     ]
     on_store(lambda store: store.accept(items))
     start = micros(START)
-    assert on_store(lambda store: store.users_behind("203.0.113.9", start, start + 50, enough=9)) == 2
-    assert on_store(lambda store: store.users_behind("203.0.113.9", start, start + 200_000_000, enough=2)) == 2
+    assert on_store(lambda store: store.users_behind([("203.0.113.9", start, start + 50)], enough=9)) == [2]
+    assert on_store(lambda store: store.users_behind([("203.0.113.9", start, start + 200_000_000)], enough=2)) == [2]
 
 
 def test_a_checkpoint_that_a_reader_holds_up_is_soon_made_up_for(
