@@ -222,7 +222,7 @@ ASKED: dict[str, Call] = {
     "actions_of": lambda store: store.actions_of("9"),
     "actions_run_out": lambda store: store.actions_run_out(5),
     "actions_since": lambda store: store.actions_since(3 * SIZE - 10),
-    "actions_taken": lambda store: store.actions_taken(ActionType.IP_BLOCK, "rule1", NOW, LAST, event_time=True),
+    "actions_taken": lambda store: store.actions_taken([(ActionType.IP_BLOCK, "rule1", NOW, LAST)], event_time=True),
     "anomalies": lambda store: store.anomalies(since=NOW, limit=10),
     "apply": lambda store: store.apply(_outcome("applied")),
     "audit_before": lambda store: store.audit_before(NOW),
@@ -274,7 +274,7 @@ ASKED: dict[str, Call] = {
     "trial": lambda store: store.trial(),
     "undone_since": lambda store: store.undone_since(NOW),
     "untaught_events": lambda store: taken(store.untaught_events(NOW, 3 * SIZE)),
-    "users_behind": lambda store: store.users_behind("198.51.100.9", NOW, LAST, 3),
+    "users_behind": lambda store: store.users_behind([("198.51.100.9", NOW, LAST)], 3),
     # What takes parts away comes last.
     "prune": lambda store: store.prune(EARLY, EARLY, 9, 1),
     "prune_parted": lambda store: store.prune_parted("events", EARLY, 1),

@@ -205,3 +205,41 @@ def test_two_reloads_in_the_middle_leave_the_oracles_answer(tmp_path: Path, seed
 
 def answer(signals: dict[str, Signal], rule: Rule) -> dict[str, tuple[int, int, int]]:
     return {s.id: (s.first, s.last, s.count) for s in signals.values() if s.rule_hash == rule.hash}
+
+
+def test_rules_that_change_while_an_outcome_is_written_know_the_events_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Events that the old rules have been asked about, and whose outcome is not durable yet, count for the new ones."""
+    monkeypatch.setattr("sentinel.stream.worker._BATCH", 2)
+    write(tmp_path / "rules", BASE + COUNT.format(t=60, n=2) + FEW)
+    with desk_with(tmp_path) as desk:
+        desk.drain()  # from here on windows close, so a change of rules brings back what they need for that
+        store = desk.monitor.store
+        apply, gates, begun = store.apply, [asyncio.Event(), asyncio.Event()], asyncio.Semaphore(0)
+        waiting = iter(gates)
+
+        async def gated(outcome: Any) -> Any:
+            begun.release()
+            if gate := next(waiting, None):
+                await gate.wait()
+            return await apply(outcome)
+
+        monkeypatch.setattr(store, "apply", gated)
+
+        async def reload_meanwhile() -> None:
+            await asyncio.wait_for(begun.acquire(), 60)
+            write(tmp_path / "rules", BASE + COUNT.format(t=60, n=3) + FEW)
+            reload = asyncio.create_task(desk.monitor.rule_files.reload())
+            await asyncio.sleep(0.5)  # it waits for the first outcome, and gets its turn during the second
+            gates[0].set()
+            await asyncio.wait_for(begun.acquire(), 60)
+            await asyncio.sleep(0.5)
+            gates[1].set()
+            await reload
+
+        desk.send([failure(f"{n}", n, f"203.0.113.{n // 2}") for n in range(6)])
+        desk.run(reload_meanwhile())
+        desk.send([failure(f"late{n}", 9, f"203.0.113.{n}") for n in range(3)])
+        counts = [signal.count for signal in desk.signals() if signal.rule == "many"]
+        assert counts.count(3) == 3
