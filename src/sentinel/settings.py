@@ -41,7 +41,7 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     """PostgreSQL in place of the data folder's own file: `postgresql://USER@HOST/NAME`; None = the file."""
     redis_url: str | None = field(default=None, repr=False)
-    """Redis that gets what is in force, for programs that read it there: `redis://HOST/0`; None = no Redis."""
+    """Redis that gets what is in force: `redis://HOST/0`, `redis+cluster://HOST,HOST`, `rediss` with TLS; or None."""
     judge: str = "auto"
     """Of the nodes that share a PostgreSQL database one judges; `no` = never this one, `auto` = when none does."""
     rules_dir: tuple[str, ...] = ("default",)
@@ -206,8 +206,8 @@ def _tls_clients(value: object) -> str:
 
 def _redis(value: object) -> str:
     url = str(value)
-    if not re.fullmatch(r"rediss?://[^\s/]+(/\d*)?(\?\S*)?", url):  # not shown: it may hold a password
-        raise ValueError("expected redis://HOST:PORT/NUMBER, or rediss:// for TLS")
+    if not re.fullmatch(r"rediss?(\+cluster)?://[^\s/]+(/\d*)?(\?\S*)?", url):  # not shown: it may hold a password
+        raise ValueError("expected redis://HOST:PORT/NUMBER, redis+cluster://HOST:PORT,HOST:PORT, or rediss for TLS")
     return url
 
 

@@ -11,8 +11,11 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote
+
+from sentinel.certificates import issue, make_ca
 
 __all__ = ["Postgres", "running"]
 
@@ -44,6 +47,22 @@ class Postgres:
         self._run("initdb", "-D", str(self._data), "--pwfile", str(password), "--locale=C.UTF-8", *_INITDB)
         with (self._data / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in (_SETTINGS | {"port": str(self.port)}).items())
+
+    def secure(self) -> None:
+        """Before the start: let nobody in without TLS. Its certificate is for localhost, by an authority of its own."""
+        now = datetime.now(UTC)
+        self.ca = self._folder / "ca.pem"
+        authority = make_ca("ours", now)
+        pair = issue(authority, "postgres", ["localhost"], now)
+        self.ca.write_bytes(authority.certificate)
+        for name, content in (("server.crt", pair.certificate), ("server.key", pair.key)):
+            path = self._data / name
+            path.write_bytes(content)
+            path.chmod(0o600)
+            self._own(path)
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write("ssl = on\n")
+        (self._data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
 
     def start(self) -> None:
         """Return when it answers."""
@@ -111,13 +130,15 @@ _USER = _not_root()
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
-    """Give a server with no database of ours, and end it."""
+def running(*, tls: bool = False) -> Iterator[Postgres]:
+    """Give a server with no database of ours, one that takes TLS alone where that is asked for, and end it."""
     folder = Path(tempfile.mkdtemp(prefix="sentinel-postgres-"))
     try:
         server = Postgres(folder)
         server._own(folder)
         server.make()
+        if tls:
+            server.secure()
         server.start()
         try:
             yield server

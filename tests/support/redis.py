@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 import redis
 from tests.support.service import eventually
 
-__all__ = ["PASSWORD", "RedisServer"]
+from sentinel.certificates import issue, make_ca
+
+__all__ = ["PASSWORD", "RedisMasters", "RedisServer", "RedisWithTls"]
 
 PASSWORD = "open-sesame"
 
@@ -26,9 +30,13 @@ class RedisServer:
             self.port = free.getsockname()[1]
         self.url = f"redis://default:{PASSWORD}@127.0.0.1:{self.port}/0"
         words = f"--port {self.port} --bind 127.0.0.1 --requirepass {PASSWORD} --appendonly no --daemonize no"
-        self._command = [program, *words.split(), "--save", "", "--dir", str(folder)]
+        self._command = [program, *words.split(), "--save", "", "--dir", str(folder), *self._more(folder)]
         self._process: subprocess.Popen[bytes] | None = None
         self.client = redis.Redis.from_url(self.url, decode_responses=True)
+
+    def _more(self, folder: Path) -> list[str]:
+        """Return what else it is told."""
+        return []
 
     def __enter__(self) -> Self:
         self.start()
@@ -51,8 +59,103 @@ class RedisServer:
         self._process.wait(60)
         self._process = None
 
+    def empty(self) -> None:
+        """Delete what it holds."""
+        self.client.flushall()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not ended since."""
+        return self._process is not None
+
     def _answers(self) -> bool:
         try:
             return bool(self.client.ping())
         except redis.ConnectionError:
             return False
+
+
+class RedisWithTls(RedisServer):
+    """One that is reached by TLS alone, with a certificate of `ca.pem` in its folder for the name localhost."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.url = f"rediss://default:{PASSWORD}@localhost:{self.port}/0?ssl_ca_certs={folder / 'ca.pem'}"
+        self.client = redis.Redis.from_url(self.url, decode_responses=True, ssl_check_hostname=True)
+
+    def _more(self, folder: Path) -> list[str]:
+        now = datetime.now(UTC)
+        ca = make_ca("ours", now)
+        pair = issue(ca, "redis", ["localhost"], now)
+        for name, content in (("ca.pem", ca.certificate), ("own.pem", pair.certificate), ("own.key", pair.key)):
+            (folder / name).write_bytes(content)
+        files = [("cert", "own.pem"), ("key", "own.key"), ("ca-cert", "ca.pem")]
+        words = [word for kind, name in files for word in (f"--tls-{kind}-file", str(folder / name))]
+        return ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no", *words]
+
+
+class _Master(RedisServer):
+    def _more(self, folder: Path) -> list[str]:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.bus = free.getsockname()[1]
+        words = f"--cluster-enabled yes --cluster-port {self.bus} --cluster-node-timeout 2000"
+        return [*words.split(), "--cluster-config-file", str(folder / "nodes.conf")]
+
+
+class RedisMasters:
+    """A cluster of three masters without replicas. As a context it leaves no process behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.masters: list[_Master] = []
+        for number in range(3):
+            (folder / str(number)).mkdir()
+            self.masters.append(_Master(folder / str(number)))
+        hosts = ",".join(f"127.0.0.1:{master.port}" for master in self.masters)
+        self.url = f"redis+cluster://default:{PASSWORD}@{hosts}"
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            for master in self.masters:
+                started.enter_context(master)
+            for number, master in enumerate(self.masters):
+                start, end = (16_384 * n // 3 for n in (number, number + 1))
+                master.client.execute_command("CLUSTER ADDSLOTSRANGE", start, end - 1)
+            first = self.masters[0]
+            for master in self.masters[1:]:
+                master.client.execute_command("CLUSTER MEET", "127.0.0.1", first.port, first.bus)
+            eventually(self.whole, seconds=60, what="all three say that the cluster is whole")
+            self._started = started.pop_all()
+        self.client = redis.RedisCluster.from_url(
+            f"redis://default:{PASSWORD}@127.0.0.1:{first.port}", decode_responses=True
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self._started.close()
+
+    def whole(self) -> bool:
+        """Whether each of them knows of all the others, and that every slot is served."""
+        for master in self.masters:
+            told = master.client.cluster("INFO")
+            if (told["cluster_state"], told["cluster_known_nodes"]) != ("ok", "3"):
+                return False
+        return True
+
+    def start(self) -> None:
+        """Start those that do not run; returns when the cluster is whole again."""
+        for master in self.masters:
+            if not master.runs:
+                master.start()
+        eventually(self.whole, seconds=60, what="the cluster is whole again")
+
+    def kill(self) -> None:
+        """End all of them at once."""
+        for master in self.masters:
+            if master.runs:
+                master.kill()
+
+    def empty(self) -> None:
+        """Delete what they hold."""
+        for master in self.masters:
+            master.empty()

@@ -458,7 +458,25 @@ def test_a_connection_that_is_broken_off_while_it_is_made_is_closed(
     asyncio.run(tried())
 
 
-# --- its schema and its plans
+def test_a_process_takes_seven_connections_and_no_more(postgres: Postgres, url: str) -> None:
+    """However many ask at once: who plans for a server's places counts on it. One more would be refused here."""
+    name = urlsplit(url).path[1:]
+    postgres.sql(f"ALTER ROLE {name} CONNECTION LIMIT 7", "postgres")
+
+    async def busy(store: Store) -> None:
+        for turn in range(3):
+            writes = [store.accept([pending(event(f"{turn}-{n}"))]) for n in range(20)]
+            await asyncio.gather(*(store.events_after(0, 100) for _ in range(100)), *writes)
+        assert len(await store.events_after(0, 100)) == 60
+        taken = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"
+        await asyncio.to_thread(
+            eventually, lambda: postgres.sql(taken, "postgres") == [["7"]], seconds=SOON, what="all are in use"
+        )
+
+    on(url, busy)
+
+
+# --- its schema
 
 
 def test_the_migrations_make_the_tables_that_the_code_means(url: str) -> None:
