@@ -148,7 +148,7 @@ class Monitor:
             log=self.log,
         )
         self.metrics.high_threat_rate.set(settings.high_threat_rate)
-        self.metrics.watch_queue(lambda: self.intake.depth)
+        self.metrics.watch_queue(lambda: self.intake.depth, self._waited)
         self.metrics.watch_windows(*self.worker.held)
         self.escalation = Escalation(store, self.orders, plan, clock=clock, metrics=self.metrics, log=self.log)
         self.push = None
@@ -183,6 +183,7 @@ class Monitor:
         self._followed_at = -math.inf
         self._news = asyncio.Event()  # another node has written
         self._leaving = False
+        self._queued = (0, 0)  # the last event that was there at a time, and that time
         self._told_status: _OVERALL = "healthy"
         self._traffic = _Traffic()
         self._standing = Standing(open_violations={}, signals={}, last_minute={})
@@ -498,6 +499,13 @@ class Monitor:
             return self.worker.alive
         return self.store.judge is not None and self.store.judge.silent < _SILENT_SECONDS
 
+    def _waited(self) -> float:
+        """Return for how many seconds at least the oldest event that is not judged has waited."""
+        position, accepted, now = self.worker.position, self.store.accepted_seq, self.clock()
+        if position >= self._queued[0]:
+            self._queued = (accepted, now)
+        return 0.0 if position >= accepted else (now - self._queued[1]) / 1_000_000
+
     def _response_status(self) -> str:
         if not self._judged:
             return "stopped"
@@ -520,6 +528,7 @@ class Monitor:
             with contextlib.suppress(StoreUnable):  # health shows it until it is over
                 await self.store.probe()
             self.policy_file.look()
+            self._waited()  # nobody may scrape
             self.rule_files.tell_blind(self.worker.coverage.blind() if self.worker.judging else {})
             status = str(self.health()["overall_status"])
             if status != self._told_status:

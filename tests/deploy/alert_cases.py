@@ -17,6 +17,7 @@ __all__ = ["CASES", "Case", "write_tests"]
 
 RULES = Path(__file__).parents[2] / "config" / "prometheus" / "security_rules.yml"
 
+_SILENT, _DEAD = "sentinel_judge_silent_seconds", "security_dead_letters_total"
 _A, _B = 'instance="a",job="sentinel"', 'instance="b",job="sentinel"'
 UP = f"up{{{_A}}}"
 Series = dict[str, str]
@@ -698,6 +699,37 @@ CASES: dict[str, list[Case]] = {
     ],
     "SecurityMonitoringDegraded": gauge(_STATUS, f'{_STATUS}="degraded"', "1", "0", sure="3m"),
     "SecurityMonitoringCritical": gauge(_STATUS, f'{_STATUS}="critical"', "1", "0", sure="1m"),
+    "NobodyJudges": [
+        Case(
+            "no node has heard of one that judges, it fires once for all",
+            {of(_SILENT): "0x20 0+15x60", of(_SILENT, "", _B): "0x20 0+15x60"},
+            fires=("9m",),
+        ),
+        Case("nobody has ever judged, it fires", {of(_SILENT): "1e9x80"}, fires=("2m",)),
+        Case("exactly at the limit it is silent", {of(_SILENT): "30x80"}, silent=("8m",)),
+        Case(
+            "a node that is cut off from the others, while one of them judges, is silent",
+            {of(_SILENT): "0+15x80", of(_SILENT, "", _B): "0x80"},
+            silent=("8m",),
+        ),
+        Case(
+            "a take-over, also of one that hung, is silent",
+            {of(_SILENT): "0x20 15 0x60", of(_SILENT, "", _B): "1x20 16 1x60"},
+            silent=("5m15s", "5m30s", "8m"),
+        ),
+    ],
+    "EventsWaitTooLong": gauge("security_queue_age_seconds", "", "61", "60"),
+    "EventsNotJudged": [
+        Case("one is enough", {of(_DEAD): "0x20 1x60"}, fires=("6m", "15m")),
+        Case("on any node", {of(_DEAD): "0x80", of(_DEAD, "", _B): "0x20 1x60"}, fires=("6m",)),
+        Case(
+            "of a process that took the place of one that it ended",
+            {of(_DEAD): "0x20 _x4 1x60"},
+            fires=("8m",),
+        ),
+        Case("after a quarter of an hour it is over", {of(_DEAD): "0x4 1x100"}, silent=("20m",)),
+        Case("none, and a counter that starts over", {of(_DEAD): "3x20 0x60"}, silent=("6m", "10m")),
+    ],
     "SecurityMonitoringOffline": [
         *gauge(_STATUS, f'{_STATUS}="offline"', "1", "0", sure="2m"),
         Case("a missing series fires", {UP: "1x80"}, fires=("2m",)),

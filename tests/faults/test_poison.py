@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.nodes import SOON, nodes
+from tests.support.nodes import SOON, nodes, processor
 from tests.support.postgres import Postgres
 from tests.support.service import S, Service, eventually
 
@@ -88,6 +88,14 @@ class Trio:
                 self.ends += 1
                 worker.launch()
 
+    def take_over(self) -> None:
+        """Have a worker judge that remembers nothing."""
+        judge = processor(self.front)["judge"]
+        for worker in self.workers:
+            worker.kill()
+            worker.launch()
+        eventually(lambda: processor(self.front)["judge"] != judge, seconds=SOON, what="another one judges")
+
     def drain(self) -> None:
         def drained() -> bool:
             self.keep_alive()
@@ -132,15 +140,7 @@ def test_what_raises_is_set_aside_and_the_rest_is_judged(trio: Trio) -> None:
     assert trio.counts(address) == {12}
     assert min(trio.counts(unanswered)) >= 12
     assert trio.ends == before
-    judged = trio.front.ask(f"{S}/health")["components"]["security_event_processor"]["judge"]
-    for worker in trio.workers:
-        worker.kill()
-        worker.launch()
-    eventually(
-        lambda: trio.front.ask(f"{S}/health")["components"]["security_event_processor"]["judge"] != judged,
-        seconds=SOON,
-        what="another one judges",
-    )
+    trio.take_over()
     other = trio.send(*["password"] * 12)
     trio.drain()
     assert trio.counts(other) == trio.counts(address) == {12}
@@ -158,24 +158,51 @@ def test_what_ends_each_judge_in_turn_is_set_aside_in_the_end(trio: Trio) -> Non
 
 
 def test_dead_letters_are_judged_again_when_somebody_asks(trio: Trio) -> None:
-    """After the defect is mended they count like any event; before, they stay what they are, and end nobody again."""
+    """Before the defect is mended they stay what they are, and end nobody; afterwards they count like any event."""
     address = trio.send(*["password"] * 9, "raises", "unanswered")
     trio.drain()
-    assert "" not in trio.reasons(address)
-
-    def asked(*seqs: str) -> None:
-        said = trio.front.run("dead-letters", "replay", *seqs)
-        assert said.returncode == 0, said.stderr
-        eventually(lambda: all(item["reason"] for item in trio.dead()), seconds=SOON, what="they have been tried again")
-
     mine = [str(item["seq"]) for item in trio.dead() if item["event"]["ip_address"] == address]
-    asked(*mine)
+    listed = trio.front.run("dead-letters", "list", "--limit", "500").stdout
+    assert all(seq in listed.split() for seq in mine)
+
+    def asked() -> None:
+        said = trio.front.run("dead-letters", "replay", *mine)
+        assert (said.returncode, said.stdout) == (0, "2 events are judged again\n")
+        eventually(lambda: None not in [item["reason"] for item in trio.dead()], seconds=SOON, what="they are tried")
+
+    asked()
     assert trio.reasons(address) == ["KeyError", "ZeroDivisionError"]
     trio.harmless.touch()
     asked()
-    trio.drain()
-    assert trio.dead() == []
-    assert trio.counts(address) == {11}
     trio.harmless.unlink()
-    assert trio.front.run("dead-letters", "list").stdout.strip() == "no dead letters"
-    assert trio.front.run("audit", "verify").returncode in {0, 3}
+    assert trio.reasons(address) == []
+    assert trio.counts(address) == {11}
+    # Under other rules what was judged may break when it is replayed: here, as the defect is back.
+    trio.take_over()
+    other = trio.send(*["password"] * 12)
+    trio.drain()
+    assert (trio.counts(other), trio.reasons(other)) == ({12}, [])
+
+
+def test_while_nobody_judges_the_node_that_takes_events_says_so(trio: Trio) -> None:
+    """What the alerts look at, for how long, rises; once somebody judges again it is back at nothing."""
+    scraper = trio.front.client(trio.front.token("scraper"))
+
+    def figure(name: str) -> float:
+        text = scraper.get(f"{trio.front.url}/metrics").text
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{name} "))
+
+    def waits(*names: str) -> bool:
+        return all(figure(name) > 3 for name in names)
+
+    for worker in trio.workers:
+        worker.kill()
+    trio.send("password")
+    names = ("sentinel_judge_silent_seconds", "security_queue_age_seconds")
+    eventually(lambda: waits(*names), seconds=SOON, what="it says that nobody judges, and that events wait")
+    for worker in trio.workers:
+        worker.launch()
+    trio.drain()
+    eventually(
+        lambda: figure(names[0]) < 3 and figure(names[1]) == 0, seconds=SOON, what="it says that somebody judges again"
+    )

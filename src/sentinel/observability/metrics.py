@@ -229,6 +229,10 @@ class Metrics:
             "security_api_refused", "Requests refused by status.", status=("401", "403", "429")
         )
         self.queue_depth = self._gauge("security_queue_depth", "Events accepted and not yet judged.")
+        self.queue_age = self._gauge(
+            "security_queue_age_seconds",
+            "How long the oldest event that is not judged has waited at least.",
+        )
         self.decision_seconds = self._histogram(
             "security_event_to_decision_seconds", "From durable acceptance to judged.", _REACTION
         )
@@ -362,9 +366,10 @@ class Metrics:
         self.window_events.set_function(events)
         self.window_bytes.set_function(size)
 
-    def watch_queue(self, depth: Callable[[], int]) -> None:
-        """Read the queue's depth at each scrape."""
+    def watch_queue(self, depth: Callable[[], int], age: Callable[[], float]) -> None:
+        """Read the queue's depth, and how long it has waited, at each scrape."""
         self.queue_depth.set_function(depth)
+        self.queue_age.set_function(age)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics and their content type, as OpenMetrics where the scraper asks for it."""

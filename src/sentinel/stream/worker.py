@@ -155,6 +155,7 @@ class Worker:
         self._careful_upto = 0  # as far as steps are small, and noted before
         self._step_size = _BATCH
         self._dead = 0  # in a row
+        self._left_out: set[int] = set()  # events that break when they are replayed
         self._noticed = 0  # the last anomaly's sequence number
         self._live = False  # whether events have come since the start that are no import
         self._closing_from: Micros | None = None  # when windows were last closed; None until a start has made that good
@@ -287,8 +288,8 @@ class Worker:
                 self._engine, self.coverage = self._engine.replaced(usual), Coverage(rules)
                 self.noticing.replace(odd)
                 if self._closing_from is not None:
-                    start = self._engine.needs_to_close(self._closing_from, self._lateness)
-                    await self._persevere(lambda: self._replay(start, self.position))
+                    alive = self._closing_from
+                    await self._persevere(lambda: self._replay_to_close(alive, self.position))
         except Exception as err:  # unknown: as in judging
             self._on_lost(err)
             raise
@@ -597,17 +598,36 @@ class Worker:
         return await self._persevere(step) and more
 
     async def _warm(self, events: Sequence[StoredEvent], upto: int) -> None:
-        await self._replay(self._engine.needs(events), upto)
+        await self._replay(lambda: self._engine.needs(events), upto)
 
-    async def _replay(self, start: Micros, upto: int) -> None:
-        """Bring back what the engine has forgotten from `start` on, as far as it was judged."""
+    async def _replay(self, needs: Callable[[], Micros], upto: int) -> None:
+        """Bring back what the engine has forgotten from a time on, as far as it was judged."""
+        while (start := needs()) < self._engine.warm_from and not await self._replayed(start, upto):
+            pass
+
+    async def _replayed(self, start: Micros, upto: int) -> bool:
+        """Return whether it is brought back; else everything is forgotten, and what broke is left out from now on."""
         end = self._engine.warm_from
-        if start >= end:
-            return
         async for chunk in self._store.history(start, end, upto):
-            self._engine.warm(chunk, end)
+            events = [event for event in chunk if event.seq not in self._left_out]
+            try:
+                self._engine.warm(events, end)
+            except Exception:  # an event that was judged under other rules must not be what breaks at each that follows
+                usual, _ = split_rules(self._rules)
+                broken = {event.seq for event in events if _breaks(Engine(usual), event)}
+                if not broken:
+                    raise
+                said = "judged events break when they are replayed, and are left out"
+                self._log.error(said, number=len(broken), first=min(broken))
+                self._left_out |= broken
+                self._engine = Engine(usual)
+                return False
             await asyncio.sleep(0)
         self._engine.warm((), start)
+        return True
+
+    async def _replay_to_close(self, alive: Micros, upto: int) -> None:
+        await self._replay(lambda: self._engine.needs_to_close(alive, self._lateness), upto)
 
     async def _closed(self, now: Micros | None, upto: int) -> list[Signal]:
         """
@@ -619,7 +639,7 @@ class Worker:
         if self._closing_from is None:
             last = await self._store.events_after(upto - 1, 1) if upto else []
             self._closing_from = last[0].received_at if last else 0
-            await self._replay(self._engine.needs_to_close(self._closing_from, self._lateness), upto)
+            await self._replay_to_close(self._closing_from, upto)
         if now is not None:
             self._closing_from = now = max(self._closing_from, now)
         return self._engine.close(now, self._lateness)
@@ -764,6 +784,14 @@ class Worker:
                     self._on_lost(err)
                     raise
             await self._pause(_EXPIRY_SECONDS)
+
+
+def _breaks(engine: Engine, event: StoredEvent) -> bool:
+    try:
+        engine.warm([event], event.at)
+    except Exception:  # noqa: BLE001 - whatever it is
+        return True
+    return False
 
 
 async def _in_turns(events: Sequence[StoredEvent]) -> AsyncIterator[Sequence[StoredEvent]]:

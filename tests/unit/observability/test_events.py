@@ -93,6 +93,7 @@ LABELS = {
     "security_audit_log_entries": {"operation", "table_name"},
     "security_response_actions": {"action_type", "status", "auto"},
     "security_queue_depth": set(),
+    "security_queue_age_seconds": set(),
     "security_events_dropped": set(),
     "security_event_to_decision_seconds": set(),
     "security_decision_to_enforced_seconds": set(),
