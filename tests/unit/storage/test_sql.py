@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 from sqlalchemy.event import listens_for
+from tests.support.schema import schema
 
 from sentinel.detection.links import link
 from sentinel.model import (
@@ -27,6 +29,7 @@ from sentinel.model import (
     micros,
 )
 from sentinel.storage import SYSTEM, Action, Evidence, Outcome, Pending, Store, sqlite
+from sentinel.storage.migrations import SCHEMA, newest_version
 from sentinel.storage.values import StoreFull, StoreLost
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -478,3 +481,32 @@ def test_room_that_comes_back_at_once_explains_one_error(path: Path, monkeypatch
         await file.close()
 
     asyncio.run(work())
+
+
+def test_a_new_file_has_the_schema_that_the_steps_make() -> None:
+    """A file made today and one that came all the way are the same; `python -m tests.support.schema` writes it anew."""
+    assert SCHEMA.read_text(encoding="utf-8") == schema()
+
+
+def test_a_file_of_an_earlier_version_goes_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the schema at hand is of another version, a new file is made by the steps; so is none half."""
+    made = tmp_path / "sqlite.sql"
+    made.write_text(SCHEMA.read_text(encoding="utf-8").replace(f"-- version {newest_version()}", "-- version 0001"))
+    monkeypatch.setattr("sentinel.storage.migrations.SCHEMA", made)
+    _opened(tmp_path / "steps.db")
+    monkeypatch.undo()
+    _opened(tmp_path / "at-once.db")
+    assert _tables(tmp_path / "steps.db") == _tables(tmp_path / "at-once.db")
+
+
+def _opened(path: Path) -> None:
+    async def once() -> None:
+        await (await Store.open(path)).close()
+
+    asyncio.run(once())
+
+
+def _tables(path: Path) -> set[tuple[str, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    return {(kind, name, " ".join((made or "").split())) for kind, name, made in rows}
