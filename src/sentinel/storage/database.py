@@ -95,6 +95,11 @@ class Database:
     async def _write(self, job: Job[T], *, rows: int, judging: bool = False) -> T:
         return await self._backend.write(job, rows=rows, judging=judging)
 
+    @whole
+    async def _judged(self, job: Job[T]) -> T:
+        """Write what only the node that judges may, by itself: to its end, also when whoever does it is cancelled."""
+        return await self._write(job, rows=0, judging=True)
+
     async def _read(self, job: Job[T]) -> T:
         return await self._backend.read(job)
 

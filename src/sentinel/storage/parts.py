@@ -127,7 +127,7 @@ class PartedTables(Database):
             return
         parts = await self._read(_parts)
         if _due(parts, self.accepted_seq):
-            self._take_parts(await self._write(partial(_kept_up, span), rows=0, judging=True))
+            self._take_parts(await self._judged(partial(_kept_up, span)))
 
     async def prune_parted(self, table: str, before: Micros, span: Micros) -> int:
         """
@@ -176,7 +176,7 @@ class PartedTables(Database):
             connection.execute(text(f"ALTER TABLE {name} RENAME TO events_gone{part.first}"))
             return kept
 
-        kept = await self._write(retired, rows=0, judging=True)
+        kept = await self._judged(retired)
         if table == "events":
             await self._drop_retired(f"events_gone{part.first}")
         return rows - kept
@@ -187,15 +187,15 @@ class PartedTables(Database):
         if name != "events_gone0":  # whose ids are in its own index
             for after in range((numbers[0] or 1) - 1, numbers[1] or 0, PRUNED_AT_ONCE):
                 upto = min(after + PRUNED_AT_ONCE, numbers[1])  # above it are those that came again
-                await self._write(partial(_forgotten, name, after, upto), rows=0, judging=True)
-        await self._write(lambda on: on.execute(text(f"DROP TABLE {name}")), rows=0, judging=True)
+                await self._judged(partial(_forgotten, name, after, upto))
+        await self._judged(lambda on: on.execute(text(f"DROP TABLE {name}")))
 
     async def _delete(self, table: str, name: str, before: Micros) -> int:
         statement = text(_delete_of(table, name))
         places = {"before": before, "judged": self.processed_seq}
         rows = 0
         while True:
-            gone = await self._write(lambda on: int(on.scalar(statement, places) or 0), rows=0, judging=True)
+            gone = await self._judged(lambda on: int(on.scalar(statement, places) or 0))
             rows += gone
             if gone < PRUNED_AT_ONCE:
                 return rows

@@ -146,7 +146,7 @@ class Store(BaselineTables, DeadTables, IncidentTables):
     async def tell_settled(self) -> None:
         """Tell the other processes that this one has taken up what was there when it began to judge."""
         if self.shared:
-            await self._write(settle, rows=0, judging=True)
+            await self._judged(settle)
 
     # --- events
 
@@ -609,7 +609,7 @@ class Store(BaselineTables, DeadTables, IncidentTables):
 
         rows = 0
         while True:
-            gone = await self._write(deleted, rows=0, judging=True)
+            gone = await self._judged(deleted)
             rows += gone
             if gone < statements.PRUNED_AT_ONCE:
                 return rows

@@ -179,6 +179,39 @@ def test_who_reads_a_log_for_long_is_waited_for_only_so_long(
     assert "events_p11" in parts(small)
 
 
+async def begun(store: Store, doing: asyncio.Future[Any]) -> None:
+    """Return in the middle of a write, or when there was none."""
+    for _ in range(100_000):
+        if store._backend._lock.locked() or doing.done():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("nothing is written")
+
+
+_DUTIES: dict[str, Callable[[Store], Awaitable[Any]]] = {
+    "parts": lambda store: store.keep_parts(DAY),
+    "pruning": lambda store: store.prune(FAR, FAR, 0, DAY),
+    "settling": lambda store: store.tell_settled(),
+}
+
+
+@pytest.mark.parametrize("duty", _DUTIES)
+def test_a_duty_that_is_cancelled_writes_to_its_end(small: str, on_server: Any, duty: str) -> None:
+    """As when another node takes over: half a transaction would be in the way of the next one on the connection."""
+
+    async def work(store: Store) -> None:
+        for n in range(5):
+            await store.accept([pending(event(f"e{n}"))])
+            doing = asyncio.ensure_future(_DUTIES[duty](store))
+            await begun(store, doing)
+            doing.cancel()
+            await asyncio.gather(doing, return_exceptions=True)
+            await store.accept([pending(event(f"after{n}"))])
+        assert store.trouble is None
+
+    on_server(work)
+
+
 @pytest.mark.parametrize(
     ("last", "numbers", "elapsed", "expected"),
     [
