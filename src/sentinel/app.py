@@ -18,15 +18,16 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import cached_property
 from ipaddress import ip_address, ip_network
-from typing import IO, TYPE_CHECKING, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
 from sentinel.access import Token, TokenBook, looks_real, mint, token_hash
-from sentinel.baselinefile import read_tuning
+from sentinel.baselinefile import read_changes, read_tuning, write_changes
 from sentinel.datafolder import lock, own_secret, read_key, write_secret
 from sentinel.detection import RuleSet
 from sentinel.detection.baseline import Tuning
+from sentinel.detection.baseline.tuning import Limits
 from sentinel.errors import ConfigError, OutsideError, SentinelError
 from sentinel.model import Micros, Role, Severity
 from sentinel.notify import Alertmanager, Plan
@@ -34,7 +35,7 @@ from sentinel.observability import Metrics, Names, Refusals, health_scores, open
 from sentinel.planfile import read_plan
 from sentinel.policyfile import PolicyFile, read_policy
 from sentinel.response import GuardRails, Network, Policy
-from sentinel.rulefolder import RuleFiles, read_files
+from sentinel.rulefolder import RuleFiles, read_files, read_thresholds
 from sentinel.settings import Settings
 from sentinel.storage import SYSTEM, AuditEntry, Notary, Outcome, Standing, Store, StoreUnable
 from sentinel.stream import (
@@ -56,7 +57,13 @@ if TYPE_CHECKING:
     from sentinel.scanning.scanner import Scanner
     from sentinel.storage.redis import Redis
 
-__all__ = ["Monitor", "guard_rails"]
+__all__ = ["LIMITS", "THRESHOLD", "Monitor", "guard_rails"]
+
+THRESHOLD = "threshold"
+"""Kind of what is set by rule: a number."""
+LIMITS = "limits"
+"""Kind of what is set by metric of baselines."""
+_BROUGHT = "brought"
 
 _CHECK_SECONDS = 2.0
 _SWITCH_SECONDS = 0.0003  # Python's own 5 ms are what each look into the store would wait while events are judged
@@ -71,6 +78,11 @@ _HOUR: Micros = 60 * _MINUTE
 _DAY: Micros = 24 * _HOUR
 _MOST_EVENTS = 1_000_000
 _OVERALL = Literal["healthy", "degraded", "critical", "offline"]
+
+
+_number = msgspec.json.Decoder(int | float).decode
+_limits = msgspec.json.Decoder(Limits).decode
+_encode = msgspec.json.Encoder().encode
 
 
 def _wall_clock() -> Micros:
@@ -183,6 +195,8 @@ class Monitor:
         self._followed_at = -math.inf
         self._news = asyncio.Event()  # another node has written
         self._leaving = False
+        self.choosing = asyncio.Lock()
+        """Held from setting something on this node to having it in the store, which every node goes by."""
         self._queued = (0, 0)  # the last event that was there at a time, and that time
         self._told_status: _OVERALL = "healthy"
         self._traffic = _Traffic()
@@ -235,6 +249,9 @@ class Monitor:
         await self._first_token()
         await self.board.load()
         await self.people.load()
+        if self.store.shared:
+            await self._bring_chosen()
+            await self._take_chosen()
         await self._judge_if_nobody_does()
         self.intake.start()
         self.rule_files.watch()
@@ -318,6 +335,7 @@ class Monitor:
         if self._token_turn != self.store.turn:
             turn = self.store.turn
             self.tokens.take(await self.store.tokens())
+            await self._take_chosen()
             self._token_turn = turn
         await self.worker.tell_position()
         if not self.worker.judging:
@@ -325,6 +343,36 @@ class Monitor:
         judge = self.store.judge
         silent = math.inf if judge is None else judge.silent
         self.metrics.judge_silent.set(0 if self.worker.judging else silent)
+
+    async def _take_chosen(self) -> None:
+        """Go by what was set on any node."""
+        async with self.choosing:
+            thresholds = await self.store.chosen(THRESHOLD)
+            limits = await self.store.chosen(LIMITS)
+            await self.rule_files.take_thresholds({rule: _number(text) for rule, text in thresholds.items()})
+            path = self.settings.baselines_path
+            changes = {metric: _limits(text) for metric, text in limits.items()}
+            if read_changes(path) != changes:
+                await asyncio.to_thread(write_changes, path, changes)
+                self.worker.noticing.tune(read_tuning(self.settings.baselines_file, path))
+
+    async def _bring_chosen(self) -> None:
+        """Tell the store once what was set on this node before any went by the store; that of the first node counts."""
+        if await self.store.chosen(_BROUGHT):
+            return
+        settings = self.settings
+        mine: tuple[tuple[str, dict[str, Any]], ...] = (
+            (THRESHOLD, read_thresholds(settings.thresholds_path)),
+            (LIMITS, read_changes(settings.baselines_path)),
+        )
+        for kind, values in mine:
+            await self.store.choose(kind, {name: _encode(value).decode() for name, value in values.items()})
+        await self.store.choose(_BROUGHT, {_BROUGHT: "true"})
+
+    async def keep_chosen(self, kind: str, name: str, value: object) -> None:
+        """Have every node go by what was set here; None: by what the files say."""
+        if self.store.shared:
+            await self.store.choose(kind, {name: None if value is None else _encode(value).decode()})
 
     async def _seal_forever(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import FastAPI, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from sentinel.app import Monitor
+from sentinel.app import LIMITS, Monitor
 from sentinel.baselinefile import read_changes, read_tuning, write_changes
 from sentinel.detection.baseline.metrics import METRICS, SERVICE, USER
 from sentinel.detection.baseline.told import anomaly_row
@@ -16,7 +16,6 @@ from sentinel.detection.baseline.tuning import Limits
 from sentinel.detection.baseline.view import seen_entity
 from sentinel.errors import ConfigError
 from sentinel.server.authorize import token_of
-from sentinel.server.judged import only_where_judged
 from sentinel.server.problems import Problem, answer
 from sentinel.server.values import Limit, Number, number_of
 
@@ -61,17 +60,18 @@ def add_baselines(api: FastAPI, monitor: Monitor) -> None:
         if order.metric not in METRICS:
             raise Problem("not_found", "no metric has this name; GET /baselines lists them")
         path = monitor.settings.baselines_path
-        only_where_judged(monitor)
-        noticing = monitor.worker.noticing
         given = order.model_dump(exclude={"metric", "reset"}, exclude_none=True)
         try:
-            changes = read_changes(path)
-            if order.reset:
-                changes.pop(order.metric, None)
-            else:
-                changes[order.metric] = msgspec.structs.replace(noticing.tuning.of(order.metric), **given)
-            write_changes(path, changes)
-            noticing.tune(read_tuning(monitor.settings.baselines_file, path))
+            async with monitor.choosing:
+                noticing = monitor.worker.noticing
+                changes = read_changes(path)
+                if order.reset:
+                    changes.pop(order.metric, None)
+                else:
+                    changes[order.metric] = msgspec.structs.replace(noticing.tuning.of(order.metric), **given)
+                await monitor.keep_chosen(LIMITS, order.metric, changes.get(order.metric))
+                write_changes(path, changes)
+                monitor.worker.noticing.tune(read_tuning(monitor.settings.baselines_file, path))
         except ConfigError as err:
             raise Problem("not_ready", str(err)) from None
         await monitor.note("baseline.set", order.metric, given | {"reset": order.reset}, token_of(request.scope))

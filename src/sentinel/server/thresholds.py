@@ -7,12 +7,11 @@ from typing import Annotated
 from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from sentinel.app import Monitor
+from sentinel.app import THRESHOLD, Monitor
 from sentinel.detection.rule import Rule
 from sentinel.errors import ConfigError
 from sentinel.rulefolder import read_thresholds
 from sentinel.server.authorize import token_of
-from sentinel.server.judged import only_where_judged
 from sentinel.server.problems import Problem, answer
 
 __all__ = ["add_thresholds"]
@@ -44,16 +43,22 @@ def add_thresholds(api: FastAPI, monitor: Monitor) -> None:
 
     @api.put(_PATH)
     async def adjust(order: ThresholdOrder, request: Request) -> Response:
-        only_where_judged(monitor)
         rule = next((rule for rule in monitor.rules.rules if rule.id == order.rule and _adjustable(rule)), None)
         if rule is None:
             raise Problem("not_found", "no rule in force has this name and a threshold; GET /thresholds lists them")
         before = _row(rule, adjusted=False)["value"]
-        chosen = read_thresholds(monitor.settings.thresholds_path).get(order.rule)
-        await monitor.rule_files.set_threshold(order.rule, order.value)
-        if refused := monitor.rule_files.rejected:
-            await monitor.rule_files.set_threshold(order.rule, chosen)
-            raise Problem("invalid", f"the value was not taken: {refused[0].reason}")
+        async with monitor.choosing:
+            path = monitor.settings.thresholds_path
+            chosen = read_thresholds(path).get(order.rule)
+            await monitor.rule_files.set_threshold(order.rule, order.value)
+            if refused := monitor.rule_files.rejected:
+                await monitor.rule_files.set_threshold(order.rule, chosen)
+                raise Problem("invalid", f"the value was not taken: {refused[0].reason}")
+            try:
+                await monitor.keep_chosen(THRESHOLD, order.rule, read_thresholds(path).get(order.rule))
+            except BaseException:
+                await monitor.rule_files.set_threshold(order.rule, chosen)
+                raise
         await monitor.note(
             "threshold.set", order.rule, {"before": before, "value": order.value}, token_of(request.scope)
         )

@@ -30,6 +30,7 @@ from sentinel.model import (
 )
 from sentinel.storage import statements, tables
 from sentinel.storage.baselines import BaselineTables
+from sentinel.storage.chosen import ChosenTables
 from sentinel.storage.contract import contract_rows
 from sentinel.storage.database import whole
 from sentinel.storage.dead import DeadTables
@@ -83,7 +84,7 @@ _IN_CHUNK = 500  # SQLite's default limit of bound values is far above; short st
 _encode = msgspec.json.Encoder().encode
 
 
-class Store(BaselineTables, DeadTables, IncidentTables):
+class Store(BaselineTables, ChosenTables, DeadTables, IncidentTables):
     """What is kept in a data folder's SQLite file, or in PostgreSQL. Made by `open`; `close` at the end."""
 
     def __init__(self, backend: Backend) -> None:

@@ -57,6 +57,7 @@ __all__ = [
     "STORED",
     "UPSERT_ACTION",
     "UPSERT_BASELINE",
+    "UPSERT_CHOSEN",
     "UPSERT_DEAD",
     "UPSERT_FEEDBACK",
     "UPSERT_INCIDENT",
@@ -199,6 +200,7 @@ UPSERT_FEEDBACK = _upsert(tables.feedback)
 UPSERT_SUPPRESSION = _upsert(tables.suppressions)
 UPSERT_ACTION = _upsert(tables.actions)
 UPSERT_TOKEN = _upsert(tables.tokens)
+UPSERT_CHOSEN = _upsert(tables.chosen)
 UPSERT_POSITION = _upsert(tables.positions)
 PROBE = text("INSERT INTO positions VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = positions.value + 1")
 _JOIN_SIGNAL = update(tables.signals).where(tables.signals.c.id == bindparam("of")).values(incident_id=bindparam("to"))

@@ -29,6 +29,7 @@ __all__ = [
     "audit",
     "audit_log",
     "baselines",
+    "chosen",
     "data_access_log",
     "dead_letters",
     "events",
@@ -339,6 +340,15 @@ dead_letters = Table(
     metadata,
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("reason", Text, nullable=False),
+)
+
+# What people have set over the API, as JSON: thresholds by rule, limits by metric.
+chosen = Table(
+    "chosen",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(256), primary_key=True),
+    Column("value", Text, nullable=False),
 )
 
 positions = Table(

@@ -109,6 +109,12 @@ class Rules:
         await asyncio.to_thread(write_thresholds, self._thresholds, thresholds)
         await self.reload()
 
+    async def take_thresholds(self, chosen: Mapping[str, float]) -> None:
+        """Go by these thresholds, and no others, if they are not in force already."""
+        if read_thresholds(self._thresholds) != dict(chosen):
+            await asyncio.to_thread(write_thresholds, self._thresholds, chosen)
+            await self.reload()
+
     def _state(self) -> Fingerprint:
         return fingerprint([*self._places, str(self._thresholds)])
 

@@ -231,6 +231,8 @@ ASKED: dict[str, Call] = {
     "automatic_blocks": lambda store: store.automatic_blocks(["9"]),
     "baseline_entities": lambda store: store.baseline_entities(9, ("user", "9"), 10),
     "baseline_records": lambda store: store.baseline_records([("user", "9")]),
+    "choose": lambda store: store.choose("threshold", {"a": "4", "b": None}),
+    "chosen": lambda store: store.chosen("threshold"),
     "dead_letters": lambda store: store.dead_letters(10, before=LAST),
     "events_after": lambda store: store.events_after(3 * SIZE - 10, 10),
     "events_by_seq": lambda store: store.events_by_seq([3 * SIZE - 10]),
