@@ -15,7 +15,7 @@ from tests.support.service import eventually
 
 from sentinel.certificates import issue, make_ca
 
-__all__ = ["PASSWORD", "RedisMasters", "RedisServer", "RedisWithTls"]
+__all__ = ["PASSWORD", "RedisMasters", "RedisMastersWithTls", "RedisServer", "RedisWithTls"]
 
 PASSWORD = "open-sesame"
 
@@ -84,34 +84,57 @@ class RedisWithTls(RedisServer):
         self.client = redis.Redis.from_url(self.url, decode_responses=True, ssl_check_hostname=True)
 
     def _more(self, folder: Path) -> list[str]:
-        now = datetime.now(UTC)
-        ca = make_ca("ours", now)
-        pair = issue(ca, "redis", ["localhost"], now)
-        for name, content in (("ca.pem", ca.certificate), ("own.pem", pair.certificate), ("own.key", pair.key)):
-            (folder / name).write_bytes(content)
-        files = [("cert", "own.pem"), ("key", "own.key"), ("ca-cert", "ca.pem")]
-        words = [word for kind, name in files for word in (f"--tls-{kind}-file", str(folder / name))]
-        return ["--port", "0", "--tls-port", str(self.port), "--tls-auth-clients", "no", *words]
+        _certify(folder, "localhost")
+        return _by_tls(self.port, folder)
+
+
+def _certify(folder: Path, name: str) -> None:
+    now = datetime.now(UTC)
+    ca = make_ca("ours", now)
+    pair = issue(ca, "redis", [name], now)
+    for file, content in (("ca.pem", ca.certificate), ("own.pem", pair.certificate), ("own.key", pair.key)):
+        (folder / file).write_bytes(content)
+
+
+def _by_tls(port: int, folder: Path) -> list[str]:
+    files = [("cert", "own.pem"), ("key", "own.key"), ("ca-cert", "ca.pem")]
+    words = [word for kind, name in files for word in (f"--tls-{kind}-file", str(folder / name))]
+    return ["--port", "0", "--tls-port", str(port), "--tls-auth-clients", "no", *words]
 
 
 class _Master(RedisServer):
+    def __init__(self, folder: Path, *, tls: bool) -> None:
+        self._tls = tls
+        super().__init__(folder)
+        if tls:
+            ca = folder.parent / "ca.pem"
+            self.client = redis.Redis.from_url(f"rediss{self.url[5:]}?ssl_ca_certs={ca}", decode_responses=True)
+
     def _more(self, folder: Path) -> list[str]:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.bus = free.getsockname()[1]
-        words = f"--cluster-enabled yes --cluster-port {self.bus} --cluster-node-timeout 2000"
-        return [*words.split(), "--cluster-config-file", str(folder / "nodes.conf")]
+        words = f"--cluster-enabled yes --cluster-port {self.bus} --cluster-node-timeout 2000".split()
+        if self._tls:
+            words += ["--tls-cluster", "yes", *_by_tls(self.port, folder.parent)]
+        return [*words, "--cluster-config-file", str(folder / "nodes.conf")]
 
 
 class RedisMasters:
     """A cluster of three masters without replicas. As a context it leaves no process behind."""
 
+    tls = False
+
     def __init__(self, folder: Path) -> None:
+        if self.tls:
+            _certify(folder, "127.0.0.1")  # by which they name each other
         self.masters: list[_Master] = []
         for number in range(3):
             (folder / str(number)).mkdir()
-            self.masters.append(_Master(folder / str(number)))
+            self.masters.append(_Master(folder / str(number), tls=self.tls))
         hosts = ",".join(f"127.0.0.1:{master.port}" for master in self.masters)
-        self.url = f"redis+cluster://default:{PASSWORD}@{hosts}"
+        scheme, self._query = ("rediss", f"?ssl_ca_certs={folder / 'ca.pem'}") if self.tls else ("redis", "")
+        self.url = f"{scheme}+cluster://default:{PASSWORD}@{hosts}{self._query}"
+        self._first = f"{scheme}://default:{PASSWORD}@127.0.0.1:{self.masters[0].port}{self._query}"
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
@@ -125,9 +148,7 @@ class RedisMasters:
                 master.client.execute_command("CLUSTER MEET", "127.0.0.1", first.port, first.bus)
             eventually(self.whole, seconds=60, what="all three say that the cluster is whole")
             self._started = started.pop_all()
-        self.client = redis.RedisCluster.from_url(
-            f"redis://default:{PASSWORD}@127.0.0.1:{first.port}", decode_responses=True
-        )
+        self.client = redis.RedisCluster.from_url(self._first, decode_responses=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,3 +180,9 @@ class RedisMasters:
         """Delete what they hold."""
         for master in self.masters:
             master.empty()
+
+
+class RedisMastersWithTls(RedisMasters):
+    """The same, reached by TLS alone, also by each other."""
+
+    tls = True

@@ -36,6 +36,7 @@ __all__ = ["PartedTables", "prove_numbers"]
 _SMALLEST = 1_000_000  # numbers in a part
 _STEP = 4  # how many times as large, or as small, the next one may be: a burst must not make one for years
 _COUNTED_AT_ONCE = 1_000_000
+_IDS_AT_ONCE = 20_000  # they lie in the order of their texts: the more at once, the less for each
 _LOOK_SECONDS = 60.0
 _NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 # Whoever waits for a table holds up all who come after; what could not be had is tried again later.
@@ -185,8 +186,8 @@ class PartedTables(Database):
         """Take the ids of events that are gone out of `event_ids`, bit by bit, and then drop them."""
         numbers = await self._read(lambda on: on.execute(text(f"SELECT min(seq), max(seq) FROM {name}")).one())  # noqa: S608 - our own name
         if name != "events_gone0":  # whose ids are in its own index
-            for after in range((numbers[0] or 1) - 1, numbers[1] or 0, PRUNED_AT_ONCE):
-                upto = min(after + PRUNED_AT_ONCE, numbers[1])  # above it are those that came again
+            for after in range((numbers[0] or 1) - 1, numbers[1] or 0, _IDS_AT_ONCE):
+                upto = min(after + _IDS_AT_ONCE, numbers[1])  # above it are those that came again
                 await self._judged(partial(_forgotten, name, after, upto))
         await self._judged(lambda on: on.execute(text(f"DROP TABLE {name}")))
 

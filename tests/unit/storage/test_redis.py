@@ -1,14 +1,15 @@
-"""Tests of sentinel.storage.redis: one suite for a server, one behind TLS, and a cluster of three masters."""
+"""Tests of sentinel.storage.redis: one suite for a server and for a cluster of three masters, with TLS and without."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.redis import PASSWORD, RedisMasters, RedisServer, RedisWithTls
+from tests.support.redis import PASSWORD, RedisMasters, RedisMastersWithTls, RedisServer, RedisWithTls
 from tests.support.service import eventually
 
 from sentinel.certificates import make_ca
@@ -16,7 +17,12 @@ from sentinel.errors import ConfigError
 from sentinel.settings import load_settings
 from sentinel.storage.redis import Redis, RedisAway
 
-KINDS = {"one": RedisServer, "tls": RedisWithTls, "cluster": RedisMasters}
+KINDS = {
+    "one": RedisServer,
+    "tls": RedisWithTls,
+    "cluster": RedisMasters,
+    "cluster with tls": RedisMastersWithTls,
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -218,21 +224,29 @@ def test_one_master_that_is_gone_is_said_and_comes_back(masters: RedisMasters) -
 # --- TLS
 
 
-def test_a_server_that_can_not_prove_who_it_is_gets_nothing(tls: RedisWithTls, tmp_path: Any) -> None:
-    """Another name than the certificate's, another authority, none at all, no TLS: refused before the password."""
-    stranger = tmp_path / "stranger.pem"
-    stranger.write_bytes(make_ca("ours", datetime.now(UTC)).certificate)
+def test_a_server_that_can_not_prove_who_it_is_gets_nothing(tls: RedisWithTls) -> None:
+    """Another name than the certificate's, no authority that is believed, no TLS: refused before the password."""
     assert on(tls.url, lambda redis: redis.marker()) is None
     before = tls.client.info("stats")["total_commands_processed"]
     for url in (
         tls.url.replace("@localhost", "@127.0.0.1"),
-        tls.url.partition("=")[0] + f"={stranger}",
         tls.url.partition("?")[0],
         tls.url.replace("rediss://", "redis://").partition("?")[0],
     ):
         with pytest.raises(RedisAway):
             on(url, lambda redis: redis.marker())
     assert tls.client.info("stats")["total_commands_processed"] - before < 5, "somebody got in"
+
+
+@pytest.mark.parametrize("server", ["tls", "cluster with tls"], indirect=True)
+def test_servers_of_another_authority_get_nothing(server: Any, tmp_path: Path) -> None:
+    """Of a cluster as of one: the authority in the URL is the only one that is believed."""
+    stranger = tmp_path / "stranger.pem"
+    stranger.write_bytes(make_ca("ours", datetime.now(UTC)).certificate)
+    assert on(server.url, lambda redis: redis.marker()) is None
+    for url in (server.url.partition("=")[0] + f"={stranger}", server.url.partition("?")[0]):
+        with pytest.raises(RedisAway):
+            on(url, lambda redis: redis.marker())
 
 
 def test_urls_are_told_from_others() -> None:
