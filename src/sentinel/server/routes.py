@@ -43,6 +43,7 @@ _S = "/api/v1/security"
 _HOUR: Micros = 3600 * 1_000_000
 _LONGEST_HOURS = 87_600
 _LONGEST_WAIT = 30.0
+_KNOWN_SECONDS = 1.0  # what is beside the answer is left out rather than waited for
 _LONGEST_TARGET = 300  # a name of 256 characters with its kind before it
 _LONGEST_EVIDENCE = 64 * 1024
 _EXPIRES = r"^([0-9]{1,9}|[0-9]{1,4}(\.[0-9]{1,3})?(ms|s|m|h|d|w))$"
@@ -301,9 +302,10 @@ def _add_actions(api: FastAPI, monitor: Monitor) -> None:
 
 
 async def _known_of(monitor: Monitor, block: Block | None) -> dict[str, object] | None:
-    """Return what the store knows of a block; None while it is away, which ends no block."""
-    with suppress(StoreUnable):
-        found = [] if block is None else await monitor.store.actions_by_id([block.id])
+    """Return what the store knows of a block; None while it is away or silent, which ends no block."""
+    with suppress(StoreUnable, TimeoutError):
+        async with asyncio.timeout(_KNOWN_SECONDS):
+            found = [] if block is None else await monitor.store.actions_by_id([block.id])
         return shown(found[0], monitor.board.enforced_by(found[0])) if found else None
     return None
 

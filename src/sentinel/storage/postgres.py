@@ -20,7 +20,8 @@ were not yet written down are given out again.
 News. Each transaction that takes numbers tells so by NOTIFY, and a connection of its own listens. What gets lost while
 that is broken is found by whoever looks now and then.
 
-Readers wait for a server that is away as well, those for a request no longer than `PATIENCE`.
+Readers wait for a server that is away as well, those for a request no longer than `PATIENCE`. Where a network swallows
+what is said, nothing tells that from a long query but somebody new who asks and gets no answer either.
 
 asyncpg needs an event loop. It has one of its own in a thread, so that what it takes to write thousands of rows does
 not hold up the other one. SQLAlchemy lets the same jobs run there that run in SQLite's threads.
@@ -132,6 +133,7 @@ class PostgresServer:
         self._node = {"node": self.node, "name": f"{socket.gethostname()}:{os.getpid()}"[:256]}
         self._session = f"sentinel {self.node}"
         self._listening: asyncio.Task[None] | None = None
+        self._asking: asyncio.Future[None] | None = None
         self._connect = partial(_connect, url, self._session)
         self._writing = _engine(self._connect, poolclass=NullPool)
         self._reading = _engine(self._connect, pool_size=_READERS, max_overflow=0, isolation_level="AUTOCOMMIT")
@@ -216,15 +218,32 @@ class PostgresServer:
         tries = 0
         while True:
             try:
-                return await self._there(self._read(job))
+                return await self._unless_silent(self._read(job), patience)
             except StoreAway as err:
                 tries += 1
-                if tries == 1:
+                if tries == 1 and self.away is None:
                     continue  # the connection had broken earlier, and nobody had used it since
                 self._note_away(err)
                 if self.ending or (until is not None and asyncio.get_running_loop().time() >= until):
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _unless_silent(self, coroutine: Coroutine[Any, Any, T], patience: float | None) -> T:
+        """Run something in the server's own loop; `StoreAway` if that takes longer and nobody else is answered."""
+        asked = asyncio.ensure_future(self._there(coroutine))
+        try:
+            done, _ = await asyncio.wait({asked}, timeout=patience)
+            if not done:
+                if self._asking is None or self._asking.done():
+                    self._asking = asyncio.ensure_future(self._there(self._answer()))
+                try:
+                    await asyncio.shield(self._asking)
+                except StoreAway as err:
+                    self._note_away(err)
+                    raise
+            return await asked
+        finally:
+            asked.cancel()
 
     async def _there(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run something in the server's own loop, to its end: half a connection would be closed by nobody."""
@@ -309,6 +328,16 @@ class PostgresServer:
             if had or self._loop.time() >= until:
                 return had
             await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _answer(self) -> None:
+        """Return once the server answers a new connection; `StoreAway` when it does not."""
+        try:
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                (await self._connect()).terminate()
+        except asyncpg.PostgresError:
+            return  # it may have too many connections, but it speaks
+        except (OSError, asyncpg.InterfaceError) as err:
+            raise StoreAway(_told(err)) from err
 
     async def _connected(self) -> AsyncConnection:
         async with asyncio.timeout(_CONNECT_SECONDS):

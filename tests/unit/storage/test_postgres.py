@@ -418,6 +418,34 @@ def test_who_reads_for_a_request_does_not_wait_for_ever(wire: Wire, through: str
     on(through, away)
 
 
+def test_a_network_that_swallows_everything_is_told_from_a_long_query(wire: Wire, through: str, url: str) -> None:
+    """Who reads for a request gives up where nobody else is answered either, and waits where others are."""
+
+    async def asked(store: Store) -> None:
+        await store.accept([pending(event("a"))])
+        waiting = asyncio.create_task(store.events_after(0, 10))
+        PATIENCE.set(0.1)
+        other = await asyncpg.connect(url)
+        async with other.transaction():
+            await other.execute("LOCK TABLE events")
+            long = asyncio.create_task(store.events_after(0, 10))
+            await asyncio.sleep(0.5)
+            assert not long.done()
+        assert [item.event.event_id for item in await long] == ["a"]
+        await other.close()
+        with wire.held_up():
+            with pytest.raises(StoreAway, match="PostgreSQL can't be reached"):
+                await store.events_after(0, 10)
+            assert store.trouble is not None
+            with pytest.raises(StoreAway):  # at once
+                await store.events_after(0, 10)
+        assert [item.event.event_id for item in await waiting] == ["a"]
+        await persevering(store.probe)
+        assert store.trouble is None
+
+    on(through, asked)
+
+
 def test_a_lock_that_somebody_else_keeps_is_pushed_back_not_fatal(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person in psql has locked a table: senders are told to come again."""
     monkeypatch.setitem(__import__("sentinel.storage.postgres", fromlist=["_SETTINGS"])._SETTINGS, "lock_timeout", "50")
