@@ -294,6 +294,7 @@ class Monitor:
     async def leave(self) -> None:
         """Let another node judge, where there can be one: this one is about to end, and answers what it has begun."""
         self._leaving = True
+        self.store.stop_waiting()  # while it is away there is nothing to hand over
         if self.store.shared and self.worker.judging:
             await self._judge_no_more()
             with contextlib.suppress(StoreUnable):  # then the next judge seals it
