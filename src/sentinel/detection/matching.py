@@ -16,7 +16,7 @@ import msgspec
 
 from sentinel.detection.index import MOST_REMEMBERED, Index
 from sentinel.detection.rule import Base, Group, Part, read_value
-from sentinel.detection.sigma.fields import quick_getter
+from sentinel.detection.sigma.fields import ABSENT, quick_getter
 from sentinel.detection.window import Amount, Arrival, Reading
 from sentinel.model import Event, StoredEvent
 
@@ -209,17 +209,22 @@ def _reading_of(part: Part) -> Callable[[Event], Reading | None]:
 
 
 def _group_of(part: Part) -> Callable[[Event], Group | None]:
-    """Return `part.group`, made quicker where one text, or two, make the group."""
+    """Return `part.group`, made quicker where one text, or two, make the group, and where there is none."""
     if len(part.fields) == 2 and not part.plain:  # noqa: PLR2004
         return _group_of_two(part)
-    if not part.fields or (len(part.fields) > 1 and not part.plain):
+    if len(part.fields) > 1 and not part.plain:
         return part.group
-    name, field = part.fields[0]
-    get = quick_getter(field)
+    fields = [(name, quick_getter(field)) for name, field in part.fields]
+    lacking = () if part.plain or not fields else None
 
     def group(event: Event) -> Group | None:
-        value = get(event)
-        return ((name, value),) if type(value) is str else part.group(event)
+        for name, get in fields:
+            value = get(event)
+            if type(value) is str:
+                return ((name, value),)
+            if value is not ABSENT:
+                return part.group(event)
+        return lacking
 
     return group
 
@@ -230,6 +235,8 @@ def _group_of_two(part: Part) -> Callable[[Event], Group | None]:
 
     def group(event: Event) -> Group | None:
         one, two = get_first(event), get_second(event)
+        if one is ABSENT or two is ABSENT:
+            return None
         return ((first, one), (second, two)) if type(one) is str and type(two) is str else part.group(event)
 
     return group

@@ -67,7 +67,11 @@ def getter(name: str) -> Getter:
 
 
 def quick_getter(name: str) -> Getter:
-    """Return what finds a field's text where it usually is; where that gives no text, `getter` has the last word."""
+    """
+    Return what finds a field's text where it usually is.
+
+    Where that gives no text, `getter` has the last word; but what is `ABSENT` here is for it, too.
+    """
     return attrgetter(name) if name in _TEXT_FIELDS else getter(name)
 
 
