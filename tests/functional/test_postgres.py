@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ import httpx
 import pytest
 from tests.functional.conftest import Api, S
 from tests.support.postgres import Postgres
-from tests.support.service import Service
-from tests.support.stored import Stored
+from tests.support.service import Service, eventually
+from tests.support.stored import Stored, read
 from tests.support.traffic import Traffic
 
 from sentinel.model import iso
@@ -128,6 +129,24 @@ def test_a_database_brought_back_from_a_backup_is_said_to_be_one(
     assert [item["target"] for item in changes["items"]] == ["203.0.113.1"]
     verified = service.run("audit", "verify")
     assert (verified.returncode, "restored from a backup" in verified.stderr) == (0, True)
+
+
+def test_the_node_that_judges_makes_parts_ahead(service: Service, url: str) -> None:
+    """Without a hand, and before the first one is full."""
+    service.start()
+    client = service.client(service.ingest_token())
+    event = {
+        "event_id": "a",
+        "event_type": "authentication",
+        "severity": "low",
+        "timestamp": iso(time.time_ns() // 1000),
+    }
+    assert client.post(f"{service.url}{S}/events", json=[event]).status_code == 202
+    parts = "SELECT first, upto FROM event_parts ORDER BY first"
+    eventually(lambda: len(read(url, parts)) > 1, seconds=60, what="there is a second part")
+    (first, end), (second, _) = read(url, parts)
+    assert (first, second) == (1, end + 1)
+    assert read(url, f"SELECT to_regclass('events_p{second}') IS NOT NULL") == [(True,)]
 
 
 def test_what_is_pruned_is_pruned_there_too(on_postgres: Api) -> None:

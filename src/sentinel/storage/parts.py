@@ -30,6 +30,7 @@ from sentinel.storage import tables
 from sentinel.storage.database import Database
 from sentinel.storage.dialect import PARTED
 from sentinel.storage.statements import PRUNED_AT_ONCE
+from sentinel.storage.values import LeaseLost, StoreUnable
 
 __all__ = ["PartedTables", "prove_numbers"]
 
@@ -151,7 +152,12 @@ class PartedTables(Database):
                 continue
             oldest, latest = await self._read(partial(_bounds, name, column))
             if closed and (latest is None or latest < before):
-                rows += await self._retire(table, part)
+                try:
+                    rows += await self._retire(table, part)
+                except LeaseLost:
+                    raise
+                except StoreUnable:
+                    continue  # somebody reads the table for long: the next time; the rest goes on
             elif oldest is not None and oldest < before and not (closed and latest and latest < before + span):
                 rows += await self._delete(table, name, before)
         return rows + await self._delete(table, f"{table}_rest", before)

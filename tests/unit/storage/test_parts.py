@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from tests.support.postgres import Postgres
 from tests.support.stored import read
 from tests.unit.storage.conftest import restarting
@@ -160,8 +160,6 @@ def test_who_reads_a_log_for_long_is_waited_for_only_so_long(
     small: str, on_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else all who write would wait behind the one who makes a part; it is made the next time."""
-    from sqlalchemy import text
-
     monkeypatch.setattr("sentinel.storage.parts._SOON", text("SET LOCAL lock_timeout = '50ms'"))
 
     async def work(store: Store) -> None:
@@ -344,6 +342,32 @@ def test_a_drop_that_was_broken_off_is_taken_up_again(
     on_server(work)
     assert sql(small, "SELECT event_id, seq FROM event_ids ORDER BY seq") == [("e10", 11), ("e11", 12), ("e4", 13)]
     assert sql(small, "SELECT count(*) FROM pg_class WHERE relname LIKE 'events_gone%'") == [(0,)]
+
+
+def test_who_reads_for_long_keeps_nothing_else_from_being_pruned(
+    small: str, on_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The part goes the next time; what else is over goes now, and who accepts is not held up."""
+    monkeypatch.setattr("sentinel.storage.parts._SOON", text("SET LOCAL lock_timeout = '50ms'"))
+
+    async def work(store: Store) -> None:
+        await filled(store, [f"d{n}" for n in range(12)])
+        await store.keep_parts(DAY)
+        over = action("x", status="expired")
+        await store.apply(Outcome(position=12, actions=[over]))
+        reader = await asyncpg.connect(small)
+        async with reader.transaction():
+            await reader.fetch("SELECT * FROM events")
+            gone = await store.prune(FAR, FAR, 0, DAY)
+            assert (gone["data_access_log"], gone["security_actions"]) == (12, 1)
+            assert "events_p1" in await asyncio.to_thread(parts, small)
+            await filled(store, ["new"])
+        await reader.close()
+        assert (await store.prune(FAR, FAR, 0, DAY))["events"] == 10
+        assert store.trouble is None
+
+    on_server(work)
+    assert "events_p1" not in parts(small)
 
 
 # --- the version before
