@@ -160,7 +160,15 @@ def run(text: str, folder: Path, settings: dict[str, str]) -> str:
     """Return what a script prints, with these settings in the environment; whatever it started ends with it."""
     (folder / ".venv" / "bin").mkdir(parents=True)
     (folder / ".venv" / "bin" / "activate").write_text(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH\n")
-    for name in ("examples", "config", "scripts", "Dockerfile", "docker-compose.yml", "docker-compose-mtls.yml"):
+    for name in (
+        "examples",
+        "config",
+        "scripts",
+        "Dockerfile",
+        "docker-compose.yml",
+        "docker-compose-mtls.yml",
+        "docker-compose-nodes.yml",
+    ):
         (folder / name).symlink_to(REPOSITORY / name)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SENTINEL_")}
     environment |= {

@@ -94,6 +94,14 @@ def service_address(folder: Path) -> str | None:
         return None
 
 
+def metrics_address(folder: Path) -> str | None:
+    """Return where a process of this folder that takes no requests shows its metrics, and whether it is ready."""
+    try:
+        return str(json.loads((folder / "service.json").read_text(encoding="utf-8"))["metrics_url"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def service_tls(folder: Path) -> Mapping[str, str] | None:
     """Return what `publish_address` was told of TLS."""
     try:

@@ -32,7 +32,9 @@ from sentinel.tls import Tls
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = ("docker-compose.yml", "docker-compose-mtls.yml")
-OURS = {"api"}
+NODES = "docker-compose-nodes.yml"
+"""Goes on top of the first of these."""
+OURS = {"api", "api-2", "worker-1", "worker-2"}
 PROVED = (("ca", "ca.pem"), ("certificate", "prometheus.pem"), ("key", "prometheus.key"))
 ASKED = (("prometheus", 9090), ("alertmanager", 9093))
 
@@ -91,6 +93,7 @@ class OneService(Strict):
     logging: Logging
     deploy: Deploy
     build: str | None = None
+    user: str | None = None
     hostname: str | None = None
     network_mode: str | None = None
     networks: dict[str, Attached] | list[str] = []
@@ -119,13 +122,22 @@ class Compose(Strict):
     networks: dict[str, dict[str, str]] = {}
 
 
+def merged(under: Any, over: Any) -> Any:
+    """Return what Compose makes of two files, as far as we use it: mappings are joined, ports and secrets added."""
+    if isinstance(under, dict) and isinstance(over, dict):
+        return under | {key: merged(under[key], value) if key in under else value for key, value in over.items()}
+    return under + over if isinstance(under, list) else over
+
+
 def read(name: str) -> Compose:
     found = yaml.safe_load((REPOSITORY / name).read_text())
+    if name == NODES:
+        found = merged(yaml.safe_load((REPOSITORY / FILES[0]).read_text()), found)
     return msgspec.convert({key: value for key, value in found.items() if not key.startswith("x-")}, Compose)
 
 
 def all_services() -> list[tuple[str, str]]:
-    return [(name, service) for name in FILES for service in read(name).services]
+    return [(name, service) for name in (*FILES, NODES) for service in read(name).services]
 
 
 @pytest.mark.parametrize(("name", "service"), all_services())
@@ -148,7 +160,7 @@ def test_every_container_is_held_tight(name: str, service: str) -> None:
         assert port.startswith("127.0.0.1:"), "who wants others to reach it says so himself"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, NODES])
 def test_all_that_is_named_is_there(name: str) -> None:
     """Files, secrets, volumes, networks and services that one part names exist in another."""
     compose = read(name)
@@ -189,6 +201,44 @@ def test_the_service_starts_with_what_the_file_sets(name: str) -> None:
     for one in read(name).services.values():
         for key, value in one.environment.items():
             assert not re.search(r"(?i)password|token|secret", key) or value.startswith("/run/secrets/"), key
+
+
+def test_the_form_with_several_nodes_starts_with_what_it_sets_and_prometheus_asks_each() -> None:
+    """Each node has PostgreSQL and a data folder of its own, the workers judge, and every port is a target."""
+    image = dict(re.findall(r"(SENTINEL_\w+)=(\S+)", (REPOSITORY / "Dockerfile").read_text()))
+    services = read(NODES).services
+    ours = {name: one for name, one in services.items() if one.image == services["api"].image}
+    assert ours.keys() == OURS
+    ports = set()
+    for name, one in ours.items():
+        settings = load_settings({}, image | one.environment)
+        assert (
+            settings.database_url
+            == "postgresql://sentinel@127.0.0.1:5432/sentinel?passfile=/run/secrets/database.pgpass"
+        )
+        assert "database.pgpass" in one.secrets
+        assert one.depends_on["postgres"].condition == "service_healthy"
+        worker = one.command[:1] == ["worker"]
+        assert worker is name.startswith("worker")
+        assert (settings.judge == "no") is not worker
+        ports.add(int(one.command[2]) if worker else settings.port)
+        if worker:
+            command = [Path(sys.executable).with_name("sentinel"), *one.command, "--help"]
+            assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    folders = [volume for one in ours.values() for volume in one.volumes]
+    assert len(set(folders)) == len(ours)
+    plain, nodes = (
+        yaml.safe_load((REPOSITORY / "config" / "prometheus" / f"{name}.yml").read_text())
+        for name in ("prometheus", "prometheus-nodes")
+    )
+    [job], [asked] = plain["scrape_configs"], nodes["scrape_configs"]
+    targets = [target for some in asked["static_configs"] for target in some["targets"]]
+    assert sorted(targets) == sorted(f"127.0.0.1:{port}" for port in ports)
+    assert len(ports) == len(ours)
+    assert nodes | {"scrape_configs": [asked | {"static_configs": job["static_configs"]}]} == plain
+    published = {port.rpartition(":")[2] for port in services["pod"].ports}
+    assert {"8000", "8001"} <= published
+    assert services["postgres"].environment["POSTGRES_PASSWORD_FILE"] == "/run/secrets/database.password"
 
 
 def test_no_service_of_the_mtls_form_speaks_plain_http() -> None:

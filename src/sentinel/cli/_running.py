@@ -78,7 +78,7 @@ async def run_service(
         app: Any = authorized
         listeners = [] if listener is None else [listener]
         if metrics_listener is not None:
-            app = only_metrics(authorized, metrics_listener.getsockname()[1])
+            app = only_metrics(authorized, metrics_listener.getsockname()[1], alone=listener is None)
             listeners.append(metrics_listener)
         config = uvicorn.Config(
             app,

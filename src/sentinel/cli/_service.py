@@ -15,7 +15,7 @@ import httpx
 import typer
 from rich.console import Console
 
-from sentinel.datafolder import DataFolderBusy, lock, service_address, service_tls
+from sentinel.datafolder import DataFolderBusy, lock, metrics_address, service_address, service_tls
 from sentinel.errors import ConfigError
 from sentinel.model import Depth
 from sentinel.settings import Settings, load_settings
@@ -164,7 +164,8 @@ def _known(settings: Settings) -> ssl.SSLContext | bool:
 async def _address(settings: Settings, busy: Exception) -> str:
     """Return where the running service listens; it may be starting just now."""
     for _ in range(round(_STARTING_SECONDS / 0.1)):
-        if url := service_address(settings.data_dir):
+        # A worker takes no requests: its metrics' port says so to whoever asks for more than whether it is ready.
+        if url := service_address(settings.data_dir) or metrics_address(settings.data_dir):
             return url
         await asyncio.sleep(0.1)
     raise busy

@@ -51,5 +51,7 @@ def worker(
 
 def _greet(_settings: Settings, rules: RuleSet, url: str) -> None:
     tell_refused(rules)
-    sys.stderr.write(f"A worker runs; its metrics are on {url}/metrics\nCtrl-C stops it.\n")
+    sys.stderr.write(
+        f"A worker runs; its metrics are on {url}/metrics, and whether it is ready on /readyz.\nCtrl-C stops it.\n"
+    )
     sys.stderr.flush()

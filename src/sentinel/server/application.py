@@ -26,6 +26,7 @@ from sentinel.storage import PATIENCE, StoreUnable
 __all__ = ["create_app", "only_metrics"]
 
 _METRICS = frozenset({"/metrics", "/api/v1/security/metrics"})
+_READY = frozenset({"/readyz"})
 
 _PATIENCE_SECONDS = 3.0  # a caller can ask again; what is in memory is answered all the same
 _INTERNAL = Problem("internal", "something failed inside; the service's log says what")
@@ -78,11 +79,18 @@ def create_app(monitor: Monitor) -> Authorize:
     return app
 
 
-def only_metrics(app: Authorize, port: int) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
-    """Return an application that is the same, but on this port of the server has the metrics and nothing else."""
+def only_metrics(
+    app: Authorize, port: int, *, alone: bool = False
+) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """
+    Return an application that is the same, but on this port of the server has the metrics and nothing else.
+
+    Where that port is `alone`, it says whether the process is ready, too: nobody else would.
+    """
+    there = _METRICS | _READY if alone else _METRICS
 
     async def narrowed(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["server"][1] == port and scope["path"] not in _METRICS:
+        if scope["type"] == "http" and scope["server"][1] == port and scope["path"] not in there:
             await Problem("not_found", "here are only /metrics").send(send)
         else:
             await app(scope, receive, send)
