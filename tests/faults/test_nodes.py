@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,20 @@ from tests.support.stored import Stored, undisturbed
 
 LONG = "SENTINEL_PROVE" in os.environ
 KILLS = 20 if LONG else 2
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+DEAF = """
+import sys, sentinel.storage.postgres, sentinel.cli
+sentinel.storage.postgres.CHANNEL = "another"
+sys.exit(sentinel.cli.run())"""
+
+
+class Deaf(Service):
+    """A node that listens where nobody speaks: no news of changes reaches it."""
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-c", DEAF, *super().command(*words)[1:]]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +71,37 @@ def test_what_one_node_is_told_holds_on_the_other(pair: list[Service]) -> None:
     # The canary's block comes and goes meanwhile.
     eventually(lambda: len(set(seqs())) == 1, seconds=SOON, what="both tell of the same changes")
     eventually(lambda: one.ask(f"{S}/actions") == two.ask(f"{S}/actions"), seconds=SOON, what="both show the same")
+
+
+def test_without_news_of_changes_a_block_holds_all_the_same(pair: list[Service], tmp_path: Path) -> None:
+    """The push is cut: who hears nothing looks by itself, and so refuses and lets go as the others do."""
+    [one, _] = pair
+    with Deaf(tmp_path) as deaf:
+        deaf.settings |= {**one.settings, "SENTINEL_JUDGE": "no"}
+        deaf.start()
+        for word, blocked in (("add", True), ("remove", False)):
+            reason = ["--reason", "r"] if blocked else []
+            assert one.run("blocks", word, "192.0.2.77", *reason).returncode == 0
+            eventually(
+                lambda blocked=blocked: deaf.ask(f"{S}/check-ip/192.0.2.77")["is_blocked"] is blocked,
+                seconds=SOON,
+                what="it is so on the node that hears nothing",
+            )
+        assert deaf.stop() == 0
+
+
+if LONG:
+
+    def test_a_block_is_refused_on_another_node_in_time(
+        postgres: Postgres, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+    ) -> None:
+        """Ordered on one node, refused on another: p99 below 250 ms, and within 3 s without news of changes."""
+        monkeypatch.syspath_prepend(str(BENCHMARKS))
+        found = import_module("nodes").blocks(postgres)
+        for way, figures in found.items():
+            record_property(way, ", ".join(f"{name} {value}" for name, value in figures.items()))
+        assert found["pushed"]["p99_ms"] < 250
+        assert found["pulled"]["most_ms"] < 3_000
 
 
 def test_ordered_on_two_nodes_at_once_it_is_one_block(pair: list[Service]) -> None:
