@@ -25,9 +25,7 @@ class ReplayOrder(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    seqs: (
-        Annotated[list[Annotated[int, Field(strict=True, ge=1, lt=2**63)]], Field(min_length=1, max_length=500)] | None
-    ) = None
+    seqs: Annotated[list[_Seq], Field(min_length=1, max_length=500)] | None = None
 
 
 def add_dead_letters(api: FastAPI, monitor: Monitor) -> None:
