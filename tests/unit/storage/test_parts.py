@@ -328,11 +328,11 @@ def test_a_drop_that_was_broken_off_is_taken_up_again(
         await store.apply(Outcome(position=12))
 
         async def broken(_self: Store, _name: str) -> None:
-            raise StoreUnable("cut off")
+            raise LeaseLost
 
         with monkeypatch.context() as patch:
             patch.setattr(Store, "_drop_retired", broken)
-            with pytest.raises(StoreUnable):
+            with pytest.raises(LeaseLost):
                 await store.prune(FAR, FAR, 0, DAY)
         assert [item.event.event_id for item in await store.events_after(0, 100)] == ["e10", "e11"]
         sent = await store.accept([pending(event("e10")), pending(event("e4"))])

@@ -1,4 +1,4 @@
--- version 0015
+-- version 0016
 CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) )
 
 CREATE TABLE dead_letters ( seq BIGINT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (seq) )
@@ -87,6 +87,8 @@ CREATE INDEX audit_sealed ON audit_trail (target) WHERE operation = 'threat_quar
 
 CREATE INDEX links_hour ON links (hour)
 
-INSERT INTO alembic_version VALUES ('0015')
+CREATE TABLE chosen ( kind VARCHAR(16) NOT NULL, name VARCHAR(256) NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, name) )
+
+INSERT INTO alembic_version VALUES ('0016')
 
 INSERT INTO positions VALUES ('baselines', 0)
