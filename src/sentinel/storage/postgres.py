@@ -508,6 +508,9 @@ class PostgresServer:
                     await writer.execute(_END_SILENT, _SILENT)
                     await writer.commit()
                     return False
+                # As every transaction of ours it begins with the node's row: else a migration, which has that table and
+                # then comes to `positions`, and this one, which came the other way, would wait for each other.
+                await writer.execute(_COMMITS, self._node)
                 lease = int(await writer.scalar(_NEXT_LEASE) or 0)
                 await writer.execute(_HAVE_LEASE, {"lease": lease, **self._node})
                 await writer.commit()
