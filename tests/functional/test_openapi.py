@@ -189,3 +189,10 @@ def test_words_for_numbers_and_numbers_for_words_are_refused(api: Api) -> None:
     """What looks like a number is none: a client that sends text has a defect, and learns of it."""
     assert api.ask("POST", f"{S}/manual-action", json=ORDER | {"duration_hours": "4"}).status_code == 422
     assert api.ask("POST", f"{S}/tokens", json={"role": "viewer", "may_cause_actions": 1}).status_code == 422
+    assert api.ask("POST", f"{S}/dead-letters/replay", json={"seqs": ["7"]}).status_code == 422
+    assert api.ask("POST", f"{S}/dead-letters/replay", json={"seqs": [7.5]}).status_code == 422
+
+
+def test_a_whole_number_may_be_written_with_a_point(api: Api) -> None:
+    """JSON has one kind of number, and the document says integer: 7.0 is one; there is just no such dead letter."""
+    assert api.ask("POST", f"{S}/dead-letters/replay", json={"seqs": [7.0]}).status_code == 404

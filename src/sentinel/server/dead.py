@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from sentinel.app import Monitor
 from sentinel.model import iso
@@ -16,7 +16,13 @@ from sentinel.server.values import Limit, Number, number_of
 
 __all__ = ["add_dead_letters"]
 
-_Seq = Annotated[int, Field(strict=True, ge=1, le=10**15)]
+
+def _whole(value: object) -> object:
+    """JSON knows one kind of number: 7.0 is 7, and a text is none."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Seq = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=1, le=10**15)]
 _PATH = "/api/v1/security/dead-letters"
 
 

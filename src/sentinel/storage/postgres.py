@@ -90,6 +90,7 @@ _FULL = {"53100"}
 _LOCK_TIMEOUT = "55P03"
 _IDLE_TOO_LONG = "25P03"
 _DEADLOCK = "40P01"
+_JOINS = 10  # attempts, each of which costs at least the second after which the server looks for a deadlock
 _SILENT = {"high": _JUDGE >> 32, "low": _JUDGE & 0xFFFFFFFF, "silent": round(_SILENT_SECONDS * 1_000_000)}
 _DAMAGED = {"XX001", "XX002"}
 _PASSING = ("08", "25006", "40", "53", "55", "57", "58")
@@ -273,18 +274,35 @@ class PostgresServer:
             raise ConfigError("another Sentinel, of an earlier version, has this database; stop it", where=self._place)
         try:
             await writer.execute(_ONE_MIGRATES, {"key": _MIGRATION})
-            await writer.run_sync(prove_numbers)
-            await self._make_way(writer)
-            await writer.run_sync(migrate)
-            for statement in (*BEGIN, _FORGET):
-                await writer.execute(statement)
-            await writer.execute(_JOIN, self._node)
-            await writer.commit()
+            await self._join(writer)
             await writer.scalar(_UNLOCK, {"key": _MIGRATION})
             await writer.commit()
         except DBAPIError as err:
             raise ConfigError(f"can't be brought to this version's schema: {_told(err)}", where=self._place) from err
         self._listening = asyncio.create_task(self._listen_forever(), name="store-news")
+
+    async def _join(self, writer: AsyncConnection) -> None:
+        """
+        Bring the schema up to date, and become one of the nodes.
+
+        It takes rows that the nodes at work take in another order, and is the one that the server lets go then; so it
+        is done again.
+        """
+        for left in reversed(range(_JOINS)):
+            try:
+                await writer.run_sync(prove_numbers)
+                await self._make_way(writer)
+                await writer.run_sync(migrate)
+                for statement in (*BEGIN, _FORGET):
+                    await writer.execute(statement)
+                await writer.execute(_JOIN, self._node)
+                await writer.commit()
+            except DBAPIError as err:
+                if not left or _state(err) != _DEADLOCK:
+                    raise
+                await writer.rollback()
+            else:
+                return
 
     async def _fit(self, writer: AsyncConnection) -> None:
         said = "SELECT current_setting('server_version_num')::int, current_setting('fsync'), pg_is_in_recovery(), "

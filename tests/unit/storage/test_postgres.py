@@ -22,6 +22,7 @@ from tests.unit.storage.test_sql import action, event, pending
 from sentinel.audit import Entry, Status, verify
 from sentinel.errors import ConfigError
 from sentinel.storage import PATIENCE, AuditEntry, LeaseLost, Outcome, Overtaken, Store, StoreUnable, state_of
+from sentinel.storage import postgres as postgres_storage
 from sentinel.storage.statements import AUDIT_ENTRIES
 from sentinel.storage.tables import metadata
 from sentinel.storage.values import StoreAway, StoreLost
@@ -86,6 +87,24 @@ def names(url: str) -> list[str]:
 
 
 # --- who may own it
+
+
+def test_a_start_that_meets_nodes_at_work_crosswise_is_made_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server lets one of two go that wait for each other; a node that starts is none the worse for it."""
+    migrate, ended = postgres_storage.migrate, iter(range(2))
+
+    def crosswise(connection: Any) -> None:
+        migrate(connection)
+        if next(ended, None) is not None:
+            connection.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION 'crosswise' USING ERRCODE = '40P01'; END $$")
+
+    monkeypatch.setattr(postgres_storage, "migrate", crosswise)
+
+    async def accepts(store: Store) -> None:
+        assert (await store.accept([pending(event("e", 1))])).events
+
+    on(url, accepts)
+    assert next(ended, None) is None
 
 
 def test_an_earlier_version_and_this_one_keep_each_other_out(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
