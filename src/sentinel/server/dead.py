@@ -22,7 +22,7 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-_Seq = Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=1, le=10**15)]
+_Seq = Annotated[int, Field(strict=True, ge=1, le=10**15), BeforeValidator(_whole)]
 _PATH = "/api/v1/security/dead-letters"
 
 
