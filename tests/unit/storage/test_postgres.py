@@ -90,7 +90,7 @@ def names(url: str) -> list[str]:
 
 
 def test_a_start_that_meets_nodes_at_work_crosswise_is_made_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server lets one of two go that wait for each other; a node that starts is none the worse for it."""
+    """The server ends one of two that wait for each other; where that is the one that starts, it begins again."""
     migrate, ended = postgres_storage.migrate, iter(range(2))
 
     def crosswise(connection: Any) -> None:

@@ -489,7 +489,7 @@ def test_a_new_file_has_the_schema_that_the_steps_make() -> None:
 
 
 def test_a_file_of_an_earlier_version_goes_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the schema at hand is of another version, a new file is made by the steps; so is none half."""
+    """Where the schema at hand is of another version, the steps make a new file, and it comes out the same."""
     made = tmp_path / "sqlite.sql"
     made.write_text(SCHEMA.read_text(encoding="utf-8").replace(f"-- version {newest_version()}", "-- version 0001"))
     monkeypatch.setattr("sentinel.storage.migrations.SCHEMA", made)
