@@ -285,8 +285,8 @@ class PostgresServer:
         """
         Bring the schema up to date, and become one of the nodes.
 
-        It takes rows that nodes at work take in another order. The server ends one of two that wait for each other: this
-        one then begins again, and a node at work tells its senders to come again.
+        It takes rows that nodes at work take in another order. Of two that wait for each other the server ends one:
+        this one then begins again, the other tells its senders to come again.
         """
         for left in reversed(range(_JOINS)):
             try:
