@@ -34,6 +34,14 @@ __all__ = ["Client"]
 
 _REQUEST_SECONDS = 30.0
 
+_making = threading.Lock()
+"""
+Held while a thread imports modules and reads certificates. Their own locks would stay locked in a child that is forked
+meanwhile, and its thread would wait for them for ever; so a fork waits for this one.
+"""
+if hasattr(os, "register_at_fork"):  # not on Windows, where nobody forks
+    os.register_at_fork(before=_making.acquire, after_in_parent=_making.release, after_in_child=_making.release)
+
 
 class Client:
     """
@@ -173,7 +181,9 @@ class Client:
 
     def _run(self) -> None:
         failures = 0
-        with httpx.Client(timeout=_REQUEST_SECONDS, verify=verified(self._tls)) as http:
+        with _making:
+            made = httpx.Client(timeout=_REQUEST_SECONDS, verify=verified(self._tls))
+        with made as http:
             while batch := self._next():
                 taken = self._deliver(http, batch)
                 failures = 0 if taken.events else failures + 1

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -286,6 +287,29 @@ def test_a_forked_child_sends_only_its_own(stub: Callable[..., Stub]) -> None:
     assert os.waitpid(child, 0)[1] == 0
     client.close()
     assert [[event["user_id"] for event in body] for body in there.bodies] == [["user00002"], ["user00001"]]
+
+
+def test_a_fork_waits_while_the_connection_is_prepared(
+    stub: Callable[..., Stub], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the thread locks then, modules and OpenSSL above all, would stay locked in the child for ever."""
+    locked, preparing = threading.Lock(), threading.Event()
+
+    def verified(_: object) -> bool:
+        with locked:
+            preparing.set()
+            time.sleep(0.5)
+        return True
+
+    monkeypatch.setattr("sentinel.client.synchronous.verified", verified)
+    client = Client(stub().url, "secret", batch_events=5, linger_seconds=60)
+    client.send(login(1))
+    assert preparing.wait(60)
+    child = os.fork()
+    if child == 0:  # nothing of the test may run on in here
+        os._exit(0 if locked.acquire(timeout=5) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    client.close()
 
 
 @pytest.mark.parametrize(
