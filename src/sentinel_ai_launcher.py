@@ -8,7 +8,6 @@ code is never reached, so the check lives in a module whose name nobody else use
 from __future__ import annotations
 
 import sys
-from importlib.metadata import packages_distributions
 
 __all__ = ["main"]
 
@@ -28,6 +27,8 @@ def main() -> int:
 
 
 def _told(foreign: object) -> str:
+    from importlib.metadata import packages_distributions  # noqa: PLC0415 - slow to import, and rarely needed
+
     others = sorted({name for name in packages_distributions().get("sentinel", ()) if name != _OURS})
     place = getattr(foreign, "__file__", None) or "an unknown place"
     remedy = (

@@ -319,7 +319,7 @@ class SubjectType(Word):
     GLOBAL = "global"
 
 
-class Signal(msgspec.Struct, frozen=True, kw_only=True):
+class Signal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     A rule fired for a group in a bucket of time.
 

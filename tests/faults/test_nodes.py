@@ -141,7 +141,7 @@ def test_kills_of_the_one_that_judges_lose_nothing_and_change_no_answer(postgres
     print(f"seed {seed}")  # noqa: T201 - shown with a failure
     url = postgres.database()
     with nodes(tmp_path, url, "one", "two") as both, contextlib.ExitStack() as stack:
-        senders = [stack.enter_context(Sender(node, seed + n, largest=500, pause=0.0)) for n, node in enumerate(both)]
+        senders = [stack.enter_context(Sender(node, seed + n, largest=500, pause=0.1)) for n, node in enumerate(both)]
         for _ in range(KILLS):
             judge = until_judging(*both)
             [other] = [node for node in both if node is not judge]

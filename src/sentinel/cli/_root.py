@@ -1,70 +1,91 @@
-"""The tree of commands; each group is one file, imported only when it runs."""
+"""The tree of commands; each is a file of its own, imported only when it runs or is asked for its help."""
 
 from __future__ import annotations
 
-import typer
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Any
 
-from sentinel.cli import (
-    anomalies,
-    audit,
-    baselines,
-    blocks,
-    calibrate,
-    certs,
-    db,
-    deadletters,
-    demo,
-    doctor,
-    engine,
-    evaluate,
-    evidence,
-    incidents,
-    ingest,
-    lab,
-    rules,
-    scan,
-    serve,
-    thresholds,
-    token,
-    validate,
-    violations,
-    worker,
-)
-from sentinel.cli.explain import explain
+import typer
+from typer.core import TyperGroup
 
 __all__ = ["app"]
 
+_PLACES = {
+    "scan": "scan.scan",
+    "calibrate": "calibrate.calibrate",
+    "eval": "evaluate.evaluate",
+    "serve": "serve.serve",
+    "worker": "worker.worker",
+    "demo": "demo.demo",
+    "validate": "validate.validate",
+    "doctor": "doctor.doctor",
+    "ingest": "ingest.ingest",
+    "feedback": "incidents.feedback",
+    "explain": "explain.explain",
+    "engine": "engine.app",
+    "rules": "rules.app",
+    "blocks": "blocks.app",
+    "token": "token.app",
+    "audit": "audit.app",
+    "db": "db.app",
+    "certs": "certs.app",
+    "incidents": "incidents.app",
+    "violations": "violations.app",
+    "dead-letters": "deadletters.app",
+    "anomalies": "anomalies.app",
+    "baselines": "baselines.app",
+    "evidence": "evidence.app",
+    "thresholds": "thresholds.app",
+    "lab": "lab.app",
+}
+"""Commands and groups of them by name: the file, and in it the function or the group."""
+
+
+class _Commands(Mapping[str, Any]):
+    """Commands by name, made when they are looked at: importing all of them takes longer than most of them run."""
+
+    def __getitem__(self, name: str) -> Any:
+        return _made(name, _PLACES[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_PLACES)
+
+    def __len__(self) -> int:
+        return len(_PLACES)
+
+
+@cache
+def _made(name: str, place: str) -> Any:
+    file, _, what = place.partition(".")
+    found = getattr(import_module(f"sentinel.cli.{file}"), what)
+    around = typer.Typer(add_completion=False)
+    around.callback()(_nothing)  # so that it stays a group also around one command
+    if isinstance(found, typer.Typer):
+        around.add_typer(found, name=name)
+    else:
+        around.command(name)(found)
+    return typer.main.get_group(around).commands[name]
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Root(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands: Any = _Commands()
+
+
 app = typer.Typer(
     name="sentinel",
+    cls=_Root,
     help="Judge texts that go into and out of language models; watch, decide on and enforce security events.",
     epilog='Try: sentinel scan "Ignore all previous instructions"',
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-app.command()(scan.scan)
-app.command()(calibrate.calibrate)
-app.command("eval")(evaluate.evaluate)
-app.command()(serve.serve)
-app.command()(worker.worker)
-app.command()(demo.demo)
-app.command()(validate.validate)
-app.command()(doctor.doctor)
-app.command()(ingest.ingest)
-app.add_typer(engine.app, name="engine")
-app.add_typer(rules.app, name="rules")
-app.add_typer(blocks.app, name="blocks")
-app.add_typer(token.app, name="token")
-app.add_typer(audit.app, name="audit")
-app.add_typer(db.app, name="db")
-app.add_typer(certs.app, name="certs")
-app.add_typer(incidents.app, name="incidents")
-app.add_typer(violations.app, name="violations")
-app.add_typer(deadletters.app, name="dead-letters")
-app.add_typer(anomalies.app, name="anomalies")
-app.add_typer(baselines.app, name="baselines")
-app.add_typer(evidence.app, name="evidence")
-app.add_typer(thresholds.app, name="thresholds")
-app.add_typer(lab.app, name="lab")
-app.command()(incidents.feedback)
-app.command()(explain)
+app.callback()(_nothing)

@@ -13,10 +13,11 @@ import typer
 from rich.table import Table
 
 from sentinel.cli._service import AsJson, DataDir, ask, console, on_service, server_extra
-from sentinel.cli.ingest import Format, reader_for
+from sentinel.cli.ingest import log_of
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
 from sentinel.ingest.files import oldest_first, read_files
+from sentinel.ingest.logs import LogFormat
 from sentinel.model import Event, Micros, StoredEvent, iso, micros, micros_of_iso
 from sentinel.response.backtest import Backtest, Struck, backtest
 from sentinel.rulefolder import read_rules
@@ -32,7 +33,7 @@ def backtest_rules(  # noqa: PLR0917 - typer makes an option of each
     files: Annotated[
         list[Path] | None, typer.Argument(help="A log and its rotated parts, instead of the store.")
     ] = None,
-    log_format: Annotated[Format | None, typer.Option("--format", help="What kind of log it is.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option("--format", help="What kind of log it is.")] = None,
     last: Annotated[str, typer.Option(help="How far to go back in the store.")] = "7d",
     as_json: AsJson = False,
     tz: Annotated[str, typer.Option(help="Zone of times that name none.")] = "UTC",
@@ -56,8 +57,8 @@ def backtest_rules(  # noqa: PLR0917 - typer makes an option of each
         if log_format is None:
             raise ConfigError("say what kind of log it is", where="--format")
         paths = oldest_first(files)
-        reader = reader_for(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
-        events = _numbered(read_files(reader, paths))
+        log = log_of(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
+        events = _numbered(read_files(log.reader(), paths))
     else:
         events = on_service(lambda client, _: _stored(client, _since(last)), {"data_dir": data_dir})
     told = _told(rules, events, _tried(rules, events, data_dir))

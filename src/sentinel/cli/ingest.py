@@ -10,9 +10,8 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -25,17 +24,18 @@ from rich.table import Table
 
 from sentinel.cli._service import AsJson, DataDir, ask, console, fail, on_service
 from sentinel.errors import ConfigError
-from sentinel.ingest import apache, jsonlog, nginx, sshd
-from sentinel.ingest.apart import Apart, parts_of
+from sentinel.ingest.apart import Apart
 from sentinel.ingest.events import Parsed, encode
 from sentinel.ingest.files import Tail, bounded, file_lines, oldest_first, read_files
 from sentinel.ingest.lines import LineReader
+from sentinel.ingest.logs import Log, LogFormat
+from sentinel.ingest.parts import parts_of
 from sentinel.settings import parse_duration
 
 if TYPE_CHECKING:  # the server extra, and slow to import
     from sentinel.app import Monitor
 
-__all__ = ["Format", "ingest", "reader_for"]
+__all__ = ["ingest", "log_of"]
 
 _PART = 2_000  # events in one request
 _WORTH_A_PROCESS = 4 << 20  # bytes of a log, from which on starting another process costs less than it saves
@@ -44,15 +44,6 @@ _LOOK_SECONDS = 0.5  # between two looks at a file that is followed
 _AWAY_SECONDS = 2.0  # between two attempts to reach a service that went away
 _YOUNG = 20_000  # objects made since the last look for cycles
 _SOURCE_KEYS = ("product", "service", "category")
-
-
-class Format(StrEnum):
-    """The logs that can be read."""
-
-    SSHD = "sshd"
-    NGINX = "nginx"
-    APACHE = "apache"
-    JSON = "json"
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -68,7 +59,7 @@ class _Order(msgspec.Struct, frozen=True):
 
 def ingest(  # noqa: PLR0917 - typer makes an option of each
     files: Annotated[list[str], typer.Argument(help="The log and its rotated parts, or - for standard input.")],
-    log_format: Annotated[Format, typer.Option("--format", help="What kind of log it is.")],
+    log_format: Annotated[LogFormat, typer.Option("--format", help="What kind of log it is.")],
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what is written later; implies --act.")] = False,
     act: Annotated[bool, typer.Option("--act", help="Let what is decided take effect, from now on.")] = False,
     as_json: AsJson = False,
@@ -113,27 +104,28 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
         replay=_replay(replay, log_format),
         final=_final(final, follow=follow, files=bool(paths)),
     )
-    reader = reader_for(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
+    log = log_of(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
+    reader = log.reader()
     flags: dict[str, object] = {"data_dir": data_dir, "rules_dir": rules}
     if follow:
         reader.foresee(file_lines(paths[0]))
         result = on_service(lambda client, inside: _follow(client, inside, reader, paths[0], order), flags)
     else:
-        parts = _read(reader, paths)
-        result = on_service(lambda client, inside: _take(client, inside, reader, parts, order), flags)
+        with _reading(log, reader, paths) as parts:
+            result = on_service(lambda client, inside: _take(client, inside, reader, parts, order), flags)
     _tell(_summary(reader, result, started), reader, as_json=as_json, act=order.act)
 
 
-def reader_for(log_format: Format, *, tz: str, year: int | None, logsource: str | None, time_field: str) -> LineReader:
-    """Return what turns the lines of a log into events, as the command line describes it."""
-    zone, source = _zone(tz), _source(logsource, log_format)
-    readers: dict[Format, Callable[[], LineReader]] = {
-        Format.SSHD: lambda: sshd.Reader(tz=zone, year=year, now=datetime.now(UTC)),
-        Format.NGINX: nginx.Reader,
-        Format.APACHE: apache.Reader,
-        Format.JSON: lambda: jsonlog.Reader(logsource=source, time_field=time_field, tz=zone),
-    }
-    return readers[log_format]()
+def log_of(log_format: LogFormat, *, tz: str, year: int | None, logsource: str | None, time_field: str) -> Log:
+    """Return the log that the command line describes."""
+    return Log(
+        format=log_format,
+        now=datetime.now(UTC),
+        tz=_zone(tz),
+        year=year,
+        logsource=_source(logsource, log_format),
+        time_field=time_field,
+    )
 
 
 def _summary(reader: LineReader, result: dict[str, Any], started: float) -> dict[str, Any]:
@@ -181,10 +173,10 @@ def _paths(files: list[str], *, follow: bool) -> list[Path]:
     return oldest_first(map(Path, files))
 
 
-def _source(text: str | None, log_format: Format) -> dict[str, str]:
+def _source(text: str | None, log_format: LogFormat) -> dict[str, str]:
     if text is None:
         return {}
-    if log_format is not Format.JSON:
+    if log_format is not LogFormat.JSON:
         raise ConfigError("only JSON needs to be told what it is", where="--logsource")
     parts = dict(part.partition("=")[::2] for part in text.split(","))
     if not all(parts.values()) or not parts.keys() <= set(_SOURCE_KEYS):
@@ -194,15 +186,15 @@ def _source(text: str | None, log_format: Format) -> dict[str, str]:
     return parts
 
 
-def _zone(name: str) -> ZoneInfo:
+def _zone(name: str) -> str:
     try:
-        return ZoneInfo(name)
+        return ZoneInfo(name).key
     except (ZoneInfoNotFoundError, ValueError, OSError) as err:
         raise ConfigError("no such time zone; write it like Europe/Berlin or UTC", where="--tz") from err
 
 
-def _replay(asked: bool, log_format: Format) -> bool:
-    if asked and log_format is not Format.JSON:
+def _replay(asked: bool, log_format: LogFormat) -> bool:
+    if asked and log_format is not LogFormat.JSON:
         raise ConfigError("only JSON can say when it was received", where="--replay")
     return asked
 
@@ -311,11 +303,14 @@ class _HandedOver:
         return await self._imports.finish(import_id)
 
 
-def _read(reader: LineReader, paths: list[Path]) -> AsyncIterator[Parsed]:
-    """Return the events of a log; a large one is read by another process, which begins at once."""
+@contextmanager
+def _reading(log: Log, reader: LineReader, paths: list[Path]) -> Iterator[AsyncIterator[Parsed]]:
+    """Give the events of a log; a large one is read by another process, which begins at once."""
     if sum(path.stat().st_size for path in paths if path.exists()) >= _WORTH_A_PROCESS:
-        return Apart(reader, paths, _PART).parts()
-    return _each(parts_of(read_files(reader, paths) if paths else reader.read(_standard_input()), _PART))
+        with Apart(log, paths, _PART, reader) as apart:
+            yield apart.parts()
+    else:
+        yield _each(parts_of(read_files(reader, paths) if paths else reader.read(_standard_input()), _PART))
 
 
 def _standard_input() -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import secrets
 import ssl
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
@@ -165,7 +165,9 @@ def encoded(event: Mapping[str, Any]) -> bytes:
     Raises:
         RejectedEvent: It is no JSON, or larger than the service takes.
     """
-    made = {"event_id": f"evt-{uuid.uuid4().hex}", "timestamp": iso(time.time_ns() // 1000)}
+    now = time.time_ns() // 1000
+    # Ids in order of time cost the service's index half of what ids at random places do.
+    made = {"event_id": f"evt-{now:014x}-{secrets.token_hex(9)}", "timestamp": iso(now)}
     try:
         raw = msgspec.json.encode(made | dict(event))
     except (TypeError, ValueError) as err:

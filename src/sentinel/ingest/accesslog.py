@@ -65,7 +65,7 @@ class AccessLogReader(LineReader):
         at = self._time(who["stamp"]) if who else None
         if found is None or who is None or at is None:
             return self._without_event(known=False)
-        identity = event_id(self._product, line, self._ordinals.next(line))
+        identity = event_id(self._product, who["stamp"], line, self._ordinals.next(line))
         return (self._event(who, found, at, identity),)
 
     def _time(self, stamp: str) -> datetime | None:

@@ -1,73 +1,73 @@
 """
 A log's files, read by a process of their own: one processor makes and checks events while the other judges them.
 
-The process is started anew, not forked, because it may be asked for beside threads and on any system. It is ahead of
-whoever takes the events by one part and no more, so neither holds more of the log than that.
+The process is a Python that knows nothing but the readers, so it is at work before the program that asked for it has
+loaded the rest of itself. It is ahead of whoever takes the events by one part and no more, so neither holds more of the
+log than that. It ends when nobody listens any more, however that came about.
 """
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import signal
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from itertools import islice
-from multiprocessing.connection import Connection
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import msgspec
 
 from sentinel.errors import ConfigError, OutsideError
-from sentinel.ingest.events import Parsed, checked
-from sentinel.ingest.files import read_files
+from sentinel.ingest.events import Parsed
 from sentinel.ingest.lines import LineReader
-from sentinel.model import Event
+from sentinel.ingest.logs import Log
+from sentinel.ingest.parts import LENGTH_BYTES, Order, Part
 
-__all__ = ["Apart", "parts_of"]
+__all__ = ["Apart"]
 
+_PIPE_BYTES = 1 << 20  # more than most parts have, so that one is handed over in one go
+_PROGRAM = "from sentinel.ingest.parts import be_the_process; be_the_process()"
 
-class _Part(msgspec.Struct, array_like=True):
-    """Events, and how far the reader has come with them."""
-
-    parsed: Parsed
-    lines: int
-    ignored: int
-    unknown: int
-    unknown_at: list[int]
-    last: bool = False
-    failed: tuple[str, str] | None = None
-    """Why a file could not be read, and which."""
-
-
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Part).decode
-
-
-def parts_of(events: Iterable[Event], size: int) -> Iterator[Parsed]:
-    """Yield the events in parts of this length, checked; the last one may be shorter."""
-    rest = iter(events)
-    while part := list(islice(rest, size)):
-        yield checked(part)
+_decode = msgspec.json.Decoder(Part).decode
 
 
 class Apart:
-    """Reads files from now on; `parts` gives the events, and tells the reader here what its copy there has counted."""
+    """Reads files from now on, until it is left as a context; `parts` gives the events."""
 
-    def __init__(self, reader: LineReader, paths: Sequence[Path], size: int) -> None:
+    def __init__(self, log: Log, paths: Sequence[Path], size: int, reader: LineReader) -> None:
         """
         Start the process.
 
         Args:
-            reader: Before its first line.
+            log: How the lines are to be read.
             paths: In the order in which they were written.
             size: Events in a part.
+            reader: Is told what the one in the process has counted.
         """
-        context = multiprocessing.get_context("spawn")
         self._reader = reader
-        self._receiving, sending = context.Pipe(duplex=False)
-        self._process = context.Process(target=_send, args=(reader, paths, size, sending), daemon=True)
-        self._process.start()
-        sending.close()  # the process has its own; with this one open its end would never be seen
+        # By -P a folder named `sentinel` where somebody happens to be is not run; in a group of its own, Ctrl-C reaches
+        # only who decides what it means.
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, "-P", "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0 if os.name == "posix" else None,
+            pipesize=_PIPE_BYTES,
+        )
+        assert self._process.stdin is not None
+        with self._process.stdin as order:
+            order.write(msgspec.json.encode(Order(log, [os.fsencode(path) for path in paths], size)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._process:
+            self._process.kill()  # nothing, where it has ended
 
     async def parts(self) -> AsyncIterator[Parsed]:
         """
@@ -89,28 +89,12 @@ class Apart:
                 raise ConfigError(reason, where=where)
             if part.parsed.events or part.parsed.rejected:
                 yield part.parsed
-        await asyncio.to_thread(self._process.join)
 
-    def _receive(self) -> _Part:
-        try:
-            return _decode(self._receiving.recv_bytes())
-        except (EOFError, OSError):  # it died between two parts, or in the middle of one
-            raise OutsideError("the process that reads the log ended before the log did", retryable=True) from None
-
-
-def _send(reader: LineReader, paths: Sequence[Path], size: int, sending: Connection) -> None:
-    """Be the process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the other one decides what it means
-    failed = None
-    try:
-        for parsed in parts_of(read_files(reader, paths), size):
-            sending.send_bytes(_encode(_part(reader, parsed)))
-    except ConfigError as err:
-        failed = (err.reason, str(err.where))
-    except BrokenPipeError:  # nobody wants the rest
-        return
-    sending.send_bytes(_encode(_part(reader, Parsed([], []), last=True, failed=failed)))
-
-
-def _part(reader: LineReader, parsed: Parsed, *, last: bool = False, failed: tuple[str, str] | None = None) -> _Part:
-    return _Part(parsed, reader.lines, reader.ignored, reader.unknown, reader.unknown_at, last, failed)
+    def _receive(self) -> Part:
+        sent = self._process.stdout
+        assert sent is not None
+        length = int.from_bytes(sent.read(LENGTH_BYTES), "big")
+        part = sent.read(length)
+        if not length or len(part) < length:  # it died between two parts, or in the middle of one
+            raise OutsideError("the process that reads the log ended before the log did", retryable=True)
+        return _decode(part)

@@ -50,10 +50,13 @@ class Reader(LineReader):
         line = storable(line).strip()
         if not line or len(line) > MAX_EVENT_BYTES:
             return self._without_event(known=not line)
-        identity = event_id("json", line, self._ordinals.next(line))
+        ordinal = self._ordinals.next(line)
         try:
             content = _object.decode(line)
-            event = self._own(line, identity) if "event_type" in content else self._foreign(content, identity)
+            own = "event_type" in content
+            stamp = _found(content, "timestamp" if own else self._time_field)
+            identity = event_id("json", str(stamp), line, ordinal)
+            event = self._own(line, identity) if own else self._foreign(content, identity)
         except (ValueError, RecursionError, RejectedEvent):
             return self._without_event(known=False)
         return (event,)

@@ -127,7 +127,7 @@ class Reader(LineReader):
             return self._without_event(known=message.startswith(_NO_EVENT))
         fact.details["host"] = host
         ordinal = self._ordinals.next(line)
-        events = [_event(fact, at, event_id("sshd", line, ordinal, copy)) for copy in range(copies)]
+        events = [_event(fact, at, event_id("sshd", stamp, line, ordinal, copy)) for copy in range(copies)]
         self._weigh(events[0])
         return events
 

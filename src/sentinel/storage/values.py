@@ -103,7 +103,7 @@ class StoreLost(OutsideError):
         super().__init__(reason, retryable=False)
 
 
-class Pending(msgspec.Struct, frozen=True, kw_only=True):
+class Pending(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event on its way to durable acceptance, with the rights of who sent it."""
 
     event: Event

@@ -40,6 +40,7 @@ __all__ = ["Touched", "Worker"]
 
 _SLICE = 500  # events judged between two turns of the event loop: about 10 ms
 _BATCH = 4_000  # events whose outcome is written together while so many wait: incidents are joined and asked about once
+_LOG_BATCH = 8_000  # the same of a log while nothing else comes: then nobody waits for what it leads to
 _RECENT = 50_000  # events kept at hand: some 60 MB
 _POSITION_EVERY = 5_000  # events without an outcome after which the position is written all the same
 _FORGET_EVERY: Micros = 60 * 1_000_000
@@ -299,7 +300,7 @@ class Worker:
         last, after = await self._store.trial(), self.position
         self._trial = Trial(after, 0, 1)
         if last.times and last.after == after:
-            unknown = after + _POSITION_EVERY + 2 * _BATCH  # further it can't have come without writing it down
+            unknown = after + _POSITION_EVERY + 2 * _LOG_BATCH  # further it can't have come without writing it down
             self._careful_upto = last.upto or min(unknown, self._store.accepted_seq)
             self._step_size = 1 if last.upto else _CAREFUL
             self._trial = last
@@ -354,7 +355,7 @@ class Worker:
         wanted = self._taken + 1
         while self._recent and self._recent[0].seq < wanted:
             self._recent.popleft()
-        most = self._step_size if self._careful else _BATCH
+        most = self._step_size if self._careful else self.at_once
         if self._recent and self._recent[0].seq == wanted:
             return [self._recent.popleft() for _ in range(min(most, len(self._recent)))]
         return await self._store.events_after(self._taken, most)
@@ -365,6 +366,11 @@ class Worker:
         async with self._judging:
             await self._answered()
             yield
+
+    @property
+    def at_once(self) -> int:
+        """How many events are judged together while so many wait."""
+        return _LOG_BATCH if self.followed and not self._live else _BATCH
 
     @property
     def _careful(self) -> bool:

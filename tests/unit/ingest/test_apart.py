@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from sentinel.errors import ConfigError, OutsideError
-from sentinel.ingest.apart import Apart, parts_of
+from sentinel.ingest.apart import Apart
 from sentinel.ingest.files import file_lines
 from sentinel.ingest.lines import LineReader
-from sentinel.ingest.sshd import Reader
+from sentinel.ingest.logs import Log, LogFormat
+from sentinel.ingest.parts import parts_of
 from sentinel.model import Event
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LOG = Log(format=LogFormat.SSHD, now=datetime(2026, 11, 22, 12, tzinfo=UTC))
 
 
 def log(first: int, count: int) -> str:
@@ -32,11 +34,12 @@ def counts(reader: LineReader) -> tuple[int, int, int, list[int]]:
     return reader.lines, reader.ignored, reader.unknown, reader.unknown_at
 
 
-async def collected(apart: Apart, into: list[Event]) -> list[int]:
+async def collected(paths: list[Path], size: int, reader: LineReader, into: list[Event]) -> list[int]:
     sizes = []
-    async for part in apart.parts():
-        into += [event for _, event in part.events]
-        sizes.append(len(part.events))
+    with Apart(LOG, paths, size, reader) as apart:
+        async for part in apart.parts():
+            into += [event for _, event in part.events]
+            sizes.append(len(part.events))
     return sizes
 
 
@@ -45,10 +48,10 @@ def test_another_process_reads_as_this_one_does(tmp_path: Path) -> None:
     paths = [tmp_path / "auth.log.1", tmp_path / "auth.log"]
     paths[0].write_bytes(gzip.compress(log(0, 25).encode()))
     paths[1].write_text(log(25, 15))
-    here, there = Reader(now=NOW), Reader(now=NOW)
+    here, there = LOG.reader(), LOG.reader()
     events: list[Event] = []
-    sizes = asyncio.run(collected(Apart(there, paths, 16), events))
-    assert sizes == [16, 16, 8]
+    sizes = asyncio.run(collected(paths, 16, there, events))
+    assert sizes == [2, 4, 8, 16, 10]
     assert events == list(here.read(line for path in paths for line in file_lines(path)))
     assert counts(there) == counts(here) == (44, 0, 4, [11, 22, 33, 44])
 
@@ -59,7 +62,7 @@ def test_a_file_that_is_cut_off_is_named_after_what_it_held(tmp_path: Path) -> N
     path.write_bytes(gzip.compress(log(0, 4000).encode(), compresslevel=0)[:-200_000])
     events: list[Event] = []
     with pytest.raises(ConfigError, match=r"auth\.log\.gz: the compressed data is broken or cut off"):
-        asyncio.run(collected(Apart(Reader(now=NOW), [path], 100), events))
+        asyncio.run(collected([path], 100, LOG.reader(), events))
     assert events
 
 
@@ -67,19 +70,38 @@ def test_a_process_that_dies_is_no_end_of_the_log(tmp_path: Path) -> None:
     """A half-read log never looks like a whole one."""
     path = tmp_path / "auth.log"
     path.write_text(log(0, 20_000))
-    apart = Apart(Reader(now=NOW), [path], 100)
 
     async def cut_short() -> None:
-        async for _ in apart.parts():
-            apart._process.kill()
+        with Apart(LOG, [path], 100, LOG.reader()) as apart:
+            async for _ in apart.parts():
+                apart._process.kill()
 
     with pytest.raises(OutsideError, match="ended before the log did"):
         asyncio.run(cut_short())
 
 
+def test_nobody_is_left_reading_when_nobody_listens(tmp_path: Path) -> None:
+    """Whoever begins and then finds that it can't go on leaves no process behind."""
+    path = tmp_path / "auth.log"
+    path.write_text(log(0, 20_000))
+    with Apart(LOG, [path], 100, LOG.reader()) as apart:
+        assert apart._process.poll() is None
+    assert apart._process.returncode is not None
+
+
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    """Also one that is no text."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/auth-\xff.log"))
+    path.write_text(log(0, 5))
+    events: list[Event] = []
+    assert asyncio.run(collected([path], 100, LOG.reader(), events)) == [5]
+
+
 def test_parts_are_full_but_the_last() -> None:
     """No event is lost at the seams, and nothing gives no part."""
-    events = list(Reader(now=NOW).read(log(0, 5).splitlines()))
-    parts = [[event for _, event in part.events] for part in parts_of(events, 2)]
-    assert parts == [events[:2], events[2:4], events[4:]]
-    assert list(parts_of([], 2)) == []
+    events = list(LOG.reader().read(log(0, 40).splitlines()))
+    parts = [[event for _, event in part.events] for part in parts_of(events, 16)]
+    assert [len(part) for part in parts] == [16, 16, 8]
+    assert [event for part in parts for event in part] == events
+    assert [len(part.events) for part in parts_of(events[:3], 1, soon=True)] == [1, 1, 1]
+    assert list(parts_of([], 16)) == []

@@ -103,5 +103,8 @@ def test_numbering_remembers_a_bounded_past(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_ids_differ_in_every_part() -> None:
     """Format, line, ordinal and copy all count, and nothing else does."""
-    ids = [event_id("sshd", "a", 0), event_id("nginx", "a", 0), event_id("sshd", "b", 0), event_id("sshd", "a", 1)]
-    assert len({*ids, event_id("sshd", "a", 0, 1), event_id("sshd", "a", 0)}) == 5
+    stamp = "Jan  2 03:04:05"
+    ids = [event_id(log, stamp, line, n) for log, line, n in (("sshd", "a", 0), ("nginx", "a", 0), ("sshd", "b", 0))]
+    ids += [event_id("sshd", stamp, "a", 1), event_id("sshd", stamp, "a", 0, 1), event_id("sshd", stamp, "a", 0)]
+    assert len(set(ids)) == 5
+    assert all("-Jan2030405-" in each for each in ids), "neighbours in the log are neighbours in the index"
