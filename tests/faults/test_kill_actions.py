@@ -66,7 +66,7 @@ class Orders:
 
 
 def attack(address: str) -> list[dict[str, Any]]:
-    start = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=30)
+    start = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=1)  # two hours give two decisions
     return [
         {
             "event_id": f"{address}-{n}",
