@@ -242,9 +242,12 @@ def test_a_real_prometheus_scrapes_over_mutual_tls(service: Service, folder: Fol
 
         def targets() -> dict[str, Any]:
             try:
-                found = httpx.get(f"http://{address}/api/v1/targets", trust_env=False).json()["data"]["activeTargets"]
+                answer = httpx.get(f"http://{address}/api/v1/targets", trust_env=False)
             except httpx.TransportError:
                 return {}
+            if answer.status_code != 200:  # it listens before it is ready
+                return {}
+            found = answer.json()["data"]["activeTargets"]
             return {one["labels"]["job"]: one for one in found if one["health"] != "unknown"}
 
         try:
