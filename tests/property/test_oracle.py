@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from tests.oracle import oracle, signal_id
 
-from sentinel.detection import Engine, Rule, RuleSet, parse_rules
+from sentinel.detection import Engine, Rule, RuleSet, parse_rules, shipped_rules
 from sentinel.detection.rule import Base
 from sentinel.model import Event, EventType, Severity, Signal, StoredEvent
 
@@ -296,6 +296,43 @@ def test_in_order_everything_is_exact() -> None:
         driver.evicts = False
         driver.give_all(sorted(events, key=lambda event: event.at))
         check(driver, events, seed)
+
+
+def test_a_busy_address_is_told_from_its_first_login_after_guessing() -> None:
+    """Hundreds of logins in an hour, and a burst of failures out of order: which login was the first is still known."""
+    guessing = parse_rules(shipped_rules())
+    rule = next(rule for rule in guessing.rules if rule.title == "Login after guessing")
+    for seed in range(5):
+        dice = random.Random(seed)
+        bursts = [dice.randrange(600) for _ in range(2)]
+        times = [(dice.uniform(0, 600), True) for _ in range(700)]
+        times += [(burst + n, False) for burst in bursts for n in range(12)]
+        dice.shuffle(times)
+        events = [
+            StoredEvent(seq, at, at, False, login(f"e{seq}", at, success=success))
+            for seq, (seconds, success) in enumerate(times, 1)
+            for at in [round(seconds * SECOND)]
+        ]
+        engine = Engine(guessing)
+        engine.warm((), -(10**12))
+        found = {}
+        for start in range(0, len(events), 50):
+            found |= {one.id: (one.first, one.last, one.count) for one in engine.add(events[start : start + 50])}
+        expected = oracle(rule, events)
+        assert expected, f"seed {seed}"
+        assert {name: found.get(name) for name in expected} == expected, f"seed {seed}"
+
+
+def login(event_id: str, at: int, *, success: bool) -> Event:
+    return Event(
+        event_id=event_id,
+        event_type=EventType.AUTHENTICATION,
+        severity=Severity.LOW,
+        timestamp=EPOCH + timedelta(microseconds=at),
+        user_id="erin",
+        ip_address="192.0.2.1",
+        details={"success": success},
+    )
 
 
 def test_repetition_changes_nothing() -> None:

@@ -30,6 +30,8 @@ __all__ = [
     "sources_of",
 ]
 
+_CELLS_OF_STEPS = 60
+
 Group = tuple[tuple[str, str], ...]
 """Fields and their values, in the order of group-by; empty for a rule without one."""
 
@@ -166,11 +168,17 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, eq=False, dict=True):
 
     @property
     def cell(self) -> Micros:
-        """Width of a sub-bucket: the largest divisor of `suppress` that is not above `timespan`."""
-        parts = -(-self.suppress // self.timespan)
-        while self.suppress % parts:
-            parts += 1
-        return self.suppress // parts
+        """
+        Width of a sub-bucket: the largest divisor of `suppress` that is not above `timespan`.
+
+        For steps in order, a 60th of that. What stands upstream is found at the start of its bucket, so no cell has
+        such a start within it, as far as that leaves cells of a reasonable width.
+        """
+        if self.kind is not Kind.TEMPORAL_ORDERED:
+            return _divisor(self.suppress, self.timespan)
+        most = max(1, self.timespan // _CELLS_OF_STEPS)
+        shared = _divisor(math.gcd(self.suppress, *(rule.suppress for rule in self.upstream)), most)
+        return shared if shared * _CELLS_OF_STEPS >= most else _divisor(self.suppress, most)
 
     @cached_property
     def shape(self) -> Shape:
@@ -305,3 +313,11 @@ def is_ours(wanted: LogSource) -> bool:
 def fits(wanted: LogSource, source: LogSource) -> bool:
     """Whether a log source has every part that is wanted."""
     return all(want is None or want == have for want, have in zip(wanted, source, strict=True))
+
+
+def _divisor(whole: Micros, most: Micros) -> Micros:
+    """Return the largest divisor that is not above `most`."""
+    parts = -(-whole // most)
+    while whole % parts:
+        parts += 1
+    return whole // parts

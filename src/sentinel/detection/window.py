@@ -26,9 +26,11 @@ comes out of order; so the times of those that are later than all triggers of th
 the 512 latest. `last` is exact, unless more events than that came in vain before the one that proves an older one.
 
 **Steps in order** (`OrderedWindow`): the latest start of a chain of s steps dominates all others, so events in order
-need one number for each step. What comes out of order is judged against the times kept: of each cell and set of
-matched rules the first 64 and the last 64. Two steps need only one of each; three or more are exact for events out of
-order as long as no rule matches more than 128 times in a cell.
+need one number for each step. What comes out of order, as what stands upstream always does, is judged against the times
+kept: of each cell, here a 60th of T, and set of matched rules all up to 256, then the first 64 and the last 64. For the
+ids of two steps one of each is enough. `first` and `last` are exact where a cell ends at each start of what stands
+upstream, or no rule matches more than 256 times in a cell, and else to within a cell; so is all else of three or more
+steps, for events out of order.
 
 **Sums** (`SumWindow`) are quantised to T/60 by definition. **Closed windows** (`TumblingWindow`) keep what their
 condition asks about, and are judged when nothing can be added.

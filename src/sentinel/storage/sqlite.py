@@ -80,7 +80,7 @@ class SqliteFile:
         engine = create_engine(f"sqlite:///{path}", pool_size=_READERS + 1)
         event.listen(engine, "connect", _set_pragmas)
         file = cls(path, engine, engine.connect())
-        if await file._in_writer(_synchronous) != _SYNCHRONOUS_FULL:
+        if await file._in_writer(_made_ready) != _SYNCHRONOUS_FULL:
             raise StoreLost("202 means fsynced, but SQLite does not run with synchronous=FULL")
         return file
 
@@ -171,7 +171,9 @@ class SqliteFile:
 # --- in the writer's thread
 
 
-def _synchronous(writer: Connection) -> int:
+def _made_ready(writer: Connection) -> int:
+    """Return what `synchronous` is; new ids fall into many pages of their index, so this connection keeps more."""
+    writer.exec_driver_sql("PRAGMA cache_size=-8192")
     mode = int(writer.scalar(text("PRAGMA synchronous")) or 0)
     writer.rollback()
     return mode
@@ -197,7 +199,7 @@ def _set_pragmas(connection: Any, _record: object = None) -> None:
         "synchronous=FULL",
         "wal_autocheckpoint=0",
         "busy_timeout=10000",
-        "cache_size=-8192",
+        "cache_size=-2048",
         "temp_store=MEMORY",
     ):
         cursor.execute(f"PRAGMA {pragma}")
