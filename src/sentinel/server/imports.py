@@ -28,7 +28,7 @@ __all__ = ["ImportOrder", "Imports", "signal_row"]
 _LIMIT = 16
 _LONGEST_LATENESS = 315_360_000  # ten years in seconds
 _IDLE: Micros = 3600 * 1_000_000
-_AHEAD = 4  # as often as many events as are judged at once an import may be ahead: more would only fill the memory
+_AHEAD = 3  # as often as many events as are judged at once an import may be ahead: more would only fill the memory
 
 
 class ImportOrder(msgspec.Struct, forbid_unknown_fields=True):
