@@ -7,8 +7,10 @@ Memory is the largest resident set of the process and its children. LABELS says 
 `address,kind`; the table tells how many of each kind were flagged. fail2ban-regex only reads lines, so what it would
 ban is worked out from the addresses it finds: five failures in ten minutes, its own default. crowdsec runs as it is
 installed, with a copy of its database and without the service outside; its API is a process of its own, which is not
-counted. A program that is not installed is said so. Of several runs the quickest is told, with the pace of all, and
-whether each led to the same: `sentinel` to the same signals in every particular, the others to the same addresses.
+counted; before it is installed, put a non-empty /etc/crowdsec/online_api_credentials.yaml there, or its installation
+registers with that service. A program that is not installed is said so. Of several runs the quickest is told, with the
+pace of all, and whether each led to the same: `sentinel` to the same signals in every particular, the others to the
+same addresses.
 
     python benchmarks/logs_peers.py [LOG LABELS] [--json] [--runs N]
 """
