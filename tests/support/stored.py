@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,10 @@ def undisturbed(home: Path, stored: Stored) -> Stored:
         service.start()
         client = service.client(service.ingest_token())
         for bodies in _batched([row[5] for row in stored.events], 5_000):
-            answer = client.post(
-                f"{service.url}{S}/events", content=b"\n".join(bodies), headers={"Content-Type": "application/x-ndjson"}
-            )
+            content, headers = b"\n".join(bodies), {"Content-Type": "application/x-ndjson"}
+            while (answer := client.post(f"{service.url}{S}/events", content=content, headers=headers)).is_error:
+                assert answer.status_code == 429, answer.text
+                time.sleep(0.5)
             assert answer.json()["accepted"] == len(bodies), answer.text
         service.drain()
         assert service.stop() == 0
