@@ -127,10 +127,13 @@ def test_a_node_that_is_to_end_answers_what_has_begun_and_takes_nothing_new(post
         port = urlsplit(judge.url).port
         head = (
             f"POST {S}/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            f"Authorization: Bearer {judge.ingest_token()}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Authorization: Bearer {judge.ingest_token()}\r\nContent-Length: {len(body)}\r\n"
+            "Expect: 100-continue\r\n\r\n"
         )
         with socket.create_connection(("127.0.0.1", port), timeout=SOON) as begun:
-            begun.sendall(head.encode() + body[:100])
+            begun.sendall(head.encode())
+            assert begun.recv(1024).startswith(b"HTTP/1.1 100 "), "it has begun to read the request"
+            begun.sendall(body[:100])
             judge.process.send_signal(signal.SIGTERM)
             eventually(lambda: refused(port), seconds=SOON, what="it takes no new connection")
             begun.sendall(body[100:])
