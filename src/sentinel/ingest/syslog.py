@@ -103,21 +103,25 @@ def first_year(lines: Iterable[str], *, tz: tzinfo, now: datetime) -> int | None
     Returns:
         None when no line has a stamp without a year.
     """
-    turns, place, last, day = 0, None, "", "-"
+    turns, place, last, latest = 0, None, "", ""
+    day: str | tuple[()] = ()
     leap_days: set[int] = set()
     for line in lines:
-        if line.startswith(day):  # as nearly every line does
-            last = line
+        if line.startswith(day):  # as nearly every line does; only the last of them is worth a second look
+            latest = line
             continue
         here = _PLACES.get(line[:6])
         if here is None or not _DATED.match(line):
             continue
-        last, day = line, line[:7]
+        last = latest = line
+        day = line[:7]
         if here != place:
             turns += 0 if place is None else _turn(place, here)
             place = here
             if here == _LEAP_DAY:
                 leap_days.add(turns)
+    if _DATED.match(latest):  # it may be cut off in the middle of its stamp
+        last = latest
     year = _latest_year(last, tz, now, {turn - turns for turn in leap_days}) or _latest_year(last, tz, now)
     return None if year is None else year - turns
 

@@ -88,6 +88,13 @@ def test_the_first_year_of_a_file_fits_its_last_line(stamps: list[str], year: in
     assert first_year(lines, tz=UTC, now=NOW) == year
 
 
+@pytest.mark.parametrize("end", ["Jan  1 0", "Jan  1 boots", "- "])
+def test_a_last_line_that_is_cut_off_does_not_cost_the_year(end: str) -> None:
+    """A log is read while it is being written."""
+    lines = ["Dec 31 23:00:00 host sshd[1]: x", "Jan  1 01:00:00 host sshd[1]: x", end]
+    assert first_year(lines, tz=UTC, now=NOW) == 2025
+
+
 def test_equal_lines_are_numbered() -> None:
     """Two equal lines stay two, and other lines don't disturb their numbers."""
     ordinals = Ordinals()
