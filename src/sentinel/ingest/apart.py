@@ -27,7 +27,6 @@ from sentinel.ingest.parts import LENGTH_BYTES, Order, Part
 
 __all__ = ["Apart"]
 
-_PIPE_BYTES = 1 << 20  # more than most parts have, so that one is handed over in one go
 _PROGRAM = "from sentinel.ingest.parts import be_the_process; be_the_process()"
 
 _decode = msgspec.json.Decoder(Part).decode
@@ -54,7 +53,6 @@ class Apart:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             process_group=0 if os.name == "posix" else None,
-            pipesize=_PIPE_BYTES,
         )
         assert self._process.stdin is not None
         with self._process.stdin as order:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain, islice, repeat
 from pathlib import Path
 
@@ -66,15 +67,14 @@ def be_the_process() -> None:
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     reader = order.log.reader()
     failed = None
-    try:
-        events = read_files(reader, [Path(os.fsdecode(path)) for path in order.paths])
-        for parsed in parts_of(events, order.size, soon=True):
-            _send(_part(reader, parsed))
-    except ConfigError as err:
-        failed = (err.reason, str(err.where))
-    except BrokenPipeError:  # nobody wants the rest
-        return
-    _send(_part(reader, Parsed([], []), last=True, failed=failed))
+    with suppress(BrokenPipeError):  # nobody wants the rest
+        try:
+            events = read_files(reader, [Path(os.fsdecode(path)) for path in order.paths])
+            for parsed in parts_of(events, order.size, soon=True):
+                _send(_part(reader, parsed))
+        except ConfigError as err:
+            failed = (err.reason, str(err.where))
+        _send(_part(reader, Parsed([], []), last=True, failed=failed))
 
 
 def _part(reader: LineReader, parsed: Parsed, *, last: bool = False, failed: tuple[str, str] | None = None) -> Part:
