@@ -308,3 +308,12 @@ def test_without_the_server_extra_no_certificate_is_called_invalid(tmp_path: Pat
     command = [sys.executable, "-c", code, "certs", "check", "--dir", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path)
     assert (done.returncode, "pip install '.[server]'" in done.stderr, done.stdout) == (2, True, "")
+
+
+def test_a_command_loads_no_other() -> None:
+    """Whoever asks for one, time and again from a script perhaps, does not wait until all are there."""
+    loaded = "import sys; from sentinel.cli import run; run(); print(*sys.modules)"
+    told = subprocess.run([sys.executable, "-c", loaded, "engine", "list"], capture_output=True, text=True, check=True)
+    names = {name for name in told.stdout.split() if name.startswith("sentinel.cli.")}
+    assert "sentinel.cli.engine" in names
+    assert not names & {"sentinel.cli.doctor", "sentinel.cli.ingest", "sentinel.cli.lab"}

@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import json
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx
 import msgspec
 from tests.oracle import needs_closing, oracle
-from tests.support.service import S, Service
+from tests.support.service import S, Service, eventually
 
 from sentinel.detection import parse_rules, shipped_rules
 from sentinel.model import Event, StoredEvent
@@ -105,9 +105,13 @@ def undisturbed(home: Path, stored: Stored) -> Stored:
         client = service.client(service.ingest_token())
         for bodies in _batched([row[5] for row in stored.events], 5_000):
             content, headers = b"\n".join(bodies), {"Content-Type": "application/x-ndjson"}
-            while (answer := client.post(f"{service.url}{S}/events", content=content, headers=headers)).is_error:
-                assert answer.status_code == 429, answer.text
-                time.sleep(0.5)
+
+            def taken(content: bytes = content, headers: dict[str, str] = headers) -> httpx.Response | None:
+                answer = client.post(f"{service.url}{S}/events", content=content, headers=headers)
+                assert answer.status_code in {202, 429}, answer.text
+                return answer if answer.status_code == 202 else None
+
+            answer = eventually(taken, seconds=60, what="there is room for more events")
             assert answer.json()["accepted"] == len(bodies), answer.text
         service.drain()
         assert service.stop() == 0

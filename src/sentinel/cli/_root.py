@@ -47,7 +47,7 @@ class _Commands(Mapping[str, Any]):
     """Commands by name, made when they are looked at: importing all of them takes longer than most of them run."""
 
     def __getitem__(self, name: str) -> Any:
-        return _made(name, _PLACES[name])
+        return _made(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(_PLACES)
@@ -57,8 +57,8 @@ class _Commands(Mapping[str, Any]):
 
 
 @cache
-def _made(name: str, place: str) -> Any:
-    file, _, what = place.partition(".")
+def _made(name: str) -> Any:
+    file, _, what = _PLACES[name].partition(".")
     found = getattr(import_module(f"sentinel.cli.{file}"), what)
     around = typer.Typer(add_completion=False)
     around.callback()(_nothing)  # so that it stays a group also around one command
