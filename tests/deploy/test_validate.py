@@ -41,7 +41,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The deployment of this repository, as somebody has it who has made his secrets and certificates."""
     folder = tmp_path_factory.mktemp("whole") / "deployment"
     folder.mkdir()
-    for name in ("docker-compose.yml", "docker-compose-mtls.yml", "Dockerfile"):
+    for name in ("docker-compose.yml", "docker-compose-mtls.yml", "docker-compose-nodes.yml", "Dockerfile"):
         shutil.copy(REPOSITORY / name, folder)
     shutil.copytree(REPOSITORY / "config", folder / "config")
     shutil.copytree(REPOSITORY / "docs" / "runbooks", folder / "docs" / "runbooks")
@@ -152,9 +152,25 @@ def opened(folder: Path) -> None:
 
 P, M, A = "config/prometheus/prometheus.yml", "docker-compose-mtls.yml", "config/alertmanager/alertmanager.yml"
 R = "config/prometheus/security_rules.yml"
+N = "docker-compose-nodes.yml"
 FAULTS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
     "a file is missing": ("prometheus.yml", "can't be read", lambda f: (f / P).unlink()),
     "a file is no YAML": ("prometheus.yml", "is not YAML", lambda f: (f / P).write_text("a: [1\nb: {")),
+    "a worker may write anywhere": (
+        f"{N}: hardening",
+        "worker-2",
+        change(N, lambda found: found["services"]["worker-2"].update(read_only=False)),
+    ),
+    "a node's secret is defined nowhere": (
+        f"{N}: references",
+        "api mounts database.pgpass",
+        change(N, lambda found: found["secrets"].pop("database.pgpass")),
+    ),
+    "the nodes are not scraped": (
+        "prometheus-nodes.yml: scraping",
+        "no target",
+        change(P.replace(".yml", "-nodes.yml"), lambda found: found["scrape_configs"][0].pop("static_configs")),
+    ),
     "rules are not loaded": ("prometheus.yml: rules", "security_rules.yml", edit(P, "security_rules.yml", "other.yml")),
     "scraped without a token": ("prometheus.yml: scraping", "401", edit(P, "credentials_file", "type: Bearer #")),
     "scraped at a path that is none": ("prometheus.yml: scraping", "/meters", edit(P, "/metrics", "/meters")),

@@ -26,6 +26,8 @@ from sentinel.datafolder import OTHERS
 __all__ = ["ALERTS", "BOARDS", "deployment"]
 
 COMPOSE = ("docker-compose.yml", "docker-compose-mtls.yml")
+OVERLAY = "docker-compose-nodes.yml"
+"""Goes on top of the first of them: `docker compose -f ... -f ... up`."""
 SEVERITIES = {"low", "medium", "high", "critical"}
 BOARDS = {
     "security-overview",
@@ -107,8 +109,12 @@ def deployment(folder: Path, routes: Iterable[tuple[str, str]], now: datetime) -
         now: For the certificates' age.
     """
     parts: list[Callable[[], Iterator[Check]]] = [
-        *(lambda name=name: _compose(folder, name) for name in COMPOSE),
-        *(lambda name=name: _prometheus(folder / "config/prometheus", name) for name in _variants("prometheus")),
+        *(lambda name=name: _compose(folder, name, _yaml(folder / name)) for name in COMPOSE),
+        lambda: _compose(folder, OVERLAY, _overlaid(_yaml(folder / COMPOSE[0]), _yaml(folder / OVERLAY))),
+        *(
+            lambda name=name: _prometheus(folder / "config/prometheus", name)
+            for name in (*_variants("prometheus"), "prometheus-nodes.yml")
+        ),
         lambda: _rules(folder),
         *(lambda name=name: _alertmanager(folder, name, routes) for name in _variants("alertmanager")),
         lambda: _grafana(folder / "config/grafana"),
@@ -194,8 +200,16 @@ def _tool(name: str, says: str, *words: str | Path) -> Check:
 # --- compose
 
 
-def _compose(folder: Path, name: str) -> Iterator[Check]:
-    compose = _yaml(folder / name)
+def _overlaid(below: Any, above: Any) -> Any:
+    """Return one file on top of another, as compose does it: mappings and lists become longer, the rest is replaced."""
+    if isinstance(below, Mapping) and isinstance(above, Mapping):
+        return {**below, **{key: _overlaid(below.get(key), value) for key, value in above.items()}}
+    if isinstance(below, list) and isinstance(above, list):
+        return [*below, *above]
+    return above
+
+
+def _compose(folder: Path, name: str, compose: Mapping[str, Any]) -> Iterator[Check]:
     services = _map(compose, "services")
     yield _verdict(
         f"{name}: services",
