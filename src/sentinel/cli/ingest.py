@@ -107,13 +107,16 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     log = log_of(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
     reader = log.reader()
     flags: dict[str, object] = {"data_dir": data_dir, "rules_dir": rules}
+    kilobytes = 0  # at most, of this process and of the one that reads the log
     if follow:
         reader.foresee(file_lines(paths[0]))
         result = on_service(lambda client, inside: _follow(client, inside, reader, paths[0], order), flags)
     else:
-        with _reading(log, reader, paths) as parts:
+        with _reading(log, reader, paths) as (parts, peak):
             result = on_service(lambda client, inside: _take(client, inside, reader, parts, order), flags)
-    _tell(_summary(reader, result, started), reader, as_json=as_json, act=order.act)
+            kilobytes += peak()
+    kilobytes += resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _tell(_summary(reader, result, started, kilobytes), reader, as_json=as_json, act=order.act)
 
 
 def log_of(log_format: LogFormat, *, tz: str, year: int | None, logsource: str | None, time_field: str) -> Log:
@@ -128,7 +131,7 @@ def log_of(log_format: LogFormat, *, tz: str, year: int | None, logsource: str |
     )
 
 
-def _summary(reader: LineReader, result: dict[str, Any], started: float) -> dict[str, Any]:
+def _summary(reader: LineReader, result: dict[str, Any], started: float, kilobytes: int) -> dict[str, Any]:
     return {
         "lines": reader.lines,
         "events": result.pop("events"),
@@ -137,14 +140,9 @@ def _summary(reader: LineReader, result: dict[str, Any], started: float) -> dict
         "ignored_lines": reader.ignored,
         "unknown_lines": reader.unknown,
         "seconds": round(time.monotonic() - started, 3),
-        "peak_rss_mb": round(_peak_kilobytes() / 1024, 1),
+        "peak_rss_mb": round(kilobytes / 1024, 1),
         **result,
     }
-
-
-def _peak_kilobytes() -> int:
-    """Of this process, and of the one that read the log."""
-    return sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _tell(summary: dict[str, Any], reader: LineReader, *, as_json: bool, act: bool) -> None:
@@ -304,13 +302,20 @@ class _HandedOver:
 
 
 @contextmanager
-def _reading(log: Log, reader: LineReader, paths: list[Path]) -> Iterator[AsyncIterator[Parsed]]:
-    """Give the events of a log; a large one is read by another process, which begins at once."""
+def _reading(
+    log: Log, reader: LineReader, paths: list[Path]
+) -> Iterator[tuple[AsyncIterator[Parsed], Callable[[], int]]]:
+    """
+    Give the events of a log, and what tells how many kilobytes whoever reads it took beside this process.
+
+    A large one is read by another process, which begins at once.
+    """
     if sum(path.stat().st_size for path in paths if path.exists()) >= _WORTH_A_PROCESS:
         with Apart(log, paths, _PART, reader) as apart:
-            yield apart.parts()
+            yield apart.parts(), lambda: apart.peak_kilobytes
     else:
-        yield _each(parts_of(read_files(reader, paths) if paths else reader.read(_standard_input()), _PART))
+        events = read_files(reader, paths) if paths else reader.read(_standard_input())
+        yield _each(parts_of(events, _PART)), lambda: 0
 
 
 def _standard_input() -> Iterator[str]:

@@ -46,6 +46,8 @@ class Apart:
             reader: Is told what the one in the process has counted.
         """
         self._reader = reader
+        self.peak_kilobytes = 0
+        """The most memory that the process had, once it has ended."""
         # By -P a folder named `sentinel` where somebody happens to be is not run; in a group of its own, Ctrl-C reaches
         # only who decides what it means.
         self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -78,7 +80,7 @@ class Apart:
         last = False
         while not last:
             part = await asyncio.to_thread(self._receive)
-            last = part.last
+            last, self.peak_kilobytes = part.last, part.peak_kilobytes
             reader = self._reader
             reader.lines, reader.ignored = part.lines, part.ignored
             reader.unknown, reader.unknown_at = part.unknown, part.unknown_at

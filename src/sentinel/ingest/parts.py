@@ -7,6 +7,7 @@ Nothing is imported here but what reading needs, because whoever asked waits for
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -47,6 +48,8 @@ class Part(msgspec.Struct, array_like=True):
     last: bool = False
     failed: tuple[str, str] | None = None
     """Why a file could not be read, and which."""
+    peak_kilobytes: int = 0
+    """Of the process, with the last part."""
 
 
 _encode = msgspec.json.Encoder().encode
@@ -74,11 +77,21 @@ def be_the_process() -> None:
                 _send(_part(reader, parsed))
         except ConfigError as err:
             failed = (err.reason, str(err.where))
-        _send(_part(reader, Parsed([], []), last=True, failed=failed))
+        last = _part(reader, Parsed([], []))
+        _send(msgspec.structs.replace(last, last=True, failed=failed, peak_kilobytes=_peak_kilobytes()))
 
 
-def _part(reader: LineReader, parsed: Parsed, *, last: bool = False, failed: tuple[str, str] | None = None) -> Part:
-    return Part(parsed, reader.lines, reader.ignored, reader.unknown, reader.unknown_at, last, failed)
+def _part(reader: LineReader, parsed: Parsed) -> Part:
+    return Part(parsed, reader.lines, reader.ignored, reader.unknown, reader.unknown_at)
+
+
+def _peak_kilobytes() -> int:
+    """Return the most memory that this process had; `getrusage` may say what whoever started it had by then."""
+    with suppress(OSError), Path("/proc/self/status").open(encoding="ascii", errors="replace") as status:
+        for line in status:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _send(part: Part) -> None:

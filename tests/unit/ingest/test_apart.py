@@ -105,3 +105,18 @@ def test_parts_are_full_but_the_last() -> None:
     assert [event for part in parts for event in part] == events
     assert [len(part.events) for part in parts_of(events[:3], 1, soon=True)] == [1, 1, 1]
     assert list(parts_of([], 16)) == []
+
+
+def test_a_process_tells_its_own_memory_alone(tmp_path: Path) -> None:
+    """What this process had when it started the other one is no part of it, and would be counted twice."""
+    path = tmp_path / "auth.log"
+    path.write_text(log(0, 1000))
+    ours = bytes(range(256)) * 400_000
+
+    async def peak() -> int:
+        with Apart(LOG, [path], 100, LOG.reader()) as apart:
+            async for _ in apart.parts():
+                pass
+            return apart.peak_kilobytes
+
+    assert 4_000 < asyncio.run(peak()) < len(ours) // 1024
