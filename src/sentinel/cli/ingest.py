@@ -107,16 +107,16 @@ def ingest(  # noqa: PLR0917 - typer makes an option of each
     log = log_of(log_format, tz=tz, year=year, logsource=logsource, time_field=time_field)
     reader = log.reader()
     flags: dict[str, object] = {"data_dir": data_dir, "rules_dir": rules}
-    kilobytes = 0  # at most, of this process and of the one that reads the log
+    peak_kilobytes = 0
     if follow:
         reader.foresee(file_lines(paths[0]))
         result = on_service(lambda client, inside: _follow(client, inside, reader, paths[0], order), flags)
     else:
         with _reading(log, reader, paths) as (parts, peak):
             result = on_service(lambda client, inside: _take(client, inside, reader, parts, order), flags)
-            kilobytes += peak()
-    kilobytes += resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    _tell(_summary(reader, result, started, kilobytes), reader, as_json=as_json, act=order.act)
+            peak_kilobytes = peak()
+    peak_kilobytes += resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    _tell(_summary(reader, result, started, peak_kilobytes), reader, as_json=as_json, act=order.act)
 
 
 def log_of(log_format: LogFormat, *, tz: str, year: int | None, logsource: str | None, time_field: str) -> Log:
@@ -131,7 +131,7 @@ def log_of(log_format: LogFormat, *, tz: str, year: int | None, logsource: str |
     )
 
 
-def _summary(reader: LineReader, result: dict[str, Any], started: float, kilobytes: int) -> dict[str, Any]:
+def _summary(reader: LineReader, result: dict[str, Any], started: float, peak_kilobytes: int) -> dict[str, Any]:
     return {
         "lines": reader.lines,
         "events": result.pop("events"),
@@ -140,7 +140,7 @@ def _summary(reader: LineReader, result: dict[str, Any], started: float, kilobyt
         "ignored_lines": reader.ignored,
         "unknown_lines": reader.unknown,
         "seconds": round(time.monotonic() - started, 3),
-        "peak_rss_mb": round(kilobytes / 1024, 1),
+        "peak_rss_mb": round(peak_kilobytes / 1024, 1),
         **result,
     }
 
@@ -306,7 +306,7 @@ def _reading(
     log: Log, reader: LineReader, paths: list[Path]
 ) -> Iterator[tuple[AsyncIterator[Parsed], Callable[[], int]]]:
     """
-    Give the events of a log, and what tells how many kilobytes whoever reads it took beside this process.
+    Give the events of a log, and what tells how many kilobytes were taken beside this process once it is read.
 
     A large one is read by another process, which begins at once.
     """

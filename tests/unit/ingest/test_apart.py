@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sentinel.cli import ingest
 from sentinel.errors import ConfigError, OutsideError
 from sentinel.ingest.apart import Apart
 from sentinel.ingest.files import file_lines
@@ -120,3 +121,20 @@ def test_a_process_tells_its_own_memory_alone(tmp_path: Path) -> None:
             return apart.peak_kilobytes
 
     assert 4_000 < asyncio.run(peak()) < len(ours) // 1024
+
+
+@pytest.mark.parametrize(("size", "apart"), [(0, True), (1 << 30, False)])
+def test_the_command_adds_what_the_other_process_took(
+    size: int, apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`peak_rss_mb` is of all that an ingest took, and nobody else reads a small log."""
+    monkeypatch.setattr(ingest, "_WORTH_A_PROCESS", size)
+    path = tmp_path / "auth.log"
+    path.write_text(log(0, 100))
+
+    async def taken() -> tuple[int, int]:
+        with ingest._reading(LOG, LOG.reader(), [path]) as (parts, peak):
+            return sum([len(part.events) async for part in parts]), peak()
+
+    events, kilobytes = asyncio.run(taken())
+    assert (events, kilobytes > 4_000) == (100, apart)
