@@ -11,6 +11,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from sentinel.errors import ConfigError, ThreatDetected
@@ -19,6 +20,7 @@ from sentinel.scanning.configure import Changes, Configuration, merged
 from sentinel.scanning.context import AnalysisContext
 from sentinel.scanning.scanner import Scanner
 from sentinel.scanning.stream import StreamFilter
+from sentinel.scanning.text import AT_ONCE, NOTHING, WORTH_IT
 
 __all__ = ["StreamGuard", "ascan", "configure", "default_scanner", "guard", "scan", "scan_batch"]
 
@@ -153,7 +155,12 @@ def scan_batch(
         raise TypeError("prompts must be several texts, not one str; use scan() for one")
     wanted = None if engines is None else _listed(engines)
     scanner = default_scanner()
-    return [scanner.scan(prompt, engines=wanted, depth=depth) for prompt in prompts]
+    results: list[ScanResult] = []
+    waiting = iter(prompts)
+    while some := list(islice(waiting, AT_ONCE)):
+        ahead = scanner.look_ahead(some) if wanted is None and len(some) >= WORTH_IT else NOTHING
+        results += (scanner.scan(prompt, engines=wanted, depth=depth, ahead=ahead) for prompt in some)
+    return results
 
 
 def _listed(engines: Iterable[str]) -> list[str]:

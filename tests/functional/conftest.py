@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,6 +58,18 @@ class Api:
                 return await client.request(method, path, headers=headers, **options)
 
         return self.run(request())
+
+    def ask_all(self, method: str, path: str, role: str, bodies: Sequence[Any]) -> list[httpx.Response]:
+        """Send requests of which each waits for no other; returns the answers in their order."""
+        headers = {"Authorization": f"Bearer {self.tokens[role]}"}
+
+        async def requests() -> list[httpx.Response]:
+            transport = httpx.ASGITransport(app=self.app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                asked = (client.request(method, path, headers=headers, json=body) for body in bodies)
+                return list(await asyncio.gather(*asked))
+
+        return self.run(requests())
 
     def get(self, path: str, role: str | None = "admin", **params: Any) -> Any:
         answer = self.ask("GET", S + path, role, params=params)

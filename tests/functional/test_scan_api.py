@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from tests.support.encoder import write_encoder
 
@@ -220,6 +222,45 @@ def test_a_long_text_gives_the_same_verdict(api: Api) -> None:
     assert post(api, {"prompt": long})["threat_type"] == "injection"
     with pytest.raises(InputTooLong):
         api.monitor.scanner.scan("a" * (2 * 2**20 + 1))
+
+
+def test_requests_at_the_same_time_have_the_answers_that_each_has_alone(api: Api) -> None:
+    """Their texts are looked at together: each gets its own verdict, and one that is refused is refused alone."""
+    attacks = [f"{ATTACK} It is request {number}." for number in range(40)]
+    bodies = [body for attack in attacks for body in ({"prompt": attack}, {"prompt": HARMLESS, "response": attack})]
+    bodies += [{"prompt": HARMLESS, "engines": ["none"]}, {"prompt": ATTACK, "engines": ["pii"]}, {"prompt": 7}]
+    long = {"prompt": f"{HARMLESS} " * 300}
+    answers = api.ask_all("POST", "/api/v1/scan", "ingest", [*bodies, long, long])
+    assert [answer.status_code for answer in answers] == [200] * 80 + [422, 200, 422, 200, 200]
+    told = [answer.json() for answer in answers]
+    for one, body in zip(told[:80], bodies, strict=False):
+        alone = api.monitor.scanner.scan(body["prompt"], body.get("response"))
+        assert one["findings"] == json.loads(msgspec.json.encode(alone.findings))
+        assert (one["is_safe"], one["risk_score"]) == (alone.is_safe, alone.risk_score)
+    assert [one["is_safe"] for one in (told[81], *told[83:])] == [True] * 3
+    assert len({one["scan_id"] for one in told if "scan_id" in one}) == 83
+    assert metric(api, 'sentinel_scan_total{result="blocked",threat_type="injection"}') == 40
+
+
+def test_what_breaks_one_scan_breaks_no_other(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends what breaks the look at many texts, or the scan of one, is alone with it."""
+    scanner = api.monitor.scanner
+
+    class Fragile:
+        def look_ahead(self, texts: Sequence[str]) -> None:
+            raise RuntimeError(texts[0])
+
+        def glance(self, prompt: str, *args: Any, **options: Any) -> Any:
+            if prompt == "break":
+                raise RuntimeError(prompt)
+            return scanner.glance(prompt, *args, **options)
+
+    monkeypatch.setattr(api.monitor, "scanner", Fragile())
+    bodies = [{"prompt": prompt} for prompt in (HARMLESS, "break", ATTACK, HARMLESS)]
+    answers = api.ask_all("POST", "/api/v1/scan", "ingest", bodies)
+    assert [answer.status_code for answer in answers] == [200, 500, 200, 200]
+    assert [answers[place].json()["is_safe"] for place in (0, 2, 3)] == [True, False, True]
+    assert metric(api, "sentinel_scan_errors_total") == 1
 
 
 # --- what surrounds a text

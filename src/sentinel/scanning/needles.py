@@ -17,6 +17,7 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -236,6 +237,8 @@ _TABLE_BITS = 16
 _MULTIPLIER = np.uint32(0x9E3779B1)  # Knuth's multiplicative hashing
 _SHIFT = np.uint32(32 - _TABLE_BITS)
 _THREE_OCTETS = np.uint32(0xFFFFFF)
+_ZEROS = bytes(_OCTETS - 1)
+"""After a text, so that a group begins at each of its octets."""
 
 Groups = NDArray[np.uint32]
 """Four octets each, or three of a needle that has no more, as numbers."""
@@ -275,7 +278,14 @@ class Sieve:
 
     def candidates(self, text: str) -> list[int]:
         """Return the places of the patterns that have all they need, in order; `always` are left out."""
-        groups = self._groups(text.casefold().encode())
+        return self._named(self._groups(text.casefold().encode()))
+
+    def candidates_of(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return for each text what `candidates` does; the array is gone through once for all of them."""
+        octets = [text.casefold().encode() for text in texts]
+        return [self._named(groups) for groups in self._groups_of(octets)]
+
+    def _named(self, groups: AbstractSet[int]) -> list[int]:
         met = self._unneeded
         for group in groups:
             for other, patterns in self._met_by.get(group, ()):
@@ -293,12 +303,32 @@ class Sieve:
         """Return the groups of octets that stand in the text and may be those of needles."""
         if not octets:
             return set()
-        padded = octets + bytes(_OCTETS - 1)
-        groups: Groups = np.ndarray((len(octets),), "<u4", padded, strides=(1,))
+        groups, threes = _all_groups(octets + _ZEROS)
         long, short = self._tables
-        threes = groups & _THREE_OCTETS
         found = np.concatenate((groups[long.take(_hashed(groups))], threes[short.take(_hashed(threes))]))
         return set(found.tolist())
+
+    def _groups_of(self, texts: Sequence[bytes]) -> Iterator[set[int]]:
+        """Yield for each text what `_groups` does; zeros between two texts keep them apart."""
+        if not texts:
+            return
+        groups, threes = _all_groups(_ZEROS.join((*texts, b"")))
+        ends = np.fromiter(itertools.accumulate(len(text) + len(_ZEROS) for text in texts), np.intp, len(texts))
+        found = []
+        for values, table in ((groups, self._tables[0]), (threes, self._tables[1])):
+            (places,) = table.take(_hashed(values)).nonzero()
+            found.append((values.take(places).tolist(), [0, *places.searchsorted(ends).tolist()]))
+        (longs, long_ends), (shorts, short_ends) = found
+        for number in range(len(texts)):
+            here = set(longs[long_ends[number] : long_ends[number + 1]])
+            here.update(shorts[short_ends[number] : short_ends[number + 1]])
+            yield here
+
+
+def _all_groups(padded: bytes) -> tuple[Groups, Groups]:
+    """Return the groups of four octets that begin at each one but the last three, and those of three."""
+    groups: Groups = np.ndarray((len(padded) - len(_ZEROS),), "<u4", padded, strides=(1,))
+    return groups, groups & _THREE_OCTETS
 
 
 def _table(groups: Groups) -> NDArray[np.bool_]:

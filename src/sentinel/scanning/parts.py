@@ -18,7 +18,7 @@ from sentinel.errors import InputTooLong
 from sentinel.model import Finding, ToolCall
 from sentinel.scanning.context import AnalysisContext
 from sentinel.scanning.rulebook import RuleBook
-from sentinel.scanning.text import ENDLESS, Text, Time, read
+from sentinel.scanning.text import ENDLESS, NOTHING, Ahead, Text, Time, read
 
 __all__ = [
     "MAX_BYTES",
@@ -89,7 +89,13 @@ class Joined(NamedTuple):
 
 
 def parts_of(
-    prompt: str, response: str | None, context: AnalysisContext, rules: RuleBook, time: Time = ENDLESS
+    prompt: str,
+    response: str | None,
+    context: AnalysisContext,
+    rules: RuleBook,
+    *,
+    time: Time = ENDLESS,
+    ahead: Ahead = NOTHING,
 ) -> list[Part]:
     """
     Return all that is judged of an input: prompt, response, documents, arguments and results of tools.
@@ -98,9 +104,9 @@ def parts_of(
         TypeError: A text is no `str`.
         InputTooLong: A text is longer than 2 MiB.
     """
-    parts = [Part("prompt", read("prompt", checked("prompt", prompt), rules, time))]
+    parts = [Part("prompt", read("prompt", checked("prompt", prompt), rules, time, ahead))]
     if response is not None:
-        parts.append(Part("response", read("response", checked("response", response), rules, time)))
+        parts.append(Part("response", read("response", checked("response", response), rules, time, ahead)))
     for place, text, is_argument in _surroundings(context):
         parts.append(Part(place, read("prompt", checked(place, text), rules, time), is_argument))
     return parts

@@ -18,6 +18,7 @@ import msgspec
 
 from sentinel.errors import ConfigError
 from sentinel.model import DEFAULT_DEPTH, Depth, EngineResult, Finding, ScanResult, Turn
+from sentinel.scanning.ahead import looked_ahead
 from sentinel.scanning.classify.encoder import Encoder
 from sentinel.scanning.configure import Configuration, added_engines, ignored, terms_of
 from sentinel.scanning.context import AnalysisContext
@@ -31,7 +32,7 @@ from sentinel.scanning.pipeline import LAYERS, layer_of, run
 from sentinel.scanning.rulebook import RuleBook, load_rules
 from sentinel.scanning.second_look import SecondLook, checked_depth, encoder_for
 from sentinel.scanning.taxonomy import TAXONOMY
-from sentinel.scanning.text import Source, Text, Time, read
+from sentinel.scanning.text import NOTHING, Ahead, Source, Text, Time, read
 from sentinel.scanning.turns import turns_joined
 
 __all__ = ["MAX_BYTES", "Scanner"]
@@ -131,6 +132,7 @@ class Scanner:
         engines: Iterable[str] | None = None,
         context: AnalysisContext | None = None,
         depth: Depth | None = None,
+        ahead: Ahead = NOTHING,
     ) -> ScanResult:
         """
         Return the verdict on a prompt, the response to it and what surrounds them.
@@ -141,6 +143,7 @@ class Scanner:
             engines: The ids of the engines to ask; by default all.
             context: The conversation so far, retrieved documents, calls of tools.
             depth: By default that of the scanner.
+            ahead: What `look_ahead` has found out about several texts; without it a scan costs more.
 
         Raises:
             TypeError: A text is no `str`.
@@ -152,11 +155,11 @@ class Scanner:
         if encoder is not None and not encoder.is_loaded:
             # Loading is no part of the scan and of its time; and most texts need no second look.
             engines = engines if engines is None or isinstance(engines, str) else list(engines)
-            result = self.glance(prompt, response, engines=engines, context=context, depth=depth)
+            result = self.glance(prompt, response, engines=engines, context=context, depth=depth, ahead=ahead)
             if result is not None:
                 return result
             encoder.load()
-        return self._scanned(prompt, response, engines, context, depth)[0]
+        return self._scanned(prompt, response, engines, context, depth, ahead=ahead)[0]
 
     def glance(
         self,
@@ -166,6 +169,7 @@ class Scanner:
         engines: Iterable[str] | None = None,
         context: AnalysisContext | None = None,
         depth: Depth | None = None,
+        ahead: Ahead = NOTHING,
     ) -> ScanResult | None:
         """
         Return what `scan` would if the encoder needn't be run for it, else None: for those who must not wait.
@@ -175,8 +179,19 @@ class Scanner:
             InputTooLong: As `scan`.
             ConfigError: As `scan`.
         """
-        result, is_due = self._scanned(prompt, response, engines, context, depth, postponed=True)
+        result, is_due = self._scanned(prompt, response, engines, context, depth, ahead=ahead, postponed=True)
         return None if is_due else result
+
+    def look_ahead(self, texts: Iterable[str]) -> Ahead:
+        """
+        Return what makes scans of these texts cheaper, each of which still is a scan of its own.
+
+        Args:
+            texts: Prompts and responses, some dozens at best; long ones gain nothing.
+        """
+        classifiers = (engine for engine in self._by_layer if isinstance(engine, Classifier))
+        classifier = next(classifiers, None)
+        return looked_ahead(texts, self.rules, None if classifier is None else classifier.model)
 
     def _scanned(
         self,
@@ -186,10 +201,11 @@ class Scanner:
         context: AnalysisContext | None,
         depth: Depth | None,
         *,
+        ahead: Ahead,
         postponed: bool = False,
     ) -> tuple[ScanResult, bool]:
         """Return the verdict, and whether a second look was postponed."""
-        started = perf_counter()
+        started = perf_counter() - ahead.seconds
         context = context or _NOTHING_ELSE
         prompt = context.prompt if prompt == "" else prompt
         response = context.response if response is None else response
@@ -198,7 +214,7 @@ class Scanner:
         if (encoder := self._encoder_for(depth)) is not None:
             everywhere = (depth or self.depth) == "full"
             look = SecondLook(encoder, everywhere=everywhere, to_judge=time.to_judge, postponed=postponed)
-        scan = _Scan(self, self._chosen(engines), prompt, response, context=context, time=time, look=look)
+        scan = _Scan(self, self._chosen(engines), prompt, response, context=context, time=time, look=look, ahead=ahead)
         verdict, layers = scan.judged()
         findings = tuple(_named(finding) for result in scan.results for finding in result.findings)
         answer = ScanResult(
@@ -250,6 +266,7 @@ class _Scan:
         context: AnalysisContext,
         time: Time,
         look: SecondLook | None,
+        ahead: Ahead,
     ) -> None:
         self.results: list[EngineResult] = []
         """Of the engines that were asked, layer by layer."""
@@ -265,7 +282,7 @@ class _Scan:
         self._time = time
         self._look = look
         self._has_response = response is not None
-        self._parts = parts_of(prompt, response, context, scanner.rules, time)
+        self._parts = parts_of(prompt, response, context, scanner.rules, time=time, ahead=ahead)
         self._joined = [
             *documents_joined(context.retrieved_documents, scanner.rules),
             *turns_joined(context.history, prompt, scanner.rules),

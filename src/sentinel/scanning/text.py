@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import codecs
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -18,10 +18,23 @@ import msgspec
 import re2
 
 from sentinel.scanning import ciphers, decoding, folding
+from sentinel.scanning.classify.ngram import NgramModel, Window
 from sentinel.scanning.rulebook import MOST_HITS, Hit, Matching, RuleBook, matching_of
 from sentinel.scanning.view import View, original
 
-__all__ = ["ENDLESS", "Source", "Text", "Time", "read"]
+__all__ = [
+    "AT_ONCE",
+    "ENDLESS",
+    "NOTHING",
+    "WORTH_IT",
+    "Ahead",
+    "Source",
+    "Text",
+    "Time",
+    "called_by_all",
+    "plainly_read",
+    "read",
+]
 
 Source = Literal["prompt", "response"]
 
@@ -49,6 +62,37 @@ class Time(NamedTuple):
 ENDLESS = Time()
 
 
+class _Reading(NamedTuple):
+    """How to read a text in which the trigger holds."""
+
+    trigger: str
+    views: Callable[[View], Iterator[View]]
+
+
+class Ahead(NamedTuple):
+    """What was found out about texts before they are scanned, by `looked_ahead`; that of readings by what they read."""
+
+    rules: RuleBook | None = None
+    """Which were asked: to others it says nothing."""
+    model: NgramModel | None = None
+    """Likewise."""
+    read: Mapping[str, tuple[View, ...]] = {}
+    """A text as it came, and in plain letters where that is another reading."""
+    called: Mapping[str, Sequence[_Reading]] = {}
+    """The readings whose triggers hold in a plain one."""
+    left: Mapping[str, Sequence[int]] = {}
+    """The places of the rules that may hold in a reading."""
+    windows: Mapping[str, tuple[Window]] = {}
+    """What the model says of a plain reading that is one window."""
+    seconds: float = 0.0
+    """What that took, for each text."""
+
+
+NOTHING = Ahead()
+WORTH_IT, AT_ONCE = 3, 32
+"""Texts: from how many on to look at them together costs less than each alone, and beyond how many nothing is won."""
+
+
 class Text(msgspec.Struct, frozen=True, eq=False):
     """A part of the input with all its readings."""
 
@@ -60,6 +104,7 @@ class Text(msgspec.Struct, frozen=True, eq=False):
     cut_after: tuple[Hit, ...] = ()
     """The last hit of each rule that may hold in more places of a reading than were looked at."""
     time: Time = ENDLESS
+    ahead: Ahead = NOTHING
 
     def hits_of(self, engine: str) -> Iterator[Hit]:
         """Yield where the rules of an engine hold, each place once, in the reading closest to the original."""
@@ -76,13 +121,24 @@ class Text(msgspec.Struct, frozen=True, eq=False):
             raise TimeoutError
 
 
-def read(source: Source, text: str, rules: RuleBook, time: Time = ENDLESS) -> Text:
-    """Return the text with its readings and the places where rules hold; RE2 must be able to encode the text."""
-    views, complete = _views(text, time)
+def read(source: Source, text: str, rules: RuleBook, time: Time = ENDLESS, ahead: Ahead = NOTHING) -> Text:
+    """
+    Return the text with its readings and the places where rules hold.
+
+    Args:
+        source: The part of the input that it is.
+        text: RE2 must be able to encode it.
+        rules: Which are looked for.
+        time: Until when.
+        ahead: What is known of it already.
+    """
+    if ahead.rules is not rules:
+        ahead = NOTHING
+    views, complete = _views(text, time, ahead)
     places: dict[tuple[str, tuple[int, int]], Hit] = {}
     cut_after: list[Hit] = []
     for view in views:
-        for rule_id, hits in groupby(rules.hits(view), lambda hit: hit.rule.id):
+        for rule_id, hits in groupby(rules.hits(view, ahead.left.get(view.text)), lambda hit: hit.rule.id):
             found = list(hits)
             if len(found) == MOST_HITS:
                 cut_after.append(found[-1])
@@ -93,14 +149,14 @@ def read(source: Source, text: str, rules: RuleBook, time: Time = ENDLESS) -> Te
         if not time.to_read():
             complete = False
             break
-    return Text(source, views, tuple(places.values()), complete, tuple(cut_after), time)
+    return Text(source, views, tuple(places.values()), complete, tuple(cut_after), time, ahead)
 
 
-class _Reading(NamedTuple):
-    """How to read a text in which the trigger holds."""
-
-    trigger: str
-    views: Callable[[View], Iterator[View]]
+def plainly_read(text: str) -> tuple[View, ...]:
+    """Return a text as it came and, where that is another reading, in plain letters."""
+    root = original(text)
+    plain = folding.normalised(root)
+    return (root,) if plain.text == text else (root, plain)
 
 
 def _one(make: Callable[[View], View]) -> Callable[[View], Iterator[View]]:
@@ -194,17 +250,26 @@ _ALL = tuple(_trigger_sets(_READINGS))
 _LETTERS_ONLY = tuple(_trigger_sets(_MOVING))
 
 
-def _views(text: str, time: Time) -> tuple[tuple[View, ...], bool]:
-    root = original(text)
-    plain = folding.normalised(root)
-    views = [root] if plain.text == text else [root, plain]
+def called_by_all(texts: Sequence[str]) -> list[list[_Reading]]:
+    """Return for each text the readings that it calls for, asking one Set after the other about all of them."""
+    called: list[list[_Reading]] = [[] for _ in texts]
+    octets = [text.encode() for text in texts]
+    for matching, readings in _ALL:
+        for place, found in enumerate(map(matching, octets)):
+            if found:
+                called[place] += (readings[index] for index in sorted(found))
+    return called
+
+
+def _views(text: str, time: Time, ahead: Ahead) -> tuple[tuple[View, ...], bool]:
+    views = list(ahead.read.get(text) or plainly_read(text))
     # What the plain letters hide is hidden in the original too, so only the plain reading is read further.
     waiting = deque([views[-1]])
     seen = {view.text for view in views} | {""}
     room = _MAX_GROWTH * len(text) + _SPARE_CHARS
     complete = True
     while waiting:
-        for view in _read_further(waiting.popleft()):
+        for view in _read_further(waiting.popleft(), ahead):
             if view.text in seen:
                 continue
             complete = complete and view.is_complete
@@ -217,7 +282,7 @@ def _views(text: str, time: Time) -> tuple[tuple[View, ...], bool]:
     return tuple(views), complete
 
 
-def _read_further(view: View) -> Iterator[View]:
+def _read_further(view: View, ahead: Ahead) -> Iterator[View]:
     if view.depth == _MAX_DEPTH:
         return
     if view.name.endswith(_LAST):
@@ -225,7 +290,12 @@ def _read_further(view: View) -> Iterator[View]:
         return
     if view.depth and view.name != "normalised":
         yield folding.normalised(view)
-    yield from _called_for(view, _ALL)
+    called = ahead.called.get(view.text)
+    if called is None:
+        yield from _called_for(view, _ALL)
+    else:
+        for reading in called:
+            yield from reading.views(view)
 
 
 def _called_for(view: View, sets: Iterable[_Triggers]) -> Iterator[View]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
 
@@ -31,15 +32,21 @@ from sentinel.ingest.events import (
 from sentinel.ingest.unpack import BodyTooLarge, decompress
 from sentinel.model import Depth, Event, EventType, ScanResult, Severity
 from sentinel.scanning.context import AnalysisContext
+from sentinel.scanning.text import AT_ONCE, NOTHING, WORTH_IT, Ahead
 from sentinel.server.authorize import token_of
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
 from sentinel.stream import Overloaded, Receipt, Source
+
+if TYPE_CHECKING:
+    from sentinel.scanning.scanner import Scanner
 
 __all__ = ["Hot", "ScanRequest", "parse_events", "read_body", "receipt_body", "sent_events"]
 
 _MAX_BODY = 10 * 1024 * 1024
 _INLINE_BYTES = 10_000
 """Longer requests take milliseconds and would hold up every other one, so they are judged in a thread."""
+_TURN_BYTES = 2 * _INLINE_BYTES
+"""Of requests that are judged at one turn of the loop: some milliseconds."""
 _NDJSON = {"application/x-ndjson", "application/jsonl", "application/ndjson"}
 
 
@@ -186,6 +193,71 @@ class _Options(TypedDict):
     depth: Depth | None
 
 
+class _Asked(NamedTuple):
+    """A text that waits for its glance, and who waits for that."""
+
+    prompt: str
+    response: str | None
+    options: _Options
+    size: int
+    """Of the request, in bytes."""
+    result: asyncio.Future[ScanResult | None]
+
+
+class _Together:
+    """
+    Glances at texts, all those together that wait at one turn of the loop.
+
+    What comes meanwhile waits for the next turn, so each is judged as soon as it would have been, and where many come
+    they cost less.
+    """
+
+    def __init__(self, scanner: Callable[[], Scanner]) -> None:
+        self._scanner = scanner
+        self._waiting: deque[_Asked] = deque()
+
+    def glance(
+        self, prompt: str, response: str | None, options: _Options, size: int
+    ) -> asyncio.Future[ScanResult | None]:
+        """
+        Return what `Scanner.glance` will say or raise.
+
+        Args:
+            prompt: As there.
+            response: As there.
+            options: The others.
+            size: Of the request, in bytes.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._judge, loop)
+        result = loop.create_future()
+        self._waiting.append(_Asked(prompt, response, options, size, result))
+        return result
+
+    def _judge(self, loop: asyncio.AbstractEventLoop) -> None:
+        asked = list(self._next())
+        if self._waiting:
+            loop.call_soon(self._judge, loop)
+        scanner = self._scanner()
+        ahead = _looked_ahead(scanner, asked)
+        for one in asked:
+            if one.result.cancelled():  # whoever asked has gone away
+                continue
+            try:
+                one.result.set_result(scanner.glance(one.prompt, one.response, **one.options, ahead=ahead))
+            except Exception as err:  # noqa: BLE001 - whatever it is, it is for the one who asked
+                one.result.set_exception(err)
+
+    def _next(self) -> Iterator[_Asked]:
+        """Yield those whose turn it is, of those who wait; one at least."""
+        number, room = AT_ONCE, _TURN_BYTES
+        while self._waiting and number and (room >= self._waiting[0].size or number == AT_ONCE):
+            one = self._waiting.popleft()
+            number, room = number - 1, room - one.size
+            yield one
+
+
 class _Refused(msgspec.Struct):
     """Stands in place of the verdict on an element that can't be judged."""
 
@@ -213,11 +285,22 @@ _decode_scan = msgspec.json.Decoder(ScanRequest).decode
 _decode_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
+def _looked_ahead(scanner: Scanner, asked: Sequence[_Asked]) -> Ahead:
+    texts = [text for one in asked if one.options["engines"] is None for text in (one.prompt, one.response) if text]
+    if len(texts) < WORTH_IT:
+        return NOTHING
+    try:
+        return scanner.look_ahead(texts)
+    except Exception:  # noqa: BLE001 - what breaks it will break the scan of one of them, which then says so
+        return NOTHING
+
+
 class Hot:
     """The hot routes of one monitor, by method and path."""
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor = monitor
+        self._together = _Together(lambda: monitor.scanner)
         self._lateness = round(monitor.settings.lateness * 1_000_000)
         self.routes: dict[tuple[str, str], Callable[[Scope, Receive, Send], Awaitable[None]]] = {
             ("POST", "/api/v1/security/events"): self.events,
@@ -272,14 +355,17 @@ class Hot:
         if len(elements) > MAX_EVENTS:
             raise Problem("too_large", f"a body holds at most {MAX_EVENTS} texts; send it in parts")
         answers: list[_Answer | _Refused] = []
-        for line, raw in elements:
-            try:
-                answers.append(await self._judged(raw))
-            except Problem as problem:
-                answers.append(_Refused(line, str(problem)))
-            await asyncio.sleep(0)  # others' requests come between two texts
+        for some in _few_at_a_time(elements):
+            answers += await asyncio.gather(*(self._judged_or_refused(line, raw) for line, raw in some))
+            await asyncio.sleep(0)  # others' requests come between
         await self._store([answer for answer in answers if isinstance(answer, _Answer)], source)
         return [answer.body() if isinstance(answer, _Answer) else answer for answer in answers]
+
+    async def _judged_or_refused(self, line: int, raw: bytes) -> _Answer | _Refused:
+        try:
+            return await self._judged(raw)
+        except Problem as problem:
+            return _Refused(line, str(problem))
 
     async def _judged(self, raw: bytes) -> _Answer:
         """
@@ -315,7 +401,7 @@ class Hot:
     async def _scanned(self, request: ScanRequest, context: AnalysisContext | None, size: int) -> ScanResult:
         scanner, texts = self._monitor.scanner, (request.prompt, request.response)
         options: _Options = {"engines": request.engines, "context": context, "depth": request.depth}
-        result = scanner.glance(*texts, **options) if size <= _INLINE_BYTES else None
+        result = await self._together.glance(*texts, options, size) if size <= _INLINE_BYTES else None
         if result is None:  # what takes long, a second look too, must not hold up everybody else
             result = await asyncio.to_thread(scanner.scan, *texts, **options)
         return result
@@ -354,6 +440,17 @@ class Hot:
             return
         for answer in answers:
             answer.stored = True
+
+
+def _few_at_a_time(elements: Iterable[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
+    """Yield elements in lists: so many as are judged at one turn of the loop, and a long one alone."""
+    some: list[tuple[int, bytes]] = []
+    for element in elements:
+        if some and (len(some) == AT_ONCE or sum(len(raw) for _, raw in (*some, element)) > _TURN_BYTES):
+            yield some
+            some = []
+        some.append(element)
+    yield some
 
 
 def _elements(body: bytes) -> list[bytes]:

@@ -8,7 +8,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ class Words:
             script = "latin" if line.isascii() else "cyrillic"
             yield Window(place, place + len(line), score, score / 2, SCRIPTS.index(script))
             place += len(line) + 1
+
+    def only_windows(self, texts: Sequence[str]) -> list[Window | None]:
+        return [None if "\n" in text else next(self.windows(text)) for text in texts]
 
 
 class Noting(Encoder):

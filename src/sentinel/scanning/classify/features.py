@@ -12,6 +12,7 @@ prefix sums times an inverse power. The same code makes the features in training
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +24,14 @@ __all__ = [
     "MOST_CHARS",
     "SCRIPTS",
     "Features",
+    "FeaturesOfAll",
     "Folded",
+    "FoldedTexts",
     "Tables",
     "features",
+    "features_of_all",
     "fold",
+    "fold_all",
     "main_script",
     "window_size",
     "window_starts",
@@ -48,6 +53,8 @@ _DENSE_SCRIPTS = (SCRIPTS.index("cjk"), SCRIPTS.index("other_unspaced"))
 _NGRAMS = 4
 _SHAPE_LENGTH = 6
 _PADDING = _SHAPE_LENGTH
+_GAP = "\0" * _PADDING
+"""Between two texts that are looked at together: no feature reaches over it."""
 _LAST_CODE = 0xFFFF
 """Characters beyond the basic plane (emoji, rare ideographs) count as one."""
 _SPACE = 0x20
@@ -117,6 +124,41 @@ class Features(NamedTuple):
         return np.concatenate((self.beginnings, self.beginnings[:-1], self.beginnings[:-2]))
 
 
+class FoldedTexts(NamedTuple):
+    """Several texts as one array; `_PADDING` zeros stand between two of them."""
+
+    chars: Ints
+    shapes: Ints
+    scripts: Ints
+    starts: Ints
+    """Of each text, with the space before it."""
+    ends: Ints
+    gaps: Ints
+    """The places of the zeros."""
+
+    def scripts_and_sizes(self) -> tuple[Ints, Ints]:
+        """Return for each text the script of most of its letters, and how many characters a window of it has."""
+        number = len(self.starts)
+        if self.scripts.max() <= LATIN:
+            return np.full(number, LATIN), np.full(number, _WINDOW)
+        of_text = np.repeat(np.arange(number), np.diff(self.starts, append=len(self.scripts)))
+        all_counts = np.bincount(of_text * len(SCRIPTS) + self.scripts, minlength=number * len(SCRIPTS))
+        counts = all_counts.reshape(number, len(SCRIPTS)).T
+        is_dense = counts[list(_DENSE_SCRIPTS)].sum(axis=0) > (self.ends - self.starts) / 4
+        return main_script(counts), np.where(is_dense, _DENSE_WINDOW, _WINDOW)
+
+
+class FeaturesOfAll(NamedTuple):
+    """The buckets of several texts, and where they stand."""
+
+    grams: Ints
+    """(5, n): one column for each character."""
+    words: Ints
+    """Words and pairs of them."""
+    word_at: Ints
+    """The character at which each of `words` begins."""
+
+
 def fold(text: str, tables: Tables) -> Folded:
     """Return the text folded; any `str` will do."""
     padded = f" {text} "
@@ -139,6 +181,62 @@ def fold(text: str, tables: Tables) -> Folded:
     return Folded(chars, shapes, scripts, positions, padded.isascii() or bool(scripts.max() <= LATIN))
 
 
+def fold_all(texts: Sequence[str], tables: Tables) -> FoldedTexts:
+    """
+    Return several texts as one array, each as `fold` has it.
+
+    Args:
+        texts: Together, with 8 for each of them, at most `MOST_CHARS` characters.
+        tables: What each character becomes.
+    """
+    padded = [f" {text} " for text in texts]
+    joined = _GAP.join(padded)
+    if joined.isascii():
+        codes: Ints = np.frombuffer(joined.encode(), np.uint8)
+    else:
+        codes = np.minimum(np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32), _LAST_CODE)
+    chars = tables.fold.take(codes)
+    sizes = np.fromiter(map(len, padded), np.intp, len(padded))
+    ends = np.add.accumulate(sizes + _PADDING) - _PADDING
+    starts, gaps = ends - sizes, _gaps(ends)
+    chars[gaps] = 0
+    if _TWO_SPACES in chars.tobytes():
+        spaces = chars == _SPACE
+        kept = np.flatnonzero(np.concatenate(([True], ~(spaces[1:] & spaces[:-1]))))
+        codes, chars = codes.take(kept), chars.take(kept)
+        starts, ends = kept.searchsorted(starts), kept.searchsorted(ends)
+        gaps = _gaps(ends)
+    shapes, scripts = tables.shape.take(codes), tables.script.take(codes)
+    shapes[gaps] = 0
+    scripts[gaps] = 0
+    for start, end, text in zip(starts, ends, texts, strict=True):
+        if text.isupper():
+            of_text = shapes[start:end]
+            of_text[of_text == _UPPER] = _LOWER
+    return FoldedTexts(chars, shapes, scripts, starts, ends, gaps)
+
+
+def _gaps(ends: Ints) -> Ints:
+    """Return the places between texts that end there; none follows the last one."""
+    places: Ints = (ends[:-1, None] + np.arange(_PADDING)).ravel()
+    return places
+
+
+def features_of_all(folded: FoldedTexts) -> FeaturesOfAll:
+    """Return the buckets that `features` has of each of the texts; those of what parts them mean nothing."""
+    n = len(folded.chars)
+    inside = folded.shapes < _WORD_SHAPES
+    inside[folded.starts] = inside[folded.ends - 1] = inside[folded.gaps] = False
+    words, pairs, skips, before = _word_hashes(folded.chars, inside)
+    text_at = folded.ends.searchsorted(before)
+    near, far = text_at[1:] == text_at[:-1], text_at[2:] == text_at[:-2]
+    of_words = np.concatenate((words, pairs[near], skips[far]))
+    word_at = np.concatenate((before, before[:-1][near], before[:-2][far]))
+    grams = np.empty((1 + _NGRAMS, n), np.uint32)
+    _hash_grams(folded.chars, folded.shapes, grams)
+    return FeaturesOfAll(_buckets(grams), _buckets(of_words), word_at)
+
+
 def features(chars: Ints, shapes: Ints) -> Features:
     """
     Return the buckets of at most 32,768 folded characters.
@@ -148,14 +246,23 @@ def features(chars: Ints, shapes: Ints) -> Features:
         shapes: uint32, as long.
     """
     n = len(chars)
-    of_words, beginnings = _word_hashes(chars, shapes)
+    inside = shapes < _WORD_SHAPES
+    inside[0] = inside[-1] = False
+    *hashes, beginnings = _word_hashes(chars, inside)
+    of_words = np.concatenate(hashes)
     buckets = np.empty((1 + _NGRAMS) * n + len(of_words), np.uint32)
     grams, words = buckets[: (1 + _NGRAMS) * n].reshape(1 + _NGRAMS, n), buckets[(1 + _NGRAMS) * n :]
     _hash_grams(chars, shapes, grams)
     words[:] = of_words
-    buckets *= _MIX
-    buckets >>= _SHIFT
+    _buckets(buckets)
     return Features(buckets, grams, words, beginnings)
+
+
+def _buckets(hashes: Ints) -> Ints:
+    """Turn hashes into buckets where they are."""
+    hashes *= _MIX
+    hashes >>= _SHIFT
+    return hashes
 
 
 def window_size(scripts: Ints) -> int:
@@ -204,10 +311,14 @@ def _hash_grams(chars: Ints, shapes: Ints, hashes: Ints) -> None:
     hashes += _SALTS
 
 
-def _word_hashes(chars: Ints, shapes: Ints) -> tuple[Ints, Ints]:
-    """Return the hashes of words, pairs of neighbours and pairs with a word between; and where the words begin."""
-    inside = shapes < _WORD_SHAPES
-    inside[0] = inside[-1] = False
+def _word_hashes(chars: Ints, inside: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+    """
+    Return the hashes of words, pairs of neighbours and pairs with a word between; and where the words begin.
+
+    Args:
+        chars: Folded.
+        inside: Which of them belong to words; neither the first nor the last does.
+    """
     (edges,) = (inside[1:] != inside[:-1]).nonzero()
     before, last = edges[::2], edges[1::2]
     sums = np.add.accumulate(chars * _POWERS[: len(chars)], dtype=np.uint32)
@@ -217,4 +328,4 @@ def _word_hashes(chars: Ints, shapes: Ints) -> tuple[Ints, Ints]:
     np.putmask(pairs, words[:-1] == words[1:], _REPEATED)
     skips = second[:-2] + third[2:]
     np.putmask(skips, words[:-2] == words[2:], _REPEATED)
-    return np.concatenate((words, pairs, skips)), before
+    return words, pairs, skips, before

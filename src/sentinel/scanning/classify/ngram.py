@@ -21,10 +21,13 @@ from sentinel.scanning.classify.features import (
     MOST_CHARS,
     SCRIPTS,
     Features,
+    FeaturesOfAll,
     Folded,
     Tables,
     features,
+    features_of_all,
     fold,
+    fold_all,
     main_script,
     window_starts,
 )
@@ -138,9 +141,33 @@ class NgramModel:
     def _only_window(self, text: str, folded: Folded) -> Window:
         """Return the window of a short text; arrays of one element would cost more than all else."""
         found = features(folded.chars, folded.shapes)
-        root, script = math.sqrt(len(folded.chars)), _main_script(folded)
+        total = int(np.add.reduce(self._weights.take(found.buckets)))
+        return self._window(text, total, len(folded.chars), _main_script(folded))
+
+    def only_windows(self, texts: Sequence[str]) -> list[Window | None]:
+        """
+        Return for each text its window if it has only one, else None: for many texts at less than for each alone.
+
+        Args:
+            texts: Together, with 8 for each of them, at most `MOST_CHARS` characters.
+        """
+        if not texts:
+            return []
+        folded = fold_all(texts, self._tables)
+        found, lengths = features_of_all(folded), folded.ends - folded.starts
+        totals = _window_sums(self._weights, found, folded.starts, folded.ends)
+        scripts, sizes = folded.scripts_and_sizes()
+        columns = (totals, lengths, scripts, lengths <= sizes)
+        return [
+            self._window(text, total, length, script) if is_only else None
+            for text, total, length, script, is_only in zip(texts, *(one.tolist() for one in columns), strict=True)
+        ]
+
+    def _window(self, text: str, sums: int, length: int, script: int) -> Window:
+        """Return the window that is all of a text, of whose weights these are the sums."""
+        root = math.sqrt(length)
         logits = []
-        for vector, total in enumerate(_apart(int(np.add.reduce(self._weights.take(found.buckets))))):
+        for vector, total in enumerate(_apart(sums)):
             raw = total * self._scales[vector] / root + self._biases[vector]
             logits.append((raw - self._thresholds.item(vector, script)) * self._slopes[vector])
         injection, jailbreak = (1.0 / (1.0 + math.exp(-max(logit, _LEAST))) for logit in logits)
@@ -182,7 +209,7 @@ def _apart(total: Any) -> tuple[Any, Any]:
     return low, (total - low) >> _BITS
 
 
-def _window_sums(weights: Ints, found: Features, starts: Ints, ends: Ints) -> Ints:
+def _window_sums(weights: Ints, found: Features | FeaturesOfAll, starts: Ints, ends: Ints) -> Ints:
     of_chars = weights.take(found.grams).sum(axis=0)
     of_chars += np.bincount(found.word_at, weights.take(found.words), len(of_chars)).astype(np.int64)
     return _between(of_chars, starts, ends)

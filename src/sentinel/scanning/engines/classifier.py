@@ -35,13 +35,14 @@ class Classifier:
     )
 
     def __init__(self, model: NgramModel | None = None, thresholds: Mapping[ScanThreat, float] | None = None) -> None:
-        self._model = model or NgramModel.load()
+        self.model = model or NgramModel.load()
+        """Who is asked; others than scans may ask it, too, for it never changes."""
         self._thresholds = dict.fromkeys(self.threats, THRESHOLD) | dict(thresholds or {})
-        self.version = self._model.version
+        self.version = self.model.version
 
     def heeding(self, thresholds: Mapping[ScanThreat, float]) -> Classifier:
         """Return an engine with the same model that reports what comes near these thresholds, in [0, 1], by threat."""
-        return Classifier(self._model, thresholds)
+        return Classifier(self.model, thresholds)
 
     def examine(self, text: Text) -> Iterator[Finding]:
         """
@@ -68,8 +69,10 @@ class Classifier:
     def _sights(self, text: Text) -> list[Sight]:
         """Return the windows of all readings worth judging, as far as there is time."""
         sights: list[Sight] = []
+        known = text.ahead.windows if text.ahead.model is self.model else {}
         for view in _judged(text):
-            sights += (Sight(view, window) for window in self._model.windows(view.text))
+            windows = known.get(view.text)
+            sights += (Sight(view, window) for window in windows or self.model.windows(view.text))
             if not text.time.to_judge():
                 break
         return sights
