@@ -317,3 +317,18 @@ def test_a_command_loads_no_other() -> None:
     names = {name for name in told.stdout.split() if name.startswith("sentinel.cli.")}
     assert "sentinel.cli.engine" in names
     assert not names & {"sentinel.cli.doctor", "sentinel.cli.ingest", "sentinel.cli.lab"}
+
+
+def test_an_ingest_that_machines_read_loads_nothing_for_people(tmp_path: Path) -> None:
+    """What draws tables and colours, and libraries that others would load for it, are a fifth of its memory."""
+    (tmp_path / "auth.log").write_text(
+        "Nov 20 03:04:05 bastion sshd[9]: Failed password for root from 203.0.113.9 port 9 ssh2\n"
+    )
+    loaded = "import sys; from sentinel.cli import run; code = run(); print(*sys.modules); sys.exit(code)"
+    words = ["ingest", "auth.log", "--format", "sshd", "--json", "--data-dir", "data"]
+    done = subprocess.run(
+        [sys.executable, "-c", loaded, *words], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    summary, modules = done.stdout.splitlines()
+    assert json.loads(summary)["events"] == 1
+    assert not set(modules.split()) & {"rich", "pygments", "click", "pydantic"}

@@ -10,6 +10,9 @@ from sentinel.errors import OutsideError, SentinelError
 
 __all__ = ["app", "run"]
 
+# httpx loads click, rich and pygments for a command line of its own, and does without where that can't be loaded.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+
 
 def run() -> int:
     """

@@ -19,8 +19,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import httpx
 import msgspec
 import typer
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from sentinel.cli._service import AsJson, DataDir, ask, console, fail, on_service
 from sentinel.errors import ConfigError
@@ -336,11 +334,10 @@ async def _take(
 ) -> dict[str, Any]:
     """Send a whole log as one import."""
     await _prepare(client, inside, order)
-    with _progress() as progress:
-        task = progress.add_task("reading", total=None)
+    with _progress() as show:
 
         def told(events: int) -> None:
-            progress.update(task, description=f"{reader.lines:,} lines, {events:,} events")
+            show(f"{reader.lines:,} lines, {events:,} events")
 
         try:
             return await _import(_imports(client, inside), parts, order, told)
@@ -438,12 +435,23 @@ async def _patiently(imports: _Imports, import_id: str, part: Parsed) -> Any:
 # --- for people
 
 
-def _progress() -> Progress:
-    talk = console(stderr=True)
-    return Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=talk, disable=not talk.is_terminal)
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Give what shows how far it is, on a terminal; nobody else reads that."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415 - only people need it
+
+    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console(stderr=True)) as progress:
+        task = progress.add_task("reading", total=None)
+        yield lambda text: progress.update(task, description=text)
 
 
 def _show(summary: dict[str, Any], *, act: bool) -> None:
+    from rich.table import Table  # noqa: PLC0415 - only people need it
+
     out = console()
     out.print(
         f"{summary['lines']:,} lines, {summary['events']:,} new events, {summary['duplicates']:,} known before, "

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from sentinel.cli._service import DataDir, server_extra
+from sentinel.cli._service import DataDir, server_extra, without
 from sentinel.detection import RuleSet
 from sentinel.errors import ConfigError
 from sentinel.model import Depth
@@ -54,7 +54,7 @@ def serve(  # noqa: PLR0917 - typer makes an option of each
             "tls_client_ca": tls_client_ca,
         }
     )
-    with server_extra():
+    with server_extra(), without("rich"):
         import uvloop  # noqa: PLC0415 - the server extra
 
         from sentinel.cli._running import run_service  # noqa: PLC0415

@@ -28,6 +28,8 @@ class Links:
     def __init__(self) -> None:
         self._seen: dict[int, set[tuple[str | None, str | None, str | None]]] = {}
         self._hours: dict[int, dict[Node, set[Node]]] = {}
+        self._known: dict[Node, Node] = {}
+        """Each subject once: whatever is kept of it here shares it, and its name."""
         self.size = 0
         """How many there are."""
         self._allowed = _MOST
@@ -39,13 +41,16 @@ class Links:
             event = stored.event
             carried = (event.user_id, event.session_id, event.ip_address)
             hour = stored.at // HOUR
-            seen = self._seen.get(hour)
-            if seen is None:
-                seen = self._seen[hour] = set()
-            elif carried in seen:
+            if carried in self._seen.get(hour, ()):
                 continue
-            seen.add(carried)
-            fresh += self._connect(_nodes(event), hour)
+            nodes = _nodes(event)
+            if len(nodes) == 1:  # it joins nobody, and who comes alone must not be remembered without end
+                continue
+            nodes = [self._known.setdefault(node, node) for node in nodes]
+            names: dict[str | None, str] = {name: name for _, name in nodes}
+            seen = self._seen.setdefault(hour, set())
+            seen.add((names.get(event.user_id), names.get(event.session_id), names.get(event.ip_address)))
+            fresh += self._connect(nodes, hour)
         return fresh
 
     def _connect(self, nodes: list[Node], hour: int) -> Iterable[Link]:
@@ -69,6 +74,7 @@ class Links:
         for hour in sorted(self._hours):
             if self.size > 2 * _MOST:
                 self._keep(hour, {}.keys())
+        self._known = {node: node for neighbours in self._hours.values() for node in neighbours}
         self._allowed = max(_MOST, round(_GROWN * self.size))
 
     def _keep(self, hour: int, among: KeysView[Node]) -> None:
@@ -81,8 +87,9 @@ class Links:
 
     def merge(self, links: Iterable[Link]) -> None:
         """Take in links that are known from elsewhere."""
-        for one, other, hour in links:
+        for first, second, hour in links:
             neighbours = self._hours.setdefault(hour, defaultdict(set))
+            one, other = (self._known.setdefault(node, node) for node in (first, second))
             if other not in neighbours[one]:
                 neighbours[one].add(other)
                 neighbours[other].add(one)

@@ -23,13 +23,13 @@ from sentinel.errors import ConfigError, OutsideError
 from sentinel.ingest.events import Parsed
 from sentinel.ingest.lines import LineReader
 from sentinel.ingest.logs import Log
-from sentinel.ingest.parts import LENGTH_BYTES, Order, Part
+from sentinel.ingest.parts import LENGTH_BYTES, Order, Part, joined
 
 __all__ = ["Apart"]
 
 _PROGRAM = "from sentinel.ingest.parts import be_the_process; be_the_process()"
 
-_decode = msgspec.json.Decoder(Part).decode
+_decode = msgspec.json.Decoder(list[Part]).decode
 
 
 class Apart:
@@ -42,7 +42,7 @@ class Apart:
         Args:
             log: How the lines are to be read.
             paths: In the order in which they were written.
-            size: Events in a part.
+            size: Events in a part; the first ones are shorter, for whoever waits, and so is the last.
             reader: Is told what the one in the process has counted.
         """
         self._reader = reader
@@ -79,22 +79,23 @@ class Apart:
         """
         last = False
         while not last:
-            part = await asyncio.to_thread(self._receive)
+            pieces = await asyncio.to_thread(self._receive)
+            reader, part = self._reader, pieces[-1]
             last, self.peak_kilobytes = part.last, part.peak_kilobytes
-            reader = self._reader
             reader.lines, reader.ignored = part.lines, part.ignored
             reader.unknown, reader.unknown_at = part.unknown, part.unknown_at
+            parsed = joined([piece.parsed for piece in pieces])
+            if parsed.events or parsed.rejected:
+                yield parsed
             if part.failed is not None:
                 reason, where = part.failed
                 raise ConfigError(reason, where=where)
-            if part.parsed.events or part.parsed.rejected:
-                yield part.parsed
 
-    def _receive(self) -> Part:
+    def _receive(self) -> list[Part]:
         sent = self._process.stdout
         assert sent is not None
         length = int.from_bytes(sent.read(LENGTH_BYTES), "big")
-        part = sent.read(length)
-        if not length or len(part) < length:  # it died between two parts, or in the middle of one
+        message = sent.read(length)
+        if not length or len(message) < length:  # it died between two messages, or in the middle of one
             raise OutsideError("the process that reads the log ended before the log did", retryable=True)
-        return _decode(part)
+        return _decode(message)

@@ -23,10 +23,12 @@ from sentinel.ingest.lines import LineReader
 from sentinel.ingest.logs import Log
 from sentinel.model import Event
 
-__all__ = ["LENGTH_BYTES", "Order", "Part", "be_the_process", "parts_of"]
+__all__ = ["LENGTH_BYTES", "Order", "Part", "be_the_process", "joined", "parts_of"]
 
 LENGTH_BYTES = 4
-"""Before each part on its way stands how long it is."""
+"""Before each message on its way stands how long it is."""
+
+_PIECES = 8  # in a message
 
 
 class Order(msgspec.Struct, array_like=True):
@@ -35,10 +37,11 @@ class Order(msgspec.Struct, array_like=True):
     log: Log
     paths: list[bytes]
     size: int
+    """Events in a message."""
 
 
 class Part(msgspec.Struct, array_like=True):
-    """Events, and how far the reader has come with them."""
+    """Events, and how far the reader has come with them. A message is a list of them."""
 
     parsed: Parsed
     lines: int
@@ -55,14 +58,21 @@ class Part(msgspec.Struct, array_like=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def parts_of(events: Iterable[Event], size: int, *, soon: bool = False) -> Iterator[Parsed]:
-    """Yield the events in parts of this length, checked; the last one, and with `soon` the first ones, are shorter."""
+def parts_of(events: Iterable[Event], size: int) -> Iterator[Parsed]:
+    """Yield the events in parts of this length, checked; the last one is shorter."""
     rest = iter(events)
-    for most in chain((size // 8, size // 4, size // 2) if soon else (), repeat(size)):
-        part = list(islice(rest, max(1, most)))
-        if not part:
-            return
+    while part := list(islice(rest, size)):
         yield checked(part)
+
+
+def joined(pieces: Iterable[Parsed]) -> Parsed:
+    """Return pieces as one part; places are counted through."""
+    whole, before = Parsed([], []), 0
+    for piece in pieces:
+        whole.events.extend((before + place, event) for place, event in piece.events)
+        whole.rejected.extend(msgspec.structs.replace(each, line=before + each.line) for each in piece.rejected)
+        before += len(piece.events) + len(piece.rejected)
+    return whole
 
 
 def be_the_process() -> None:
@@ -70,15 +80,21 @@ def be_the_process() -> None:
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     reader = order.log.reader()
     failed = None
+    lengths = chain((1, 2, 4), repeat(_PIECES))  # the first ones are short, for whoever waits
+    message, length = _Message(), next(lengths)
     with suppress(BrokenPipeError):  # nobody wants the rest
         try:
             events = read_files(reader, [Path(os.fsdecode(path)) for path in order.paths])
-            for parsed in parts_of(events, order.size, soon=True):
-                _send(_part(reader, parsed))
+            for parsed in parts_of(events, max(1, order.size // _PIECES)):
+                message.add(_part(reader, parsed))
+                if len(message) == length:
+                    message.send()
+                    length = next(lengths)
         except ConfigError as err:
             failed = (err.reason, str(err.where))
         last = _part(reader, Parsed([], []))
-        _send(msgspec.structs.replace(last, last=True, failed=failed, peak_kilobytes=_peak_kilobytes()))
+        message.add(msgspec.structs.replace(last, last=True, failed=failed, peak_kilobytes=_peak_kilobytes()))
+        message.send()
 
 
 def _part(reader: LineReader, parsed: Parsed) -> Part:
@@ -94,8 +110,25 @@ def _peak_kilobytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _send(part: Part) -> None:
-    encoded = _encode(part)
-    rest = memoryview(len(encoded).to_bytes(LENGTH_BYTES, "big") + encoded)
-    while rest:
-        rest = rest[os.write(sys.stdout.fileno(), rest) :]
+class _Message:
+    """Parts that go out together as one JSON list. They are kept encoded: as events they take four times the room."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def add(self, part: Part) -> None:
+        """Put a part behind the others."""
+        self._pieces.append((b"," if self._pieces else b"[") + _encode(part))
+
+    def send(self) -> None:
+        """Write it, and let go of what it held."""
+        self._pieces.append(b"]")
+        length = sum(map(len, self._pieces))
+        for piece in (length.to_bytes(LENGTH_BYTES, "big"), *self._pieces):
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[os.write(sys.stdout.fileno(), rest) :]
+        self._pieces.clear()

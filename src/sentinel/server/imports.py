@@ -28,7 +28,7 @@ __all__ = ["ImportOrder", "Imports", "signal_row"]
 _LIMIT = 16
 _LONGEST_LATENESS = 315_360_000  # ten years in seconds
 _IDLE: Micros = 3600 * 1_000_000
-_AHEAD = 3  # as often as many events as are judged at once an import may be ahead: more would only fill the memory
+_AHEAD = 1.25  # as often as many events as are judged at once an import may be ahead: more would only fill the memory
 
 
 class ImportOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,7 +93,7 @@ class Imports:
         receipt = await sent_events(self._monitor, parsed, run.source)
         if receipt.accepted:
             run.last_seq = receipt.accepted[-1].seq
-            await self._monitor.worker.reached(run.last_seq - _AHEAD * self._monitor.worker.at_once)
+            await self._monitor.worker.reached(run.last_seq - round(_AHEAD * self._monitor.worker.at_once))
             await self._monitor.worker.make_room()
         return receipt_body(receipt, parsed.rejected)
 

@@ -172,8 +172,7 @@ class SqliteFile:
 
 
 def _made_ready(writer: Connection) -> int:
-    """Return what `synchronous` is; new ids fall into many pages of their index, so this connection keeps more."""
-    writer.exec_driver_sql("PRAGMA cache_size=-8192")
+    """Return what `synchronous` is."""
     mode = int(writer.scalar(text("PRAGMA synchronous")) or 0)
     writer.rollback()
     return mode

@@ -8,15 +8,17 @@ import os
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from sentinel.cli import ingest
 from sentinel.errors import ConfigError, OutsideError
 from sentinel.ingest.apart import Apart
+from sentinel.ingest.events import checked
 from sentinel.ingest.files import file_lines
 from sentinel.ingest.lines import LineReader
 from sentinel.ingest.logs import Log, LogFormat
-from sentinel.ingest.parts import parts_of
+from sentinel.ingest.parts import joined, parts_of
 from sentinel.model import Event
 
 LOG = Log(format=LogFormat.SSHD, now=datetime(2026, 11, 22, 12, tzinfo=UTC))
@@ -104,8 +106,15 @@ def test_parts_are_full_but_the_last() -> None:
     parts = [[event for _, event in part.events] for part in parts_of(events, 16)]
     assert [len(part) for part in parts] == [16, 16, 8]
     assert [event for part in parts for event in part] == events
-    assert [len(part.events) for part in parts_of(events[:3], 1, soon=True)] == [1, 1, 1]
+    assert [len(part.events) for part in parts_of(events[:3], 1)] == [1, 1, 1]
     assert list(parts_of([], 16)) == []
+
+
+def test_pieces_are_one_part() -> None:
+    """In order, and what is refused is found at its place in the whole."""
+    events = list(LOG.reader().read(log(0, 40).splitlines()))
+    events[20] = msgspec.structs.replace(events[20], user_id="u" * 257)
+    assert joined(parts_of(events, 6)) == checked(events)
 
 
 def test_a_process_tells_its_own_memory_alone(tmp_path: Path) -> None:

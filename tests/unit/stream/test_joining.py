@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -153,6 +154,18 @@ def test_any_order_with_restarts_and_failed_writes_gives_the_incidents_of_everyt
         await store.close()
 
     asyncio.run(run())
+
+
+def test_who_comes_alone_is_not_remembered() -> None:
+    """A service that sees addresses without users, a million of them a day, keeps none: there is nobody to join."""
+    events = [event(n, n % 600, "ada", f"198.51.{n // 250}.{n % 250}") for n in range(20_000)]
+    alone = [msgspec.structs.replace(each, event=msgspec.structs.replace(each.event, user_id=None)) for each in events]
+    kept = Links()
+    tracemalloc.start()
+    assert kept.add(alone) == []
+    taken = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert taken < 20_000
 
 
 def test_links_to_subjects_with_signals_outlive_the_memory_for_them(
