@@ -8,8 +8,6 @@ event), so these read the body and answer by themselves.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -19,147 +17,33 @@ import msgspec
 
 from sentinel.app import Monitor
 from sentinel.errors import ConfigError, InputTooLong, OutsideError, RejectedEvent
-from sentinel.ingest.events import (
-    MAX_EVENTS,
-    Parsed,
-    Rejected,
-    TooManyEvents,
-    canonical_address,
-    canonical_user,
-    parse_json,
-    parse_ndjson,
-)
-from sentinel.ingest.unpack import BodyTooLarge, decompress
+from sentinel.ingest.events import MAX_EVENTS, canonical_address, canonical_user
 from sentinel.model import Depth, Event, EventType, ScanResult, Severity
 from sentinel.scanning.context import AnalysisContext
 from sentinel.scanning.text import AT_ONCE, NOTHING, WORTH_IT, Ahead
 from sentinel.server.authorize import token_of
+from sentinel.server.bodies import (
+    NDJSON,
+    media_type,
+    new_id,
+    parse_events,
+    read_body,
+    receipt_body,
+    refused,
+    sent_events,
+)
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
-from sentinel.stream import Overloaded, Receipt, Source
+from sentinel.stream import Source
 
 if TYPE_CHECKING:
     from sentinel.scanning.scanner import Scanner
 
-__all__ = ["Hot", "ScanRequest", "parse_events", "read_body", "receipt_body", "sent_events"]
+__all__ = ["Hot", "ScanRequest"]
 
-_MAX_BODY = 10 * 1024 * 1024
 _INLINE_BYTES = 10_000
 """Longer requests take milliseconds and would hold up every other one, so they are judged in a thread."""
 _TURN_BYTES = 2 * _INLINE_BYTES
 """Of requests that are judged at one turn of the loop: some milliseconds."""
-_NDJSON = {"application/x-ndjson", "application/jsonl", "application/ndjson"}
-
-
-_PROCESS = uuid.uuid4().hex[:20]
-_numbers = itertools.count()
-
-
-def new_id() -> str:
-    """Return an id for an event that came without one: random for the process, counted within it."""
-    # Asking the system for random bytes each time costs ten times more, and an id is no secret.
-    return f"evt-{_PROCESS}{next(_numbers):012x}"
-
-
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """
-    Return the whole body, unpacked.
-
-    Raises:
-        Problem: Larger than the limit, packed in a way that is not gzip, or cut off.
-    """
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Problem("malformed", "the body ended early")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > _MAX_BODY:
-            raise Problem("too_large", f"a body holds at most {_MAX_BODY} bytes; send it in parts")
-        if not message.get("more_body"):
-            break
-    body = b"".join(parts)
-    encoding = _header(scope, b"content-encoding", b"identity").lower()
-    if encoding == "identity":
-        return body
-    if encoding != "gzip":
-        raise Problem("media_type", "the only content encoding taken is gzip, once")
-    try:
-        return decompress(body)
-    except BodyTooLarge as err:
-        raise Problem("too_large", str(err)) from None
-    except RejectedEvent as err:
-        raise Problem("malformed", str(err)) from None
-
-
-def _media_type(scope: Scope) -> str:
-    return _header(scope, b"content-type").partition(";")[0].strip().lower()
-
-
-def _header(scope: Scope, wanted: bytes, default: bytes = b"") -> str:
-    """Return a header's last value."""
-    values = [value for name, value in scope["headers"] if name == wanted]
-    return (values[-1] if values else default).decode("latin-1")
-
-
-def parse_events(body: bytes, media_type: str) -> Parsed:
-    """
-    Return a body's events and what is wrong with the others.
-
-    Raises:
-        Problem: The body is of another type, no JSON at all, or holds too many events.
-    """
-    if media_type != "application/json" and media_type not in _NDJSON:
-        raise Problem("media_type", "send application/json (an object or a list) or application/x-ndjson")
-    try:
-        return (parse_ndjson if media_type in _NDJSON else parse_json)(body, new_id)
-    except TooManyEvents as err:
-        raise Problem("too_large", f"{err} (at most {MAX_EVENTS})") from None
-    except RejectedEvent as err:
-        raise Problem(
-            "invalid", str(err), members={"accepted": 0, "duplicates": 0, "late": 0, "rejected": []}
-        ) from None
-
-
-def receipt_body(receipt: Receipt, rejected: list[Rejected]) -> dict[str, object]:
-    """Return what the sender learns about its events."""
-    return {
-        "accepted": len(receipt.accepted),
-        "duplicates": receipt.duplicates,
-        "late": receipt.late,
-        "rejected": sorted([*rejected, *receipt.rejected], key=lambda item: item.line),
-        "event_ids": [event.event.event_id for event in receipt.accepted if event.event.event_id.startswith("evt-")],
-    }
-
-
-async def sent_events(monitor: Monitor, parsed: Parsed, source: Source) -> Receipt:
-    """
-    Return once the events are durable.
-
-    Raises:
-        Problem: Too many wait: nothing was taken, the sender keeps them.
-        StoreUnable: The store has no room or is locked: likewise.
-    """
-    try:
-        receipt = await monitor.intake.accept(parsed.events, source)
-    except Overloaded:
-        raise _refused(monitor, len(parsed.events)) from None
-    counts = monitor.metrics.events
-    counts.labels(result="accepted").inc(len(receipt.accepted))
-    counts.labels(result="duplicate").inc(receipt.duplicates)
-    counts.labels(result="conflict").inc(receipt.conflicts)
-    counts.labels(result="late").inc(receipt.late)
-    counts.labels(result="rejected").inc(len(receipt.rejected) + len(parsed.rejected))
-    return receipt
-
-
-def _refused(monitor: Monitor, events: int) -> Problem:
-    """Count events that are refused, and return what their sender is told."""
-    monitor.metrics.events.labels(result="refused").inc(events)
-    monitor.metrics.bad_tokens.labels(status="429").inc()
-    return Problem("overloaded", str(Overloaded()), headers={"Retry-After": "1"})
-
 
 _Id = Annotated[str, msgspec.Meta(max_length=256)]
 
@@ -319,12 +203,12 @@ class Hot:
     async def events(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Take events: 202 once they are durable."""
         body = await read_body(scope, receive)
-        media_type = _media_type(scope)
-        if media_type in _NDJSON:  # one look tells how many there are at most: a flood is not worth reading
+        kind = media_type(scope)
+        if kind in NDJSON:  # one look tells how many there are at most: a flood is not worth reading
             lines = body.count(b"\n") + 1
             if lines <= MAX_EVENTS and not self._monitor.intake.has_room(token_of(scope).id, lines):
-                raise _refused(self._monitor, lines - body.endswith(b"\n"))
-        parsed = parse_events(body, media_type)
+                raise refused(self._monitor, lines - body.endswith(b"\n"))
+        parsed = parse_events(body, kind)
         receipt = await sent_events(self._monitor, parsed, self._source(scope))
         told = receipt_body(receipt, parsed.rejected)
         if not (receipt.accepted or receipt.duplicates):
@@ -333,14 +217,14 @@ class Hot:
 
     async def scan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Judge one text or many; each verdict is also an event."""
-        media_type = _media_type(scope)
+        kind = media_type(scope)
         body = await read_body(scope, receive)
         source = self._source(scope)
-        if media_type in _NDJSON:
+        if kind in NDJSON:
             lines = [(line, text) for line, text in enumerate(body.splitlines(), 1) if text.strip()]
             answers = await self._each(lines, source)
             await respond(send, 200, b"".join(json_bytes(one) + b"\n" for one in answers), "application/x-ndjson")
-        elif media_type != "application/json":
+        elif kind != "application/json":
             raise Problem("media_type", "send application/json (an object or a list) or application/x-ndjson")
         elif body.lstrip()[:1] == b"[":
             answers = await self._each(list(enumerate(_elements(body), 1)), source)

@@ -16,7 +16,7 @@ from sentinel.app import Monitor
 from sentinel.detection.baseline.told import anomaly_row
 from sentinel.ingest.events import Parsed
 from sentinel.model import IMPORT_ORIGIN, ActionStatus, Micros, Severity, Signal, iso
-from sentinel.server.hot import parse_events, receipt_body, sent_events
+from sentinel.server.bodies import parse_events, receipt_body, sent_events
 from sentinel.server.judged import only_where_judged
 from sentinel.server.problems import Problem
 from sentinel.storage import Action

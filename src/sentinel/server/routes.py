@@ -20,10 +20,10 @@ from sentinel.model import ActionStatus, ActionType, Micros, Role, Scope, Severi
 from sentinel.response import Target, normalise, parse_target, refusal
 from sentinel.server.authorize import token_of
 from sentinel.server.baselines import add_baselines
+from sentinel.server.bodies import read_body
 from sentinel.server.dead import add_dead_letters
 from sentinel.server.evidence import add_evidence
 from sentinel.server.explain import add_explain
-from sentinel.server.hot import read_body
 from sentinel.server.imports import ImportOrder, Imports, signal_row
 from sentinel.server.incidents import add_incidents
 from sentinel.server.judged import only_where_judged

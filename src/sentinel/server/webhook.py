@@ -17,7 +17,7 @@ from sentinel.errors import ConfigError, RejectedEvent
 from sentinel.ingest.alerts import alert_events, ended
 from sentinel.ingest.events import Parsed
 from sentinel.model import Severity
-from sentinel.server.hot import new_id, read_body, sent_events
+from sentinel.server.bodies import new_id, read_body, sent_events
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes, respond
 from sentinel.storage.contract import row_id
 from sentinel.stream import Source
