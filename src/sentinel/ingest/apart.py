@@ -27,7 +27,13 @@ from sentinel.ingest.parts import LENGTH_BYTES, Order, Part, joined
 
 __all__ = ["Apart"]
 
-_PROGRAM = "from sentinel.ingest.parts import be_the_process; be_the_process()"
+# msgspec takes `typing` where there are no extensions of it, which are slow to load.
+_PROGRAM = """
+import sys
+sys.modules["typing_extensions"] = None
+from sentinel.ingest.parts import be_the_process
+be_the_process()
+"""
 
 _decode = msgspec.json.Decoder(list[Part]).decode
 

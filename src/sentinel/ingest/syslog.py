@@ -15,8 +15,12 @@ import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Final
+
+try:  # the same function; with hashlib comes OpenSSL, a sixth of what the process that reads a log takes
+    from _blake2 import blake2b
+except ImportError:  # a Python built in another way
+    from hashlib import blake2b
 
 __all__ = ["HEAD", "Calendar", "Ordinals", "event_id", "first_year"]
 
