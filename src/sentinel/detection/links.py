@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, KeysView
+from collections.abc import Collection, Iterable, Iterator, KeysView
 from typing import Final
 
 from sentinel.detection.sigma.fields import getter
@@ -19,6 +18,8 @@ HOUR: Final[Micros] = 3600 * 1_000_000
 _MOST = 200_000  # links in memory, some 30 MB; beyond, those that join nobody with signals go, the oldest first
 _GROWN = 1.2  # by how much they must have grown for the next try
 _NEIGHBOURS = 256  # of one subject in an hour
+_FEW = 8  # of which a tuple is as quick as a set, and a quarter of its size
+_HOURS_AT_HAND = 3  # of which it is known what was seen, so that it need not be looked at again
 _network = getter("ip_network")
 
 
@@ -27,7 +28,7 @@ class Links:
 
     def __init__(self) -> None:
         self._seen: dict[int, set[tuple[str | None, str | None, str | None]]] = {}
-        self._hours: dict[int, dict[Node, set[Node]]] = {}
+        self._hours: dict[int, dict[Node, Collection[Node]]] = {}
         self._known: dict[Node, Node] = {}
         """Each subject once: whatever is kept of it here shares it, and its name."""
         self.size = 0
@@ -49,18 +50,20 @@ class Links:
             nodes = [self._known.setdefault(node, node) for node in nodes]
             names: dict[str | None, str] = {name: name for _, name in nodes}
             seen = self._seen.setdefault(hour, set())
+            if len(self._seen) > _HOURS_AT_HAND:
+                del self._seen[min(self._seen)]
             seen.add((names.get(event.user_id), names.get(event.session_id), names.get(event.ip_address)))
             fresh += self._connect(nodes, hour)
         return fresh
 
     def _connect(self, nodes: list[Node], hour: int) -> Iterable[Link]:
-        neighbours = self._hours.setdefault(hour, defaultdict(set))
+        neighbours = self._hours.setdefault(hour, {})
         for number, one in enumerate(nodes):
             for other in nodes[number + 1 :]:
-                if other in neighbours[one] or len(neighbours[one]) >= _NEIGHBOURS <= len(neighbours[other]):
+                mine, theirs = neighbours.get(one, ()), neighbours.get(other, ())
+                if other in mine or len(mine) >= _NEIGHBOURS <= len(theirs):
                     continue
-                neighbours[one].add(other)
-                neighbours[other].add(one)
+                neighbours[one], neighbours[other] = _with(mine, other), _with(theirs, one)
                 self.size += 1
                 yield link(one, other, hour)
 
@@ -80,19 +83,19 @@ class Links:
     def _keep(self, hour: int, among: KeysView[Node]) -> None:
         before = self._hours.pop(hour)
         self._seen.pop(hour, None)
-        kept = {node: both for node in before.keys() & among if (both := before[node] & among)}
+        kept = {node: both for node in before.keys() & among if (both := _among(before[node], among))}
         if kept:
-            self._hours[hour] = defaultdict(set, kept)
+            self._hours[hour] = kept
         self.size -= (sum(map(len, before.values())) - sum(map(len, kept.values()))) // 2
 
     def merge(self, links: Iterable[Link]) -> None:
         """Take in links that are known from elsewhere."""
         for first, second, hour in links:
-            neighbours = self._hours.setdefault(hour, defaultdict(set))
+            neighbours = self._hours.setdefault(hour, {})
             one, other = (self._known.setdefault(node, node) for node in (first, second))
-            if other not in neighbours[one]:
-                neighbours[one].add(other)
-                neighbours[other].add(one)
+            mine, theirs = neighbours.get(one, ()), neighbours.get(other, ())
+            if other not in mine:
+                neighbours[one], neighbours[other] = _with(mine, other), _with(theirs, one)
                 self.size += 1
 
     def of(self, nodes: Iterable[Node], hours: range, among: KeysView[Node]) -> set[Link]:
@@ -102,14 +105,14 @@ class Links:
         for hour in self._hours.keys() & hours:
             neighbours = self._hours[hour]
             for node in wanted & neighbours.keys():
-                found |= {link(node, other, hour) for other in neighbours[node] & among}
+                found |= {link(node, other, hour) for other in _among(neighbours[node], among)}
         return found
 
     def beside(self, node: Node, hours: Iterable[int], among: KeysView[Node]) -> Iterator[Link]:
         """Yield the links of one subject to some others in these hours; it stands first in each."""
         for hour in hours:
             if (neighbours := self._hours.get(hour)) and node in neighbours:
-                for other in neighbours[node] & among:
+                for other in _among(neighbours[node], among):
                     yield node, other, hour
 
     def all_of(self, nodes: Iterable[Node]) -> set[Link]:
@@ -121,6 +124,18 @@ class Links:
             for node in wanted & neighbours.keys()
             for other in neighbours[node]
         }
+
+
+def _with(some: Collection[Node], one: Node) -> Collection[Node]:
+    """Return a node's neighbours and one more; it may be the same set, grown."""
+    if isinstance(some, set):
+        some.add(one)
+        return some
+    return (*some, one) if len(some) < _FEW else {*some, one}
+
+
+def _among(some: Collection[Node], others: KeysView[Node]) -> Collection[Node]:
+    return tuple(node for node in some if node in others)
 
 
 def _nodes(event: Event) -> list[Node]:
