@@ -19,6 +19,7 @@ from sentinel.server.gates import Gates
 from sentinel.server.hot import Hot
 from sentinel.server.imports import Imports
 from sentinel.server.routes import build_routes
+from sentinel.server.scans import Scans
 from sentinel.server.webhook import Webhook
 
 INCLUDED = {Role.ADMIN: {Role.ADMIN, Role.ANALYST, Role.VIEWER}, Role.ANALYST: {Role.ANALYST, Role.VIEWER}}
@@ -28,7 +29,7 @@ PROBLEM = "application/problem+json"
 def real_routes(api: Api) -> set[tuple[str, str]]:
     application = FastAPI(openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     build_routes(application, api.monitor, Imports(api.monitor))
-    routes = {route for part in (Hot, Gates, Webhook) for route in part(api.monitor).routes}
+    routes = {route for part in (Hot, Scans, Gates, Webhook) for route in part(api.monitor).routes}
     for route in application.routes:
         methods = route.methods if isinstance(route, APIRoute) else {"GET"}
         routes |= {(method, route.path) for method in methods or ()}  # type: ignore[attr-defined]

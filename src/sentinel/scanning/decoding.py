@@ -67,6 +67,7 @@ _NUMBERS = re2.compile(r"(?:\b[01]{8}\b[ ,]*){6,}|(?:\b(?:3[2-9]|[4-9][0-9]|1[01
 _MORSE = re2.compile(r"(?:[.\-/|]+ +){7,}[.\-/|]+")
 _SOFT_BYTE = re.compile(r"(?:=[0-9A-F]{2})++|=\r?\n")
 _BASE64_PIECES = re2.compile(r"(?:[A-Za-z0-9+/]{2,}[\s.,:;|-]+){3,}[A-Za-z0-9+/]+={0,2}")
+_LEAST_PIECES = 2
 _PIECE = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _BASE64_CHUNK = re.compile(r"[A-Za-z0-9+/_-]{10,}={0,2}")
 _HEX_CHUNK = re.compile(r"(?:[0-9A-Fa-f]{2}[ :,]?){8,}+")
@@ -214,9 +215,11 @@ def _from_soft_bytes(run: str) -> str:
 def _from_pieces(text: str) -> Iterator[Edit]:
     """Yield what base64 spells that is broken by spaces, line ends or punctuation."""
     for run in _BASE64_PIECES.finditer(text):
+        if sum(map(_looks_encoded, _PIECE.findall(run[0]))) < _LEAST_PIECES:
+            continue  # so it is with words, of which most runs are made
         for encoded, group in groupby(_PIECE.finditer(run[0]), lambda piece: _looks_encoded(piece[0])):
             pieces = list(group) if encoded else []
-            if len(pieces) > 1 and (decoded := _from_base64("".join(piece[0] for piece in pieces))):
+            if len(pieces) >= _LEAST_PIECES and (decoded := _from_base64("".join(piece[0] for piece in pieces))):
                 yield run.start() + pieces[0].start(), run.start() + pieces[-1].end(), decoded
 
 

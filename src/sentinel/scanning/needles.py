@@ -269,6 +269,7 @@ class Sieve:
         """By a group, the group that must stand in the text besides, and the bits that both add."""
         for (first, second), met in met_by.items():
             self._met_by.setdefault(first, []).append((second, met))
+        self._firsts = frozenset(self._met_by)
         known: Groups = np.array(list({group for both in met_by for group in both}), np.uint32)
         short = known <= _THREE_OCTETS
         self._tables = _table(known[~short]), _table(known[short])
@@ -287,8 +288,8 @@ class Sieve:
 
     def _named(self, groups: AbstractSet[int]) -> list[int]:
         met = self._unneeded
-        for group in groups:
-            for other, patterns in self._met_by.get(group, ()):
+        for group in groups & self._firsts:
+            for other, patterns in self._met_by[group]:
                 if other in groups:
                     met |= patterns
         return list(self._left(met ^ self._always))

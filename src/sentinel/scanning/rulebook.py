@@ -151,11 +151,13 @@ class RuleBook:
             view: What is read.
             left: What `left_of` says of its text; by default it is found out here.
         """
+        if left is not None and not left:
+            return
         octets = view.text.encode()
         # Bytes and characters of ASCII count alike, and RE2 spares itself the conversion of each place.
         text = octets if view.text.isascii() else view.text
         for place in self._left(view.text, octets) if left is None else left:
-            pattern, holds = self._pattern(place)
+            pattern, holds = self._patterns.get(place) or self._pattern(place)
             if not holds(octets):
                 continue
             rule = self.rules[place]
@@ -183,9 +185,8 @@ class RuleBook:
                 raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
 
     def _pattern(self, place: int) -> tuple[Any, Holding]:
-        if (found := self._patterns.get(place)) is None:
-            pattern = _compiled(self.rules[place])
-            found = self._patterns[place] = pattern, _holding_of(pattern)
+        pattern = _compiled(self.rules[place])
+        found = self._patterns[place] = pattern, _holding_of(pattern)
         return found
 
     def left_of(self, texts: Sequence[str]) -> list[list[int]]:

@@ -20,6 +20,7 @@ from sentinel.server.imports import Imports
 from sentinel.server.openapi import describe
 from sentinel.server.problems import Problem, Receive, Scope, Send, json_bytes
 from sentinel.server.routes import build_routes
+from sentinel.server.scans import Scans
 from sentinel.server.webhook import Webhook
 from sentinel.storage import PATIENCE, StoreUnable
 
@@ -49,7 +50,7 @@ def create_app(monitor: Monitor) -> Authorize:
     api.add_exception_handler(HTTPException, _http)
     api.add_exception_handler(Exception, _internal)
     api.add_exception_handler(StoreUnable, _unable)
-    hot = Hot(monitor).routes | Gates(monitor).routes | Webhook(monitor).routes
+    hot = Hot(monitor).routes | Scans(monitor).routes | Gates(monitor).routes | Webhook(monitor).routes
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         begun = False

@@ -17,7 +17,7 @@ from fastapi.openapi.utils import get_openapi
 from sentinel.model import EventType
 from sentinel.server import answers, examples
 from sentinel.server.authorize import ACCESS
-from sentinel.server.hot import ScanRequest
+from sentinel.server.scans import ScanRequest
 
 __all__ = ["describe"]
 

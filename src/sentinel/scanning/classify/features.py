@@ -200,18 +200,19 @@ def fold_all(texts: Sequence[str], tables: Tables) -> FoldedTexts:
     ends = np.add.accumulate(sizes + _PADDING) - _PADDING
     starts, gaps = ends - sizes, _gaps(ends)
     chars[gaps] = 0
-    if _TWO_SPACES in chars.tobytes():
-        spaces = chars == _SPACE
-        kept = np.flatnonzero(np.concatenate(([True], ~(spaces[1:] & spaces[:-1]))))
+    spaces = chars == _SPACE
+    twice = spaces[1:] & spaces[:-1]
+    if twice.any():
+        kept = np.flatnonzero(np.concatenate(([True], ~twice)))
         codes, chars = codes.take(kept), chars.take(kept)
         starts, ends = kept.searchsorted(starts), kept.searchsorted(ends)
         gaps = _gaps(ends)
     shapes, scripts = tables.shape.take(codes), tables.script.take(codes)
     shapes[gaps] = 0
     scripts[gaps] = 0
-    for start, end, text in zip(starts, ends, texts, strict=True):
+    for place, text in enumerate(texts):
         if text.isupper():
-            of_text = shapes[start:end]
+            of_text = shapes[starts[place] : ends[place]]
             of_text[of_text == _UPPER] = _LOWER
     return FoldedTexts(chars, shapes, scripts, starts, ends, gaps)
 
