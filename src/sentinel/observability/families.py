@@ -141,6 +141,9 @@ class Spreads:
         self._counts: dict[Key, list[int]] = {}
         """How many lay above the bound before and at most at this one; then those above all."""
         self._sums: dict[Key, float] = {}
+        self._keys: dict[str, Key] = {}
+        """Of single labels."""
+        self._of_zero = bisect_left(self._bounds, 0.0)
         for key in product(*start):
             self.begin(key)
         registry.register(self)
@@ -157,6 +160,16 @@ class Spreads:
             self.begin(key)
         self._counts[key][bisect_left(self._bounds, value)] += 1
         self._sums[key] += value
+
+    def observe_each(self, values: Iterable[tuple[str, float]]) -> None:
+        """Count values, each with its label, where there is one label; most of them may be 0."""
+        counts = self._counts
+        for label, value in values:
+            key = self._keys.get(label) or self._keys.setdefault(label, (label,))
+            if value or key not in counts:
+                self.observe(key, value)
+            else:
+                counts[key][self._of_zero] += 1
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """Return the present state, for a registry."""

@@ -67,16 +67,16 @@ class DailyFile:
         state = os.fstat(self._descriptor)
         self._begin(_day(state.st_mtime if state.st_size else clock()))
 
-    def write(self, line: bytes) -> None:
-        """Append a line. One that finds no room is lost; the next that does is preceded by the number of those."""
+    def write(self, *lines: bytes) -> None:
+        """Append lines. Those that find no room are lost; the next that do are preceded by the number of those."""
         with self._mutex:
             try:
                 now = self._clock()
                 if now >= self._ends:  # a comparison of numbers, as a date costs more than the line
                     self._turn_over(_day(now))
-                os.write(self._descriptor, self._told_losses() + line + b"\n")
+                os.write(self._descriptor, self._told_losses() + b"\n".join((*lines, b"")))
             except OSError:  # a full disk must not stop who only wants to tell something
-                self._lost += 1
+                self._lost += len(lines)
             else:
                 self._lost = 0
 
@@ -212,20 +212,27 @@ class ScanLog:
     A line is made as a whole: through a logger's chain of processors it would cost five times as much.
 
     Args:
-        write: Takes a line.
+        write: Takes lines.
         key: Under which users and sessions become pseudonyms; None writes them as they are.
     """
 
-    def __init__(self, write: Callable[[bytes], None], key: bytes | None) -> None:
-        self._write = write
+    def __init__(self, write: Callable[..., None], key: bytes | None) -> None:
+        self.write = write
+        """Writes what `line` has returned, one or several at once."""
         # The same people come again and again, and hashing is a third of what a line costs.
         self._named = lru_cache(_NAMES)(_as_it_is if key is None else partial(pseudonym, key))
 
     def record(
         self, result: ScanResult, *, input_length: int, user_id: str | None = None, session_id: str | None = None
     ) -> None:
+        """Write the line of one scan: see `line`."""
+        self.write(self.line(result, input_length=input_length, user_id=user_id, session_id=session_id))
+
+    def line(
+        self, result: ScanResult, *, input_length: int, user_id: str | None = None, session_id: str | None = None
+    ) -> bytes:
         """
-        Write the line of one scan.
+        Return the line of one scan.
 
         Args:
             result: What the scan said.
@@ -247,9 +254,9 @@ class ScanLog:
             result.latency_ms,
         )
         try:
-            self._write(_encode_scan(line))
+            return _encode_scan(line)
         except UnicodeEncodeError:  # a lone surrogate in a name that is written as it is; escaped it is JSON
-            self._write(json.dumps(msgspec.structs.asdict(line)).encode())
+            return json.dumps(msgspec.structs.asdict(line)).encode()
 
 
 def open_scan_log(path: Path, *, retention_days: int, key: bytes | None) -> tuple[ScanLog, Callable[[], None]]:

@@ -8,7 +8,6 @@ that an alert sees the first increment (a series that is born at 1 has no rate).
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import math
 import threading
@@ -50,11 +49,11 @@ class _Sessions:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._mutex = threading.Lock()
-        self._seen: OrderedDict[bytes, float] = OrderedDict()
-        """By a hash, so that long ids take no more room than short ones; the longest unseen first."""
+        self._seen: OrderedDict[int, float] = OrderedDict()
+        """By a hash (of a secret seed in each process), so that long ids take no more room; the oldest first."""
 
     def see(self, session_id: str) -> None:
-        key = hashlib.blake2b(session_id.encode("utf-8", "replace"), digest_size=8).digest()
+        key = hash(session_id)
         with self._mutex:
             now = self._seen[key] = self._clock()
             self._seen.move_to_end(key)
@@ -93,10 +92,8 @@ class _EngineSeconds:
                 self._spreads.begin((engine,))
 
     def observe(self, engine_seconds: Iterable[tuple[str, float]]) -> None:
-        observe = self._spreads.observe
         with self._mutex:
-            for engine, seconds in engine_seconds:
-                observe((engine,), seconds)
+            self._spreads.observe_each(engine_seconds)
 
 
 class ScanMetrics:

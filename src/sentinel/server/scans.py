@@ -168,7 +168,7 @@ class Scans:
             answer = await asked.answer
             if answer is not None:
                 return answer
-        answer = self._noted(asked, await self._judged_in_a_thread(asked))
+        [answer] = self._noted([(asked, await self._judged_in_a_thread(asked))])
         if source is not None:
             await self._store([answer], source)
         return answer
@@ -191,21 +191,35 @@ class Scans:
     # --- together
 
     def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Judge those whose turn it is. Nothing may escape from here: somebody waits for each answer."""
         asked = list(self._next())
         if self._waiting:
             loop.call_soon(self._take_turn, loop)
+        try:
+            self._answer(asked, loop)
+        except Exception as err:  # noqa: BLE001 - nobody may wait for ever
+            for one in asked:
+                if not one.answer.done():
+                    one.answer.set_exception(err)
+
+    def _answer(self, asked: Sequence[_Asked], loop: asyncio.AbstractEventLoop) -> None:
+        """Judge texts; those who wait have their answers when the events are stored, or others do that."""
         ahead = self._looked_ahead(asked)
-        by_origin: dict[str, list[tuple[_Asked, _Answer]]] = {}
+        judged = []
         for one in asked:
             if one.answer.cancelled():  # whoever asked has gone away
                 continue
             try:
-                answer = self._glanced(one, ahead)
+                result = self._glanced(one, ahead)
             except Exception as err:  # noqa: BLE001 - whatever it is, it is for the one who asked
                 one.answer.set_exception(err)
                 continue
-            if answer is None or one.source is None:
+            if result is None:
+                one.answer.set_result(None)
+            else:
+                judged.append((one, result))
+        by_origin: dict[str, list[tuple[_Asked, _Answer]]] = {}
+        for one, answer in zip([one for one, _ in judged], self._noted(judged), strict=True):
+            if one.source is None:
                 one.answer.set_result(answer)
             else:
                 by_origin.setdefault(one.source.origin, []).append((one, answer))
@@ -232,10 +246,10 @@ class Scans:
         except Exception:  # noqa: BLE001 - what breaks it will break the scan of one of them, which then says so
             return NOTHING
 
-    def _glanced(self, asked: _Asked, ahead: Ahead) -> _Answer | None:
+    def _glanced(self, asked: _Asked, ahead: Ahead) -> ScanResult | None:
         request = asked.request
         try:
-            result = self._monitor.scanner.glance(
+            return self._monitor.scanner.glance(
                 request.prompt,
                 request.response,
                 engines=request.engines,
@@ -245,7 +259,6 @@ class Scans:
             )
         except Exception as err:  # noqa: BLE001 - raised again, as what it means
             raise self._meant(err) from None
-        return None if result is None else self._noted(asked, result)
 
     async def _keep(self, answered: Sequence[tuple[_Asked, _Answer]]) -> None:
         """Store the verdicts' events, all of one source, then let those who wait have their answers."""
@@ -275,14 +288,22 @@ class Scans:
                 self._monitor.metrics.scans.count_error()
                 return err
 
-    def _noted(self, asked: _Asked, result: ScanResult) -> _Answer:
-        """Count and log a verdict; returns it with the event that tells of it."""
+    def _noted(self, judged: Sequence[tuple[_Asked, ScanResult]]) -> list[_Answer]:
+        """Count and log verdicts; returns them, each with the event that tells of it."""
+        if not judged:
+            return []
+        count, line = self._monitor.metrics.scans.count, self._monitor.scan_log.line
+        lines = []
+        for (request, *_), result in judged:
+            count(result, session_id=request.session_id)
+            length = len(request.prompt)
+            lines.append(line(result, input_length=length, user_id=request.user_id, session_id=request.session_id))
+        self._monitor.scan_log.write(*lines)
+        return [_Answer(result, self._event(asked, result)) for asked, result in judged]
+
+    def _event(self, asked: _Asked, result: ScanResult) -> Event:
         request = asked.request
-        self._monitor.metrics.scans.count(result, session_id=request.session_id)
-        self._monitor.scan_log.record(
-            result, input_length=len(request.prompt), user_id=request.user_id, session_id=request.session_id
-        )
-        event = Event(
+        return Event(
             event_id=new_id(),
             event_type=EventType.SCAN,
             severity=Severity.LOW if result.is_safe else Severity.HIGH,
@@ -302,7 +323,6 @@ class Scans:
                 "latency_ms": result.latency_ms,
             },
         )
-        return _Answer(result, event)
 
     async def _store(self, answers: list[_Answer], source: Source) -> None:
         """Make the verdicts' events durable; a verdict is never withheld, so it says where that failed."""
