@@ -18,7 +18,7 @@ from sentinel.scanning.classify.features import MOST_CHARS
 from sentinel.scanning.classify.ngram import NgramModel, Window
 from sentinel.scanning.parts import checked
 from sentinel.scanning.rulebook import RuleBook
-from sentinel.scanning.text import NOTHING, Ahead, called_by_all, plainly_read
+from sentinel.scanning.text import NOTHING, Ahead, all_plainly_read, called_by_all
 
 __all__ = ["looked_ahead"]
 
@@ -41,7 +41,7 @@ def looked_ahead(texts: Iterable[object], rules: RuleBook, model: NgramModel | N
     short = [checked("text", text) for text in texts if isinstance(text, str) and len(text) <= _LONGEST]
     if not short:
         return NOTHING
-    read = [plainly_read(text) for text in short]
+    read = all_plainly_read(short)
     plain = [views[-1].text for views in read]
     readings = [view.text for views in read for view in views]
     windows = [] if model is None else list(_windows(plain, model))

@@ -145,13 +145,14 @@ def hex_decoded(source: View) -> View:
 
 
 def base64_decoded(source: View) -> Iterator[View]:
-    """Yield what each base64 chunk spells (also URL-safe), then what all of them spell when joined."""
+    """Yield what each base64 chunk spells (also URL-safe), then what all of them spell when joined; if anything."""
     chunks = [match for match in _BASE64_CHUNK.finditer(source.text) if _looks_encoded(match[0])]
-    yield excerpted("base64", source, _decoded(chunks, _from_base64))
-    if len(chunks) > 1:
-        joined = _from_base64("".join(chunk[0].rstrip("=") for chunk in chunks))
-        yield excerpted("base64_joined", source, [(chunks[0].start(), chunks[-1].end(), joined)] if joined else [])
-    yield excerpted("base64_pieces", source, _from_pieces(source.text))
+    if spelt := list(_decoded(chunks, _from_base64)):
+        yield excerpted("base64", source, spelt)
+    if len(chunks) > 1 and (joined := _from_base64("".join(chunk[0].rstrip("=") for chunk in chunks))):
+        yield excerpted("base64_joined", source, [(chunks[0].start(), chunks[-1].end(), joined)])
+    if pieces := list(_from_pieces(source.text)):
+        yield excerpted("base64_pieces", source, pieces)
 
 
 def base32_decoded(source: View) -> View:

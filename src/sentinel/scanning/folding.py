@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 
 from sentinel.scanning.view import Edit, View, edited
 
-__all__ = ["COMMON_WORDS", "LEET", "PICTURE", "bare", "closable", "leet", "normalised", "syllables", "unsplit"]
+__all__ = [
+    "COMMON_WORDS",
+    "LEET",
+    "PICTURE",
+    "all_normalised",
+    "bare",
+    "closable",
+    "leet",
+    "normalised",
+    "syllables",
+    "unsplit",
+]
 
 # One line for each ASCII character, then those that readers (and models) take for it: our own pick from what Unicode's
 # confusables (UTS #39) hold, the ones that look the same in common fonts.
@@ -110,7 +121,21 @@ def normalised(source: View) -> View:
     """
     if _is_plain(source.text):
         return source
-    return View("normalised", _folded(source.text), source, lambda: _rewritten(source.text))
+    return _as_folded(source, _folded(source.text))
+
+
+def all_normalised(sources: Sequence[View]) -> list[View]:
+    """Return what `normalised` does for each of several texts, at less than for each alone."""
+    found = list(sources)
+    disguised = [place for place, source in enumerate(sources) if not _is_plain(source.text)]
+    folded = _all_folded([sources[place].text for place in disguised])
+    for place, text in zip(disguised, folded, strict=True):
+        found[place] = _as_folded(sources[place], text)
+    return found
+
+
+def _as_folded(source: View, folded: str) -> View:
+    return View("normalised", folded, source, lambda: _rewritten(source.text))
 
 
 def _is_plain(text: str) -> bool:
@@ -128,6 +153,16 @@ def _folded(text: str) -> str:
         # What is spelt is ASCII, and what spells nothing goes.
         folded = folding.take(_codes(_SPELT.sub(lambda run: _spelt(run[0]), text)))
     return str(folded[folded < _SPELLS].tobytes(), "utf-32-le")
+
+
+def _all_folded(texts: Sequence[str]) -> list[str]:
+    if not texts:
+        return []
+    folded = _folding_array().take(_codes("".join(texts)))
+    if folded.max() >= _SPELLS:  # where something goes, or spells, nobody knows any more where a text begins
+        return [_folded(text) for text in texts]
+    together, ends = str(folded.tobytes(), "utf-32-le"), list(accumulate(map(len, texts)))
+    return [together[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _codes(text: str) -> NDArray[np.uint32]:

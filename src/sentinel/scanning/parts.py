@@ -107,7 +107,8 @@ def parts_of(
     parts = [Part("prompt", read("prompt", checked("prompt", prompt), rules, time, ahead))]
     if response is not None:
         parts.append(Part("response", read("response", checked("response", response), rules, time, ahead)))
-    for place, text, is_argument in _surroundings(context):
+    surroundings = _surroundings(context) if context.retrieved_documents or context.tool_calls else ()
+    for place, text, is_argument in surroundings:
         parts.append(Part(place, read("prompt", checked(place, text), rules, time), is_argument))
     return parts
 

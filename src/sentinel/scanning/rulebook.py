@@ -52,6 +52,7 @@ _DENIAL_CHARS = 100
 """Before a hit, among which the words stand that deny it; twice as many as the longest take."""
 _WORD_LIST = re.compile(r"\{([a-z][a-z_]*)\}")
 
+_ANYWHERE = getattr(getattr(re2, "_Anchor", None), "UNANCHORED", None)
 _NOWHERE = (-1, -1)
 
 Weight = Annotated[float, msgspec.Meta(gt=0, le=1)]
@@ -118,8 +119,8 @@ class Hit(msgspec.Struct, frozen=True, eq=False):
 
 Matching = Callable[[bytes], Sequence[int] | None]
 """Tells which patterns of a Set hold somewhere in a text, if any does."""
-Holding = Callable[[bytes], bool]
-"""Tells whether a pattern holds somewhere in a text."""
+Match = Callable[[Any, bytes, int, int], Sequence[tuple[int, int]]]
+"""Gives the places of the first match and of its groups."""
 
 
 class RuleBook:
@@ -133,7 +134,7 @@ class RuleBook:
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
         _refuse_duplicates(self.rules)
-        self._patterns: dict[int, tuple[Any, Holding]] = {}
+        self._patterns: dict[int, tuple[Any, Match]] = {}
         """Of the rules that were left once, by their places; two threads may put the same there, and no harm is done.
         To compile them all takes a fifth of what a start takes."""
         self._denials = {rule.denied: _ending(rule) for rule in self.rules if rule.denied}
@@ -154,11 +155,12 @@ class RuleBook:
         if left is not None and not left:
             return
         octets = view.text.encode()
+        size = len(octets)
         # Bytes and characters of ASCII count alike, and RE2 spares itself the conversion of each place.
         text = octets if view.text.isascii() else view.text
         for place in self._left(view.text, octets) if left is None else left:
-            pattern, holds = self._patterns.get(place) or self._pattern(place)
-            if not holds(octets):
+            pattern, match = self._patterns.get(place) or self._pattern(place)
+            if match(_ANYWHERE, octets, 0, size)[0] == _NOWHERE:
                 continue
             rule = self.rules[place]
             places = (match.span() for match in pattern.finditer(text))
@@ -178,16 +180,19 @@ class RuleBook:
             RuleError: A pattern does not compile, is too large, matches the empty text or misses an example.
         """
         for place, rule in enumerate(self.rules):
-            if self._pattern(place)[1](b""):
+            if self._holds(place, ""):
                 raise RuleError(f"{rule.id}: the pattern matches the empty text", where=_place(rule))
             is_last = place + 1 == len(self.rules) or self.rules[place + 1].engine != rule.engine
-            if is_last and not self._pattern(place)[1](rule.flags[0].encode()):
+            if is_last and not self._holds(place, rule.flags[0]):
                 raise RuleError(f"{rule.id}: the pattern does not hold in its first `flags:`", where=_place(rule))
 
-    def _pattern(self, place: int) -> tuple[Any, Holding]:
+    def _pattern(self, place: int) -> tuple[Any, Match]:
         pattern = _compiled(self.rules[place])
-        found = self._patterns[place] = pattern, _holding_of(pattern)
+        found = self._patterns[place] = pattern, _match_of(pattern)
         return found
+
+    def _holds(self, place: int, text: str) -> bool:
+        return self._pattern(place)[0].search(text) is not None
 
     def left_of(self, texts: Sequence[str]) -> list[list[int]]:
         """
@@ -360,13 +365,15 @@ def matching_of(patterns: re2.Set) -> Matching:
     return matching
 
 
-def _holding_of(pattern: Any) -> Holding:
-    """Return what tells whether a pattern holds, where there is one without the wrapper that takes half of its time."""
-    bare = getattr(pattern, "_regexp", None)
-    if bare is None:
-        return lambda octets: pattern.search(octets) is not None
-    match, anywhere = bare.Match, re2._Anchor.UNANCHORED  # noqa: SLF001 - as the wrapper calls it
-    return lambda octets: match(anywhere, octets, 0, len(octets))[0] != _NOWHERE
+def _match_of(pattern: Any) -> Match:
+    """Return a pattern's `Match`, where there is one without the wrapper that takes longer than 200 characters do."""
+
+    def wrapped(_anchor: object, octets: bytes, start: int, end: int) -> Sequence[tuple[int, int]]:
+        found = pattern.search(octets, start, end)
+        return [_NOWHERE if found is None else found.span()]
+
+    match: Match = getattr(getattr(pattern, "_regexp", None), "Match", wrapped)
+    return match
 
 
 def _set_of(rules: Sequence[Rule]) -> Matching:

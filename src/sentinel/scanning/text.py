@@ -31,8 +31,8 @@ __all__ = [
     "Source",
     "Text",
     "Time",
+    "all_plainly_read",
     "called_by_all",
-    "plainly_read",
     "read",
 ]
 
@@ -152,11 +152,11 @@ def read(source: Source, text: str, rules: RuleBook, time: Time = ENDLESS, ahead
     return Text(source, views, tuple(places.values()), complete, tuple(cut_after), time, ahead)
 
 
-def plainly_read(text: str) -> tuple[View, ...]:
-    """Return a text as it came and, where that is another reading, in plain letters."""
-    root = original(text)
-    plain = folding.normalised(root)
-    return (root,) if plain.text == text else (root, plain)
+def all_plainly_read(texts: Iterable[str]) -> list[tuple[View, ...]]:
+    """Return each of the texts as it came and, where that is another reading, in plain letters."""
+    roots = list(map(original, texts))
+    plain = folding.all_normalised(roots)
+    return [(root,) if same.text == root.text else (root, same) for root, same in zip(roots, plain, strict=True)]
 
 
 def _one(make: Callable[[View], View]) -> Callable[[View], Iterator[View]]:
@@ -262,7 +262,7 @@ def called_by_all(texts: Sequence[str]) -> list[list[_Reading]]:
 
 
 def _views(text: str, time: Time, ahead: Ahead) -> tuple[tuple[View, ...], bool]:
-    views = list(ahead.read.get(text) or plainly_read(text))
+    views = list(ahead.read.get(text) or all_plainly_read([text])[0])
     # What the plain letters hide is hidden in the original too, so only the plain reading is read further.
     waiting = deque([views[-1]])
     seen = {view.text for view in views} | {""}

@@ -14,9 +14,11 @@ from sentinel import scan, scan_batch
 from sentinel.errors import InputTooLong
 from sentinel.model import ScanResult
 from sentinel.scanning.classify.ngram import NgramModel
+from sentinel.scanning.folding import normalised
 from sentinel.scanning.rulebook import load_rules
 from sentinel.scanning.scanner import Scanner
-from sentinel.scanning.text import AT_ONCE, plainly_read, read
+from sentinel.scanning.text import AT_ONCE, all_plainly_read, read
+from sentinel.scanning.view import original
 
 SCANNER = Scanner(depth="fast", budget_seconds=600)
 RULES = SCANNER.rules
@@ -82,12 +84,25 @@ def test_the_model_sees_the_same_in_many_texts_as_in_one(texts: list[str]) -> No
 
 @settings(max_examples=60, deadline=None)
 @given(TEXTS)
+def test_the_same_letters_are_read(texts: list[str]) -> None:
+    """Each text keeps its own letters and places, whatever goes or is spelt in those beside it."""
+    encodable = [text.encode("utf-8", "replace").decode() for text in texts]
+    for text, views in zip(encodable, all_plainly_read(encodable), strict=True):
+        alone = normalised(original(text))
+        assert (views[0].text, views[-1].text) == (text, alone.text)
+        places = range(len(alone.text))
+        assert [views[-1].span(at, at + 1) for at in places] == [alone.span(at, at + 1) for at in places]
+
+
+@settings(max_examples=60, deadline=None)
+@given(TEXTS)
 def test_the_same_rules_are_left(texts: list[str]) -> None:
     """No needle reaches from one text into the next, and none is missed."""
-    texts = [view.text for text in texts for view in plainly_read(text.encode("utf-8", "replace").decode())]
-    for text, left in zip(texts, RULES.left_of(texts), strict=True):
-        alone = {rule.rule.id for rule in RULES.hits(plainly_read(text)[0])}
-        assert {hit.rule.id for hit in RULES.hits(plainly_read(text)[0], left)} == alone, text
+    encodable = [text.encode("utf-8", "replace").decode() for text in texts]
+    views = [view for views in all_plainly_read(encodable) for view in views]
+    for view, left in zip(views, RULES.left_of([view.text for view in views]), strict=True):
+        alone = [hit.rule.id for hit in RULES.hits(view)]
+        assert [hit.rule.id for hit in RULES.hits(view, left)] == alone, view.text
 
 
 def test_nothing_is_taken_from_other_rules() -> None:
