@@ -104,10 +104,14 @@ def _roles(method: str, path: str) -> frozenset[Role] | None:
     return next((roles for verb, pattern, roles in _TEMPLATES if verb == method and pattern.fullmatch(path)), None)
 
 
+def _is_template(path: str) -> bool:
+    return ("{" in path or ":" in path) and _PLACEHOLDER.search(path) is not None
+
+
 def _nothing_here(path: str) -> Problem:
     """Say whether the path or only the method is wrong."""
     methods = sorted({method for method, _ in ACCESS if _roles(method, path) is not None})
-    if not methods or _PLACEHOLDER.search(path):
+    if not methods or _is_template(path):
         return Problem("not_found", "there is nothing here")
     allowed = ", ".join(methods)
     return Problem("method", f"only {allowed} works here", headers={"Allow": allowed})
@@ -169,7 +173,8 @@ class Authorize:
             raise Problem(
                 "token_in_url", "a token belongs in the Authorization header, never in the URL: revoke it now"
             )
-        text = _bearer(scope)
+        seen = scope.get(_SEEN)
+        text = _bearer(scope) if seen is None else seen[0]
         token = None if text is None else self._token(text, scope)
         if text is not None and token is None:  # whatever it is for
             raise bad_token()
@@ -178,7 +183,7 @@ class Authorize:
             if roles == _ANYONE or _signed(scope) or (roles == _SCRAPER and self._scrapes(scope)):
                 return None
             raise bad_token()
-        if roles is None or _PLACEHOLDER.search(scope["path"]):
+        if roles is None or _is_template(scope["path"]):
             raise _nothing_here(scope["path"])
         if roles and not includes(token.role, roles):
             wanted = " or ".join(sorted(role.value for role in roles))
