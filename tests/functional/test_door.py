@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import math
 import socket
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
 from tests.support.service import S, Service, eventually
+
+from sentinel.server.door import _Cycle
 
 JUNK = f"Authorization: Bearer sntl_admin_{'0' * 38}"
 
@@ -136,6 +141,94 @@ def test_whoever_wants_the_connection_closed_gets_that(wire: Wire, line: str) ->
     answer = wire.read()
     assert (answer.status, answer.headers["connection"]) == (401, "close")
     assert wire.at_its_end()
+
+
+@pytest.mark.parametrize("line", ["HTTP/1.1", "HTTP/1.0", "HTTP/1.1\r\nConnection: close"])
+@pytest.mark.parametrize(("path", "status"), [("/signals", 200), ("/nowhere", 404), ("/signals?limit=x", 422)])
+def test_an_answer_says_the_same_however_it_is_written(
+    wire: Wire, good: str, line: str, path: str, status: int
+) -> None:
+    """Most are written in one piece, those that end a connection are not: that is the only difference."""
+    told = wire.ask(good, path=path)
+    wire.write(f"GET {S}{path} {line}\r\nHost: x\r\n{good}\r\n\r\n")
+    again = wire.read()
+    assert (told.status, again.status) == (status, status)
+    assert again.body == told.body
+    ends = {"connection": "close"} if line != "HTTP/1.1" else {}
+    assert again.headers == told.headers | {"date": again.headers["date"]} | ends
+    assert not ends or wire.at_its_end()
+
+
+def sent(*messages: dict[str, Any], method: str = "GET", keep_alive: bool = True) -> list[bytes]:
+    """Return what is written of an answer, piece by piece."""
+    written: list[bytes] = []
+    cycle = _Cycle(
+        scope={"type": "http", "method": method},  # type: ignore[typeddict-item]  # what an answer looks at
+        transport=SimpleNamespace(write=written.append, close=lambda: None),  # type: ignore[arg-type]
+        flow=SimpleNamespace(write_paused=False),  # type: ignore[arg-type]
+        logger=logging.getLogger("test"),
+        access_logger=logging.getLogger("test"),
+        access_log=False,
+        default_headers=[(b"date", b"now")],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=keep_alive,
+        on_response=lambda: None,
+    )
+
+    async def send() -> None:
+        for message in messages:
+            await cycle.send(message)
+
+    asyncio.run(send())
+    assert cycle.response_complete
+    return written
+
+
+def begun(**headers: str) -> dict[str, Any]:
+    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http.response.start", "status": 200, "headers": named}
+
+
+def body(text: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": text.encode(), **fields}
+
+
+def test_an_answer_that_is_known_whole_is_written_in_one_piece() -> None:
+    """Two pieces take the system, and whoever reads them, twice as long."""
+    assert sent(begun(content_length="5", etag="x"), body("Hello")) == [
+        b"HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: 5\r\netag: x\r\n\r\nHello"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "messages", "options"),
+    [
+        ({"content_length": "5"}, [body("He", more_body=True), body("llo")], {}),
+        ({}, [body("Hello", more_body=True), body("")], {}),
+        ({}, [body("Hello")], {}),
+        ({"content_length": "5"}, [body("Hello")], {"keep_alive": False}),
+        ({"content_length": "5", "connection": "close"}, [body("Hello")], {}),
+        ({"content_length": "5"}, [body("Hello")], {"method": "HEAD"}),
+    ],
+)
+def test_any_other_answer_is_written_as_the_server_does_it(
+    headers: dict[str, str], messages: list[dict[str, Any]], options: dict[str, Any]
+) -> None:
+    """In parts, in chunks, at the end of a connection, without a body."""
+    written = sent(begun(**headers), *messages, **options)
+    assert len(written) > 1 or options.get("method") == "HEAD"
+    lines, _, rest = b"".join(written).partition(b"\r\n\r\n")
+    assert lines.startswith(b"HTTP/1.1 200 OK\r\ndate: now\r\n")
+    whole = b"5\r\nHello\r\n0\r\n\r\n" if b"chunked" in lines else b"Hello"
+    assert rest == (b"" if options.get("method") == "HEAD" else whole)
+
+
+@pytest.mark.parametrize("value", ["5\r\nset-cookie: x", "5\nx", "5\rx", "5\0"])
+def test_no_header_breaks_out_of_its_line(value: str) -> None:
+    """Neither an answer nor a part of one is written then."""
+    with pytest.raises(RuntimeError, match="header"):
+        sent(begun(content_length="5", etag=value), body("Hello"))
 
 
 def test_each_refusal_is_counted_and_few_lines_tell_of_all(

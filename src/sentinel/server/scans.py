@@ -163,7 +163,7 @@ class Scans:
         asked = _Asked(request, _context(request), _address(request), len(raw), source, loop.create_future())
         if asked.size <= _INLINE_BYTES:
             if not self._waiting:
-                loop.call_soon(self._take_turn, loop)
+                loop.call_soon(self._take_turn, loop, 1)
             self._waiting.append(asked)
             answer = await asked.answer
             if answer is not None:
@@ -190,10 +190,20 @@ class Scans:
 
     # --- together
 
-    def _take_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _take_turn(self, loop: asyncio.AbstractEventLoop, known: int) -> None:
+        """
+        Judge those who wait, when a turn of the loop has brought nobody new: others of a burst come a moment later.
+
+        Args:
+            loop: The one that runs.
+            known: How many waited a turn ago.
+        """
+        if known < len(self._waiting) < AT_ONCE:
+            loop.call_soon(self._take_turn, loop, len(self._waiting))
+            return
         asked = list(self._next())
         if self._waiting:
-            loop.call_soon(self._take_turn, loop)
+            loop.call_soon(self._take_turn, loop, len(self._waiting))
         try:
             self._answer(asked, loop)
         except Exception as err:  # noqa: BLE001 - nobody may wait for ever

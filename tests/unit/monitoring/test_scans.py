@@ -241,11 +241,11 @@ def test_a_full_disk_loses_lines_and_says_how_many(tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "no room")))
         file.write(b"two")
-        file.write(b"three")
-    file.write(b"four")
+        file.write(b"three", b"four")
+    file.write(b"five", b"six")
     file.close()
     lines = [line for line in (tmp_path / "scan.log").read_text().splitlines() if line]
-    assert (lines[0], json.loads(lines[1])["lost"], lines[2]) == ("one", 2, "four")
+    assert (lines[0], json.loads(lines[1])["lost"], *lines[2:]) == ("one", 3, "five", "six")
 
 
 def test_closing_twice_harms_nobody(tmp_path: Path) -> None:
