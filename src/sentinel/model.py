@@ -218,7 +218,11 @@ class ScanResult(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @functools.cached_property
     def engine_seconds(self) -> tuple[tuple[str, float], ...]:
-        """How long each engine took, and before them `views`, the reading; in no JSON, empty if not scanned here."""
+        """
+        How long each engine took, in seconds; in no JSON, empty if not scanned here.
+
+        Before them stands `views`: the reading, and the scan's share of what was done for several texts at once.
+        """
         return ()
 
 

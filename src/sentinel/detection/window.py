@@ -647,20 +647,21 @@ class OrderedWindow(msgspec.Struct, gc=False, eq=False):
 def _run(masks: Sequence[int], first: int, beyond: int) -> int:
     """Return how many of the steps from `first` on can have an event of their own (bipartite matching, Kuhn 1955)."""
     owner: dict[int, int] = {}  # event -> step
-
-    def place(step: int, tried: set[int]) -> bool:
-        for event, mask in enumerate(masks):
-            if mask >> step & 1 and event not in tried:
-                tried.add(event)
-                if event not in owner or place(owner[event], tried):
-                    owner[event] = step
-                    return True
-        return False
-
     step = first
-    while step < beyond and place(step, set()):
+    while step < beyond and _finds_one(step, masks, owner, set()):
         step += 1
     return step - first
+
+
+def _finds_one(step: int, masks: Sequence[int], owner: dict[int, int], tried: set[int]) -> bool:
+    """Whether a step can have an event, others giving theirs away. In `_run` it would be garbage that holds itself."""
+    for event, mask in enumerate(masks):
+        if mask >> step & 1 and event not in tried:
+            tried.add(event)
+            if event not in owner or _finds_one(owner[event], masks, owner, tried):
+                owner[event] = step
+                return True
+    return False
 
 
 class _Part(msgspec.Struct, gc=False):

@@ -79,7 +79,8 @@ class _EngineSeconds:
         self._mutex = threading.Lock()
         self._spreads = Spreads(
             "sentinel_engine_latency_seconds",
-            "Wall time of each engine in a scan; before them `views`, the reading of the texts.",
+            "Wall time of each engine in a scan; before them `views`: "
+            "reading, and what was done for several texts at once.",
             ["engine"],
             registry,
             bounds=_FINEST,

@@ -216,7 +216,7 @@ class Scanner:
             look = SecondLook(encoder, everywhere=everywhere, to_judge=time.to_judge, postponed=postponed)
         scan = _Scan(self, self._chosen(engines), prompt, response, context=context, time=time, look=look, ahead=ahead)
         verdict, layers = scan.judged()
-        findings = tuple(_named(finding) for result in scan.results for finding in result.findings)
+        findings = tuple([_named(finding) for result in scan.results for finding in result.findings])
         answer = ScanResult(
             risk_score=verdict.risk_score,
             is_safe=verdict.is_safe,
@@ -224,9 +224,9 @@ class Scanner:
             action=verdict.action,
             is_blocked=verdict.is_blocked,
             block_reason=verdict.block_reason,
-            triggered_engines=list(dict.fromkeys(finding.engine for finding in findings)),
+            triggered_engines=list(dict.fromkeys([finding.engine for finding in findings])),
             findings=findings,
-            matched_patterns=tuple(dict.fromkeys(_patterns(findings))),
+            matched_patterns=tuple(dict.fromkeys(_patterns(findings))) if findings else (),
             triggered_layers=layers,
             failed_engines=scan.failed,
             version=_with_encoder(self._fast_version, encoder),
@@ -325,10 +325,10 @@ class _Scan:
 
     def _findings(self, engines: Iterable[Engine]) -> list[Finding]:
         """Ask engines, one after the other: those for conversations look at what the others have said."""
-        asked, began = len(self.results), perf_counter()
+        asked, silent, seconds, began = len(self.results), self._silent, self.seconds, perf_counter()
         for engine in engines:
-            if engine.id in self._silent:
-                self.seconds.append((engine.id, 0.0))
+            if (name := engine.id) in silent:
+                seconds.append((name, 0.0))
                 continue
             self.results.append(self._asked(engine))
             ended = perf_counter()
