@@ -251,10 +251,18 @@ _LETTERS_ONLY = tuple(_trigger_sets(_MOVING))
 
 
 def called_by_all(texts: Sequence[str]) -> list[list[_Reading]]:
-    """Return for each text the readings that it calls for, asking one Set after the other about all of them."""
+    """
+    Return for each text the readings that it calls for, asking one Set after the other about all of them.
+
+    What holds in a text holds in it between two line breaks, too, so a Set that finds nothing in all texts together
+    need not be asked about each. That is so as long as no trigger tells where a text begins or ends.
+    """
     called: list[list[_Reading]] = [[] for _ in texts]
     octets = [text.encode() for text in texts]
+    together = b"\n".join(octets)
     for matching, readings in _ALL:
+        if not matching(together):
+            continue
         for place, found in enumerate(map(matching, octets)):
             if found:
                 called[place] += (readings[index] for index in sorted(found))
