@@ -8,14 +8,14 @@ each text, those in the attack before others. Only windows in Latin letters: the
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from fit import windows_of
 from numpy.typing import NDArray
-from rows import BENIGN, DISGUISE, GRAMMAR, HARMFUL, INJECTION, JAILBREAK, Example
+from rows import BENIGN, DISGUISE, GRAMMAR, HARMFUL, INJECTION, JAILBREAK, WRITTEN, Example
 from samples import FACTORS
 from tokenizers import Tokenizer
 
@@ -25,6 +25,9 @@ __all__ = [
     "HEADS",
     "MINED",
     "MOST_TOKENS",
+    "PLAIN_SHARES",
+    "SHARES",
+    "TAUGHT_SHARES",
     "Batch",
     "Windows",
     "batches",
@@ -43,16 +46,20 @@ MOST_TOKENS = 80
 MINED = "mined:"
 """Groups of benign texts that a model took for attacks begin so."""
 _SCRIPTS = 8
-_SHARES = {
-    "ours": 0.27,
-    "foreign": 0.16,
-    "harmful": 0.03,
-    "disguised": 0.02,
-    "twins": 0.23,
-    "mined": 0.07,
-    "benign": 0.22,
-}
-"""Of all draws: attacks of the grammar and of the sets, then the kinds of benign windows."""
+_KINDS = ("ours", "written", "foreign", "harmful", "disguised", "twins", "written twins", "mined", "benign")
+"""Attacks of the grammar, those written one by one and those of the sets, then the kinds of benign windows."""
+PLAIN_SHARES = dict(zip(_KINDS, (0.27, 0.0, 0.16, 0.03, 0.02, 0.23, 0.0, 0.07, 0.22), strict=True))
+"""Of all draws, by kind: without texts that were written one by one."""
+SHARES = tuple(
+    dict(zip(_KINDS, shares, strict=True))
+    for shares in (
+        (0.22, 0.07, 0.16, 0.03, 0.02, 0.18, 0.09, 0.05, 0.18),
+        (0.19, 0.12, 0.14, 0.03, 0.02, 0.15, 0.16, 0.03, 0.16),
+    )
+)
+"""With them, by stage."""
+TAUGHT_SHARES = dict(zip(_KINDS, (0.16, 0.10, 0.13, 0.03, 0.02, 0.13, 0.12, 0.07, 0.24), strict=True))
+"""Of what two encoders teach a third one."""
 _FACTORS = {**FACTORS, "a_xsafety_attacks": 0.4}
 _MOST_DRAWS = 4
 """Of one window, so that a small group isn't learnt by heart."""
@@ -75,7 +82,7 @@ class Windows(NamedTuple):
     """int8, of shape (n, heads): 1, 0, or -1 where the text says nothing."""
     example: Array
     kinds: Array
-    """Keys of the shares of all draws."""
+    """Keys of `SHARES`."""
     groups: Array
     langs: Array
 
@@ -137,9 +144,11 @@ def _label(target: str, head: str, *, attack: bool) -> int:
 
 
 def _kind(example: Example, *, attack: bool) -> str:
-    ours = example.group.startswith(GRAMMAR)
+    ours, written = (example.group.startswith(kind) for kind in (GRAMMAR, WRITTEN))
     if attack:
-        return "ours" if ours else "foreign"
+        return "written" if written else "ours" if ours else "foreign"
+    if written:
+        return "written twins"
     if example.target == HARMFUL:
         return "harmful"
     if example.group.startswith(DISGUISE):
@@ -150,7 +159,7 @@ def _kind(example: Example, *, attack: bool) -> str:
     return "benign" if example.target == BENIGN and not ours else "twins"
 
 
-def drawn(windows: Windows, usable: Array, draws: int, *, seed: int) -> Array:
+def drawn(windows: Windows, usable: Array, draws: int, shares: Mapping[str, float], *, seed: int) -> Array:
     """
     Return indices of windows in the order in which they are learnt from.
 
@@ -158,7 +167,7 @@ def drawn(windows: Windows, usable: Array, draws: int, *, seed: int) -> Array:
     """
     rng = np.random.default_rng([seed, 23])
     expected = np.zeros(len(windows.kinds))
-    for kind, share in _SHARES.items():
+    for kind, share in shares.items():
         taken = np.flatnonzero(usable & (windows.kinds == kind))
         sizes = Counter(windows.groups[taken])
         weights = np.array([_FACTORS.get(g, 1.0) / np.sqrt(sizes[g]) for g in windows.groups[taken]])

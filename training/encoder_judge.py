@@ -43,11 +43,13 @@ Array = NDArray[Any]
 WEIGHTS = Path("src/sentinel/scanning/classify/weights")
 NGRAM_RANGE = 8.0
 """The n-gram model's calibrated score counts no further from its threshold than this, in logits."""
-FALSE_ALARMS = 0.0025
+FALSE_ALARMS = 0.002
 """
-Of the benign texts of sets that nothing was learnt from, each set counting alike; both heads together. At 3 in 1,000
-twice as many harmless twins of families kept from training were flagged, more than by the n-gram model alone.
+Of the benign texts of sets that nothing was learnt from, each set counting alike; both heads together. At 2.5 in 1,000
+two harmless sentences of our own tests are flagged where they stand in a mail, as injections.
 """
+_PERSONAS = 0.75
+"""What the head for personas gets of that; with more or less of it, less is found of what was kept for development."""
 _RARE, _LESS_RARE = 0.0025, 0.02
 _WINDOWS_PER_TEXT = 5
 _FEWEST = 30
@@ -183,12 +185,12 @@ def _thresholds(found: Judged, scores: Array, false_alarms: float) -> Array:
     Return what a text must reach, by head, for no more alarms than that by both together.
 
     People give parts to play as developers do, so role prompts count where personas are judged, and such a text is the
-    likeliest false alarm of all: the head for personas gets half of the room. The other one takes what that leaves.
+    likeliest false alarm of all: the head for personas gets most of the room. The other one takes what that leaves.
     """
     persona, injection = HEADS.index(JAILBREAK), HEADS.index(INJECTION)
     wide, narrow = tells(found, with_roles=True), tells(found)
     reached = np.empty(len(HEADS))
-    reached[persona] = reached_by(scores[wide][:, [persona]], found.groups[wide], (false_alarms / 2,))[0, 0]
+    reached[persona] = reached_by(scores[wide][:, [persona]], found.groups[wide], (false_alarms * _PERSONAS,))[0, 0]
     taken = scores[:, persona] >= reached[persona]
     rest = np.where(taken, np.inf, scores[:, injection])[narrow]
     reached[injection] = reached_by(rest[:, None], found.groups[narrow], (false_alarms,))[0, 0]

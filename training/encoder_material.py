@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from encoder_data import MINED
 from numpy.typing import NDArray
-from rows import BENIGN, GRAMMAR, Example, grammar_examples, set_examples
+from rows import BENIGN, GRAMMAR, WRITTEN, Example, grammar_examples, set_examples, written_examples
 from train import GRAMMAR_FOLDER, HOST_CHARS, ROWS_PER_SET, examples_of
 
 from sentinel.scanning.classify.ngram import NgramModel
@@ -24,6 +24,7 @@ __all__ = ["Material", "gathered", "held_out", "mined"]
 Array = NDArray[Any]
 
 SECOND_GRAMMAR = GRAMMAR_FOLDER / "second"
+_WRITTEN_FOLDER = "written"
 _SETS_OUT = frozenset(
     {
         "a_verazuo_jailbreak",
@@ -55,6 +56,21 @@ _FAMILIES_OUT = frozenset(
         "works_and_queries",
     )
 )
+_TOPICS_OUT = frozenset(
+    f"{WRITTEN}_{name}"
+    for name in (
+        "agents_memory",
+        "agents_toolresults",
+        "documents_hiring",
+        "documents_reviews",
+        "prompts_authority",
+        "prompts_german",
+        "prompts_offtask",
+        "scenes_letters",
+        "scenes_personas",
+        "scenes_simulators",
+    )
+)
 _LANGUAGES_OUT = frozenset({"nl", "pl", "id"})
 _ROWS_PER_TEMPLATE = 8
 _POOL, _MINED, _RESERVE = 2500, 0.06, 500
@@ -67,9 +83,9 @@ class Material(NamedTuple):
     """Everything the encoder learns from, and what its scores are measured on."""
 
     first: Sequence[Example]
-    """What the n-gram model learns from, and mined texts."""
+    """What the n-gram model learns from, texts written one by one, and mined ones."""
     second: Sequence[Example]
-    """Rows of the second grammar, which the n-gram model doesn't know."""
+    """Rows of the second grammar, and more texts written one by one."""
     reserve: Sequence[Example]
     """Benign texts that nothing learns from."""
     pool: Sequence[Example]
@@ -89,9 +105,14 @@ def gathered(data: Path, *, seed: int) -> Material:
     hosts = [one for one in examples if one.target == BENIGN and len(one.text) >= HOST_CHARS]
     hosts = [one for one in hosts if not one.group.startswith(GRAMMAR)]
     second = list(grammar_examples(SECOND_GRAMMAR, hosts, seed=seed, per_template=_ROWS_PER_TEMPLATE))
+    written, more = (
+        list(written_examples(folder / _WRITTEN_FOLDER, hosts, seed=seed))
+        for folder in (GRAMMAR_FOLDER, SECOND_GRAMMAR)
+    )
     mined = list(_mined_by_ngrams(pool))
     taken = {one.text for one in mined}
-    return Material([*examples, *mined], second, reserve, [one for one in pool if one.text not in taken][::_EVERY])
+    unmined = [one for one in pool if one.text not in taken][::_EVERY]
+    return Material([*examples, *written, *mined], [*second, *more], reserve, unmined)
 
 
 def _mined_by_ngrams(pool: Sequence[Example]) -> Iterator[Example]:
@@ -109,7 +130,7 @@ def mined(pool: Sequence[Example], worst: Array) -> Iterator[Example]:
 
 def held_out(examples: Sequence[Example]) -> Array:
     """
-    Return which examples are kept for development: whole sets, families and languages, and every other agents' rule.
+    Return which examples are kept for development: whole sets, families, topics, languages, every other agents' rule.
 
     The rules are those of another project, whose cases are a set's rows.
     """
@@ -118,6 +139,7 @@ def held_out(examples: Sequence[Example]) -> Array:
         [
             one.group.removeprefix(MINED) in _SETS_OUT
             or one.group in _FAMILIES_OUT
+            or one.group in _TOPICS_OUT
             or one.lang in _LANGUAGES_OUT
             or rules.get(one.rule, False)
             for one in examples

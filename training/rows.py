@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 from disguises import disguised
 from grammar.expand import Row, Slots, expand, filled, read_grammar
+from grammar.written import read_written
 from structural import suffixed, with_code
 
 from sentinel.scanning.folding import normalised
@@ -30,6 +31,7 @@ __all__ = [
     "HARMFUL",
     "INJECTION",
     "JAILBREAK",
+    "WRITTEN",
     "Example",
     "framed_examples",
     "grammar_examples",
@@ -37,6 +39,7 @@ __all__ = [
     "read_set",
     "set_examples",
     "structural_examples",
+    "written_examples",
 ]
 
 INJECTION, JAILBREAK, BENIGN, HARMFUL = "injection", "jailbreak", "benign", "harmful"
@@ -44,6 +47,8 @@ GRAMMAR = "grammar:"
 """Groups of our own grammar begin so; the others are the names of sets."""
 DISGUISE = "grammar:disguise"
 """And those of harmless texts in a disguise so."""
+WRITTEN = "grammar:written"
+"""And those of texts that were written one by one so."""
 _TARGETS = {
     "injection": INJECTION,
     "indirect_injection": INJECTION,
@@ -60,6 +65,8 @@ _BURIED_SHARE = 0.35
 """Of the grammar's bare rows, how many are also put into the middle of a text that other people wrote."""
 _CHANGED_SHARE = 0.3
 _LONGEST_HOST = 1500
+_LONGEST_BURIED = 400
+"""Of texts written one by one; the longer ones are mails and pages themselves."""
 _LONGEST_QUESTION = 200
 _SUFFIXES = 3000
 _PER_DISGUISE = 60
@@ -183,6 +190,28 @@ def _buried(row: Row, target: str, host: str, rng: np.random.Generator) -> Examp
     before, after = host[:at] + joint, joint + host[at:]
     span = (len(before), len(before) + len(row.text))
     return _normalised(before + row.text + after, target, f"{GRAMMAR}{row.family}", row.lang, span)
+
+
+def written_examples(folder: Path, hosts: Sequence[Example], *, seed: int) -> Iterator[Example]:
+    """
+    Yield the texts that were written one by one, and the short ones of them buried in texts of others as well.
+
+    Args:
+        folder: `training/grammar/written`; a file is a topic, and a group.
+        hosts: Benign texts to bury them in.
+        seed: Of all choices, for each file anew, so that a new file changes nothing of the others.
+    """
+    by_lang = defaultdict(list)
+    for host in hosts:
+        by_lang[host.lang].append(host.text)
+    for path in sorted(folder.glob("*.txt")):
+        rng = np.random.default_rng([seed, *path.stem.encode()])
+        for row in read_written(path):
+            target = _target(row)
+            yield Example(plain(row.text), target, f"{GRAMMAR}{row.family}", row.lang)
+            if len(row.text) <= _LONGEST_BURIED and rng.random() < _BURIED_SHARE:
+                host = by_lang.get(row.lang) or by_lang["en"]
+                yield _buried(row, target, _one_of(host, rng), rng)
 
 
 def framed_examples(folder: Path, examples: Sequence[Example], *, seed: int) -> Iterator[Example]:

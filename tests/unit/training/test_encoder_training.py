@@ -87,11 +87,11 @@ def test_no_window_is_learnt_by_heart_and_kinds_keep_their_shares(
     small = [rows.Example(f"small {n}", rows.JAILBREAK, "a_small", "en") for n in range(3)]
     large = [rows.Example(f"large {n}", rows.BENIGN, "a_large", "en") for n in range(400)]
     found = windows_of(modules, tokenizer, *small, *large)
-    order = data.drawn(found, np.ones(len(found.kinds), bool), 400, seed=1)
+    order = data.drawn(found, np.ones(len(found.kinds), bool), 400, data.SHARES[0], seed=1)
     times = np.bincount(order, minlength=len(found.kinds))
     assert times[:3].tolist() == [4, 4, 4]
-    assert times[3:].sum() == pytest.approx(0.22 * 400, abs=30)
-    without = data.drawn(found, found.kinds == "benign", 400, seed=1)
+    assert times[3:].sum() == pytest.approx(data.SHARES[0]["benign"] * 400, abs=30)
+    without = data.drawn(found, found.kinds == "benign", 400, data.SHARES[0], seed=1)
     assert (without >= len(small)).all()
 
 
