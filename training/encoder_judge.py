@@ -43,13 +43,13 @@ Array = NDArray[Any]
 WEIGHTS = Path("src/sentinel/scanning/classify/weights")
 NGRAM_RANGE = 8.0
 """The n-gram model's calibrated score counts no further from its threshold than this, in logits."""
-FALSE_ALARMS = 0.002
+FALSE_ALARMS = 0.003
 """
-Of the benign texts of sets that nothing was learnt from, each set counting alike; both heads together. At 2.5 in 1,000
-two harmless sentences of our own tests are flagged where they stand in a mail, as injections.
+Of the benign texts of sets that nothing was learnt from, each set counting alike; both heads together. At 3.5 in 1,000
+a harmless sentence of our own tests is flagged where it stands in a mail.
 """
 _PERSONAS = 0.75
-"""What the head for personas gets of that; with more or less of it, less is found of what was kept for development."""
+"""What the head for personas gets of that."""
 _RARE, _LESS_RARE = 0.0025, 0.02
 _WINDOWS_PER_TEXT = 5
 _FEWEST = 30

@@ -3,11 +3,11 @@ Trains the encoder that is the scanner's second look.
 
     python training/encoder_train.py --data ../shared/data --out build/encoder --seed 1
 
-Two encoders learn from labels: one of six layers from the grammar and the sets, one of four from texts that were written
-one by one as well. A third one, of four layers, learns to say what these two say on average, and is what ships. Each has
-two stages: the first one learns from all but what is kept for development, and is what development is measured on; the
-second one goes on from there with everything. `benchmark/` of the data folder is never read here. Needs the packages of
-`training/requirements.txt`.
+Two encoders learn from labels: one of six layers from the grammar and the sets, one of four from texts that were
+written one by one as well. A third one, of four layers, learns to say what these two say on average, and is what ships.
+Each has two stages: the first one learns from all but what is kept for development, and is what development is measured
+on; the second one goes on from there with everything. `benchmark/` of the data folder is never read here. Needs the
+packages of `training/requirements.txt`.
 """
 
 from __future__ import annotations
