@@ -40,7 +40,7 @@ _WORTH_A_PROCESS = 4 << 20  # bytes of a log, from which on starting another pro
 _PATIENCE_SECONDS = 300.0  # how long "no room" and "overloaded" are waited out
 _LOOK_SECONDS = 0.5  # between two looks at a file that is followed
 _AWAY_SECONDS = 2.0  # between two attempts to reach a service that went away
-_YOUNG = 20_000  # objects made since the last look for cycles
+_YOUNG = 100_000  # objects made since the last look for cycles
 _SOURCE_KEYS = ("product", "service", "category")
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Final
 
@@ -253,17 +253,22 @@ class Growth:
         self._changed[run.whole] = None
         return new or widened
 
-    def has_joined(self, one: Node, other: Node) -> bool:
-        """Whether two subjects are known to have one incident together and no other: nothing can join them more."""
-        mine, theirs = self._subjects.get(one), self._subjects.get(other)
-        if mine is None or theirs is None or len(mine.runs) != 1 or len(theirs.runs) != 1:
-            return False
-        return mine.runs[0].whole is theirs.runs[0].whole
+    def unjoined(self, one: Node, others: Iterable[Node]) -> Iterator[Node]:
+        """Yield those that a subject isn't known to have one incident with, and neither another: who more can join."""
+        whole = self._only_of(one)
+        for other in others:
+            if whole is None or self._only_of(other) is not whole:
+                yield other
+
+    def _only_of(self, node: Node) -> Sum | None:
+        """Return what all signals of a subject in hand are in; None where that is not one, or it isn't in hand."""
+        mine = self._subjects.get(node)
+        return mine.runs[0].whole if mine is not None and len(mine.runs) == 1 else None
 
     def connect(self, link: Link) -> None:
         """Join the signals of two subjects in hand that events of an hour carried, near it and each other."""
         one, other, hour = link
-        if one not in self._subjects or other not in self._subjects or self.has_joined(one, other):
+        if one not in self._subjects or other not in self._subjects or not any(self.unjoined(one, [other])):
             return
         start, end = hour * HOUR - INCIDENT_GAP, (hour + 1) * HOUR + INCIDENT_GAP
         there = self._near(other, start, end)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, KeysView
+from collections.abc import Collection, Iterable, KeysView
 from typing import Final
 
 from sentinel.detection.sigma.fields import getter
@@ -20,6 +20,7 @@ _GROWN = 1.2  # by how much they must have grown for the next try
 _NEIGHBOURS = 256  # of one subject in an hour
 _FEW = 8  # of which a tuple is as quick as a set, and a quarter of its size
 _HOURS_AT_HAND = 3  # of which it is known what was seen, so that it need not be looked at again
+_NOBODY: Final[dict[Node, Collection[Node]]] = {}
 _network = getter("ip_network")
 
 
@@ -108,12 +109,9 @@ class Links:
                 found |= {link(node, other, hour) for other in _among(neighbours[node], among)}
         return found
 
-    def beside(self, node: Node, hours: Iterable[int], among: KeysView[Node]) -> Iterator[Link]:
-        """Yield the links of one subject to some others in these hours; it stands first in each."""
-        for hour in hours:
-            if (neighbours := self._hours.get(hour)) and node in neighbours:
-                for other in _among(neighbours[node], among):
-                    yield node, other, hour
+    def beside(self, node: Node, hour: int, among: KeysView[Node]) -> Collection[Node]:
+        """Return those of some others that an event of an hour carried together with a subject."""
+        return _among(self._hours.get(hour, _NOBODY).get(node, ()), among)
 
     def all_of(self, nodes: Iterable[Node]) -> set[Link]:
         """Return all links of some subjects."""

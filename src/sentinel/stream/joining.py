@@ -93,8 +93,9 @@ class Joiner:
         for signal in fresh.values():
             node = node_of(signal)
             if growth.add(signal) or node in begun:
-                beside = self.links.beside(node, _hours(signal), self._hot.keys())
-                links.update(link for link in beside if not growth.has_joined(node, link[1]))
+                for hour in _hours(signal):
+                    beside = self.links.beside(node, hour, self._hot.keys())
+                    links.update((node, other, hour) for other in growth.unjoined(node, beside))
         await self._fetch(growth, {node for link in links for node in link[:2]})
         for link in links:
             growth.connect(link)
