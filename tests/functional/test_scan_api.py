@@ -261,6 +261,8 @@ def test_what_breaks_one_scan_breaks_no_other(api: Api, monkeypatch: pytest.Monk
     assert [answer.status_code for answer in answers] == [200, 500, 200, 200]
     assert [answers[place].json()["is_safe"] for place in (0, 2, 3)] == [True, False, True]
     assert metric(api, "sentinel_scan_errors_total") == 1
+    log = (api.settings.data_dir / "logs" / "api.log").read_text(encoding="utf-8")
+    assert ("texts not looked at together" in log, HARMLESS in log) == (True, False)
 
 
 # --- what surrounds a text

@@ -253,7 +253,9 @@ class Scans:
             return NOTHING
         try:
             return self._monitor.scanner.look_ahead(texts)
-        except Exception:  # noqa: BLE001 - what breaks it will break the scan of one of them, which then says so
+        except Exception as err:  # noqa: BLE001 - whatever it is, each can be judged without
+            # One scan may not break by it, so without this nobody would know why all of them cost more.
+            self._monitor.log.error("texts not looked at together", error=type(err).__name__)  # noqa: TRY400 - no text
             return NOTHING
 
     def _glanced(self, asked: _Asked, ahead: Ahead) -> ScanResult | None:
