@@ -15,7 +15,7 @@ Link = tuple[Node, Node, int]
 """Two subjects, the smaller first, and the hour since 1970 in which an event carried both."""
 
 HOUR: Final[Micros] = 3600 * 1_000_000
-_MOST = 200_000  # links in memory, some 30 MB; beyond, those that join nobody with signals go, the oldest first
+_MOST = 200_000  # links in memory, 75 to 105 MB; beyond, those that join nobody with signals go, the oldest first
 _GROWN = 1.2  # by how much they must have grown for the next try
 _NEIGHBOURS = 256  # of one subject in an hour
 _FEW = 8  # of which a tuple is as quick as a set, and a quarter of its size
