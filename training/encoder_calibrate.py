@@ -53,9 +53,6 @@ from sentinel.scanning.classify.ngram import NgramModel
 Array = NDArray[Any]
 
 FORMAT = 1
-NGRAM_SHARE = 0.6
-"""What the n-gram model counts for. With half of the whole as much is found of what was kept for development, but then
-harmless sentences of our own tests are flagged in mails."""
 _ESCALATED = 0.2
 """Of benign texts of sets that nothing was learnt from, how many the n-gram model gives to the encoder."""
 _MOST_PER_KEY, _MOST_BENIGN = 200, 600
@@ -84,7 +81,7 @@ def finished(data: Path, work: Path, out: Path, *, seed: int, command: str) -> I
     known = [one for one, out_of in zip(material.reserve, held_out(material.reserve), strict=True) if not out_of]
     first, second = map(opened, graphs)
     found = judged(_some(kept, seed), tables, tokenizer, without, first, seed=seed)
-    how = calibrated(found, share=NGRAM_SHARE)
+    how = calibrated(found)
     before = judged(_some(known, seed), tables, tokenizer, without, first, seed=seed)
     after = judged(_some(known, seed), tables, tokenizer, _shipped_ngram(), second, seed=seed)
     ours = aligned(how, before, after)

@@ -23,6 +23,7 @@ from sentinel.scanning.classify.features import LATIN, Tables, fold, main_script
 
 __all__ = [
     "HEADS",
+    "LAST_SHARES",
     "MINED",
     "MOST_TOKENS",
     "PLAIN_SHARES",
@@ -60,6 +61,8 @@ SHARES = tuple(
 """With them, by stage."""
 TAUGHT_SHARES = dict(zip(_KINDS, (0.16, 0.10, 0.13, 0.03, 0.02, 0.13, 0.12, 0.07, 0.24), strict=True))
 """Of what two encoders teach a third one."""
+LAST_SHARES = dict(zip(_KINDS, (0.13, 0.12, 0.12, 0.03, 0.02, 0.11, 0.24, 0.05, 0.18), strict=True))
+"""Of its last lesson: more harmless texts that were written one by one."""
 _FACTORS = {**FACTORS, "a_xsafety_attacks": 0.4}
 _MOST_DRAWS = 4
 """Of one window, so that a small group isn't learnt by heart."""

@@ -3,15 +3,15 @@ Calibrates the encoder against the n-gram model on what was kept for development
 
 Both models give a raw score for each window and head. Each is put on one scale by benign texts that it never saw, every
 set counting alike: 0 is what a rare one reaches, and the distance to what a less rare one reaches is the unit. The
-combined score is the mean of both on that scale, moved until no more than `FALSE_ALARMS` of the benign texts reach it
-by either head.
+combined score is the mean of both on that scale, moved until no more than `FALSE_ALARMS` of the benign
+texts reach it.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,13 +43,13 @@ Array = NDArray[Any]
 WEIGHTS = Path("src/sentinel/scanning/classify/weights")
 NGRAM_RANGE = 8.0
 """The n-gram model's calibrated score counts no further from its threshold than this, in logits."""
-FALSE_ALARMS = 0.003
+NGRAM_SHARE = 0.5
+"""What the n-gram model counts for; the rest is the encoder's."""
+FALSE_ALARMS = {INJECTION: 0.004, JAILBREAK: 0.0015}
 """
-Of the benign texts of sets that nothing was learnt from, each set counting alike; both heads together. At 3.5 in 1,000
-a harmless sentence of our own tests is flagged where it stands in a mail.
+Of the benign texts of sets that nothing was learnt from, each set counting alike, by head. With more, harmless
+sentences of our own tests are flagged, or more than a tenth of harmless prompts that are made to look like jailbreaks.
 """
-_PERSONAS = 0.75
-"""What the head for personas gets of that."""
 _RARE, _LESS_RARE = 0.0025, 0.02
 _WINDOWS_PER_TEXT = 5
 _FEWEST = 30
@@ -159,13 +159,18 @@ def tells(found: Judged, *, with_roles: bool = False) -> Array:
     return telling if with_roles else telling & ~np.isin(found.groups, list(ROLE_PROMPTS))
 
 
-def calibrated(found: Judged, *, share: float = 0.5, false_alarms: float = FALSE_ALARMS) -> Calibration:
+def calibrated(
+    found: Judged,
+    *,
+    share: float = NGRAM_SHARE,
+    false_alarms: Mapping[str, float] = FALSE_ALARMS,
+) -> Calibration:
     """
     Return how the two scores become one.
 
     Args:
         found: With benign texts of sets that no model of these learnt from.
-        share: What the n-gram model counts for; the rest is the encoder's.
+        share: See `NGRAM_SHARE`.
         false_alarms: See `FALSE_ALARMS`.
     """
     benign = tells(found)
@@ -180,21 +185,17 @@ def calibrated(found: Judged, *, share: float = 0.5, false_alarms: float = FALSE
     return rough._replace(bias=biases - _thresholds(found, combined(found, rough), false_alarms))
 
 
-def _thresholds(found: Judged, scores: Array, false_alarms: float) -> Array:
+def _thresholds(found: Judged, scores: Array, false_alarms: Mapping[str, float]) -> Array:
     """
-    Return what a text must reach, by head, for no more alarms than that by both together.
+    Return what a text must reach, by head, for no more alarms than that.
 
-    People give parts to play as developers do, so role prompts count where personas are judged, and such a text is the
-    likeliest false alarm of all: the head for personas gets most of the room. The other one takes what that leaves.
+    People give parts to play as developers do, so role prompts count where personas are judged.
     """
-    persona, injection = HEADS.index(JAILBREAK), HEADS.index(INJECTION)
-    wide, narrow = tells(found, with_roles=True), tells(found)
-    reached = np.empty(len(HEADS))
-    reached[persona] = reached_by(scores[wide][:, [persona]], found.groups[wide], (false_alarms * _PERSONAS,))[0, 0]
-    taken = scores[:, persona] >= reached[persona]
-    rest = np.where(taken, np.inf, scores[:, injection])[narrow]
-    reached[injection] = reached_by(rest[:, None], found.groups[narrow], (false_alarms,))[0, 0]
-    return reached
+    reached = []
+    for head, column in zip(HEADS, scores.T, strict=True):
+        telling = tells(found, with_roles=head == JAILBREAK)
+        reached.append(reached_by(column[telling, None], found.groups[telling], (false_alarms[head],))[0, 0])
+    return np.array(reached)
 
 
 def combined(found: Judged, how: Calibration) -> Array:

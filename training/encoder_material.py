@@ -23,7 +23,7 @@ __all__ = ["Material", "gathered", "held_out", "mined"]
 
 Array = NDArray[Any]
 
-SECOND_GRAMMAR = GRAMMAR_FOLDER / "second"
+SECOND_GRAMMAR, THIRD_GRAMMAR = GRAMMAR_FOLDER / "second", GRAMMAR_FOLDER / "third"
 _WRITTEN_FOLDER = "written"
 _SETS_OUT = frozenset(
     {
@@ -86,6 +86,8 @@ class Material(NamedTuple):
     """What the n-gram model learns from, texts written one by one, and mined ones."""
     second: Sequence[Example]
     """Rows of the second grammar, and more texts written one by one."""
+    last: Sequence[Example]
+    """Texts written one by one for the last lesson of either stage."""
     reserve: Sequence[Example]
     """Benign texts that nothing learns from."""
     pool: Sequence[Example]
@@ -105,14 +107,14 @@ def gathered(data: Path, *, seed: int) -> Material:
     hosts = [one for one in examples if one.target == BENIGN and len(one.text) >= HOST_CHARS]
     hosts = [one for one in hosts if not one.group.startswith(GRAMMAR)]
     second = list(grammar_examples(SECOND_GRAMMAR, hosts, seed=seed, per_template=_ROWS_PER_TEMPLATE))
-    written, more = (
+    written, more, last = (
         list(written_examples(folder / _WRITTEN_FOLDER, hosts, seed=seed))
-        for folder in (GRAMMAR_FOLDER, SECOND_GRAMMAR)
+        for folder in (GRAMMAR_FOLDER, SECOND_GRAMMAR, THIRD_GRAMMAR)
     )
     mined = list(_mined_by_ngrams(pool))
     taken = {one.text for one in mined}
     unmined = [one for one in pool if one.text not in taken][::_EVERY]
-    return Material([*examples, *written, *mined], [*second, *more], reserve, unmined)
+    return Material([*examples, *written, *mined], [*second, *more], last, reserve, unmined)
 
 
 def _mined_by_ngrams(pool: Sequence[Example]) -> Iterator[Example]:

@@ -4,7 +4,8 @@ Trains the encoder that is the scanner's second look.
     python training/encoder_train.py --data ../shared/data --out build/encoder --seed 1
 
 Two encoders learn from labels: one of six layers from the grammar and the sets, one of four from texts that were
-written one by one as well. A third one, of four layers, learns to say what these two say on average, and is what ships.
+written one by one as well. A third one, of four layers, learns to say what these two say on average, and in a last
+lesson, from more texts that were written one by one, not to leave the side that their label is on; it is what ships.
 Each has two stages: the first one learns from all but what is kept for development, and is what development is measured
 on; the second one goes on from there with everything. `benchmark/` of the data folder is never read here. Needs the
 packages of `training/requirements.txt`.
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from encoder_calibrate import finished
 from encoder_data import (
+    LAST_SHARES,
     PLAIN_SHARES,
     SHARES,
     TAUGHT_SHARES,
@@ -52,9 +54,14 @@ _HEAD_FACTOR = 10.0
 """The head begins with nothing, so it learns faster."""
 _TAUGHT_DRAWS = (16_000, 24_000)
 """Windows that the teachers speak of in each stage."""
-_TAUGHT_RATE, _TAUGHT_HEAD_FACTOR = 7e-5, 3.0
+_LAST_DRAWS = 12_000
+"""Windows of the last lesson of each stage."""
+_TAUGHT_RATE, _LAST_RATE, _TAUGHT_HEAD_FACTOR = 7e-5, 4e-5, 3.0
 _SURE = 8.0
 """Beyond this score on either side nothing is to be learnt from a teacher."""
+_ON_ITS_SIDE = 1.0
+"""In the last lesson what is learnt of a window lies so far on the side of its label, whatever the teachers say."""
+_EVEN = 0.5
 _WARM_UP, _TAUGHT_WARM_UP = (0.06, 0.01), (0.05, 0.02)
 _DECAY = 0.01
 _MOST_NORM = 1.0
@@ -95,17 +102,32 @@ def learn(encoder: Encoder, windows: Windows, order: Array, *, rate: float, out:
     _learn(encoder, windows, order, loss, rates=(rate, rate * _HEAD_FACTOR), warm_up=_WARM_UP, out=out)
 
 
-def taught(encoder: Encoder, teachers: Sequence[Encoder], windows: Windows, order: Array, *, out: Path) -> None:
-    """Learn to say of windows, in that order, what the teachers say on average."""
+def taught(
+    encoder: Encoder,
+    teachers: Sequence[Encoder],
+    windows: Windows,
+    order: Array,
+    *,
+    rate: float,
+    by_label: bool,
+    out: Path,
+) -> None:
+    """Learn to say of windows, in that order, what the teachers say on average, corrected by labels or not."""
 
     def loss(raw: Tensor, batch: Batch) -> Tensor:
         with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
             said = [one(torch.from_numpy(batch.ids), torch.from_numpy(batch.mask)) for one in teachers]
         wanted = torch.stack([one.clamp(-_SURE, _SURE) for one in said]).mean(0)
-        return functional.smooth_l1_loss(raw, wanted)
+        return functional.smooth_l1_loss(raw, _corrected(wanted, batch) if by_label else wanted)
 
-    rates = (_TAUGHT_RATE, _TAUGHT_RATE * _TAUGHT_HEAD_FACTOR)
-    _learn(encoder, windows, order, loss, rates=rates, warm_up=_TAUGHT_WARM_UP, out=out)
+    _learn(encoder, windows, order, loss, rates=(rate, rate * _TAUGHT_HEAD_FACTOR), warm_up=_TAUGHT_WARM_UP, out=out)
+
+
+def _corrected(wanted: Tensor, batch: Batch) -> Tensor:
+    """Return what is to be learnt, on the side of the label where there is one."""
+    known, attack = torch.from_numpy(batch.known), torch.from_numpy(batch.labels > _EVEN)
+    wanted = torch.where(known & attack, wanted.clamp(min=_ON_ITS_SIDE), wanted)
+    return torch.where(known & ~attack, wanted.clamp(max=-_ON_ITS_SIDE), wanted)
 
 
 def _learn(
@@ -197,10 +219,13 @@ def _teach(stage: int, material: Material, base: Base, out: Path, *, seed: int) 
     for encoder, recipe in zip(encoders, (*_TEACHERS, _TEACHERS[-1]), strict=True):
         encoder.load_state_dict(load_file(_file(out, stage, recipe)))
         encoder.eval()
+    tokenizer, pupil = plain_tokenizer(base.tokenizer), encoders[-1]
     examples = [*material.first, *material.pool, *(material.second if stage == _LAST else ())]
-    tokenizer = plain_tokenizer(base.tokenizer)
     windows, order = _drawn(examples, tokenizer, stage, _TAUGHT_DRAWS[stage - 1], TAUGHT_SHARES, seed=seed, turn=29)
-    taught(encoders[-1], encoders[:-1], windows, order, out=_file(out, stage))
+    at = _file(out, stage)
+    taught(pupil, encoders[:-1], windows, order, rate=_TAUGHT_RATE, by_label=False, out=at)
+    windows, order = _drawn([*examples, *material.last], tokenizer, stage, _LAST_DRAWS, LAST_SHARES, seed=seed, turn=60)
+    taught(pupil, encoders[:-1], windows, order, rate=_LAST_RATE, by_label=True, out=at)
 
 
 def _drawn(

@@ -34,6 +34,7 @@ FACTORS = {
     "a_composed_indirect": 0.3,
     "a_trigger_sentences": 2.0,
     f"{GRAMMAR}everyday_orders": 4.0,
+    f"{GRAMMAR}ordinary_orders": 4.0,
     f"{GRAMMAR}suffix": 2.0,
     f"{GRAMMAR}long_scenes": 3.0,
     f"{GRAMMAR}scenes": 3.0,

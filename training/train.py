@@ -44,10 +44,13 @@ _WINDOWS_PER_TEXT = 5
 _FOLDS = 3
 HOST_CHARS = 300
 """Benign texts at least so long are hosts in which rows of the grammar are buried."""
-_FALSE_POSITIVES = 0.005
-"""Of benign texts that a model has not seen, what may reach 0.5; of sets that it has not seen, it is more."""
-_SUSPECTED = 0.01
-"""What may reach 0.25."""
+_FALSE_POSITIVES = (0.004, 0.0025)
+"""
+Of benign texts that a model has not seen, what may reach 0.5 by each of the two vectors; of sets that it has not seen
+it is more.
+"""
+_SUSPECTED = 2
+"""So many times as many may reach 0.25."""
 _FEWEST = 300
 """Scripts with fewer benign texts share the threshold of all."""
 _HEAD = 0.99999
@@ -91,21 +94,21 @@ def calibration(samples: Samples, unseen: Array) -> tuple[Array, Array]:
     """
     Return the raw scores that become 0.5, of shape (2, scripts), and the slopes around them, of shape (2,).
 
-    Each vector may claim half of the false positives; the slope makes 0.25 what a hundredth of benign texts reaches.
+    Each vector has false positives of its own; the slope makes 0.25 what twice as many benign texts reach.
     """
     benign = (samples.targets == BENIGN) & ~np.char.startswith(samples.groups.astype(str), GRAMMAR)
-    thresholds = np.tile(_reached_by(unseen[:, benign], _FALSE_POSITIVES / 2)[:, None], len(SCRIPTS))
+    reached = _reached_by(unseen[:, benign], _FALSE_POSITIVES)
+    thresholds = np.tile(reached[:, None], len(SCRIPTS))
     for script in range(1, len(SCRIPTS)):
         of_script = benign & (samples.scripts == script)
         if of_script.sum() >= _FEWEST:
-            thresholds[:, script] = _reached_by(unseen[:, of_script], _FALSE_POSITIVES / 2)
-    suspected = _reached_by(unseen[:, benign], _SUSPECTED / 2)
-    reached = _reached_by(unseen[:, benign], _FALSE_POSITIVES / 2)
+            thresholds[:, script] = _reached_by(unseen[:, of_script], _FALSE_POSITIVES)
+    suspected = _reached_by(unseen[:, benign], [_SUSPECTED * share for share in _FALSE_POSITIVES])
     return thresholds, np.log(3) / (reached - suspected)
 
 
-def _reached_by(found: Array, share: float) -> Array:
-    return np.quantile(found, 1 - share, axis=1)
+def _reached_by(found: Array, shares: Sequence[float]) -> Array:
+    return np.array([np.quantile(column, 1 - share) for column, share in zip(found, shares, strict=True)])
 
 
 def packed(models: Sequence[Linear], tables: Tables) -> tuple[bytes, list[float]]:

@@ -32,7 +32,7 @@ LOOK_BACK = 20
 """Turns before the prompt that count, those of the assistant included."""
 _TALK_AT_MOST = 3
 """Turns on the lowest rung that count."""
-_OWN, _TOP, _TOP_ALONE = 0.25, 0.5, 0.2
+_OWN, _TOP, _TOP_ALONE = 0.25, 0.55, 0.2
 """The top rung counts less without talk that leads there: instructions that somebody "was given" may be a manual's."""
 _REPHRASED, _REFRAMED = 0.2, 0.3
 """For asking again what was refused, once however often; for doing so under a pretext, each time."""

@@ -58,8 +58,10 @@ def encoder_for(depth: Depth, given: Encoder | None = None) -> Encoder | None:
     return encoder
 
 
-_GUESSED = ("split", "unglued", "split/normalised", "unglued/normalised")
-"""Readings in which it is guessed where words begin and end, and often wrongly (`a to ur is t`): no language."""
+_GUESSED = tuple(
+    f"{reading}{then}" for reading in ("split", "unglued", "leet", "leet_l") for then in ("", "/normalised")
+)
+"""Readings that guess at words' ends or at letters, often wrongly (`a to ur is t`, `tue suoc oceas`): no language."""
 _SIGN = re.compile(r"[][{}()<>|\\^`~*_=+#$%&@\"]")
 _STREWN = 0.1
 """Share of such signs among what is no space, from which on a window is no language: optimised suffixes, and code. The

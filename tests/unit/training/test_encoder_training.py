@@ -119,10 +119,10 @@ def test_both_models_together_keep_to_the_false_alarms_and_find_more(
 ) -> None:
     """The threshold is chosen on benign texts alone, and neither model's scale may drown the other's."""
     judge = modules["encoder_judge"]
-    attacks = unlike.targets != modules["rows"].BENIGN
+    heads, attacks = modules["encoder_data"].HEADS, unlike.targets != modules["rows"].BENIGN
     found = {}
     for share in (0.0, HALF, 1.0):
-        how = judge.calibrated(unlike, share=share, false_alarms=0.003)
+        how = judge.calibrated(unlike, share=share, false_alarms=dict.fromkeys(heads, 0.0015))
         flagged = judge.combined(unlike, how).max(axis=1) >= 0
         assert flagged[~attacks].mean() <= 0.0035
         found[share] = flagged[attacks].mean()
