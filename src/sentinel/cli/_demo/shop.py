@@ -14,7 +14,7 @@ import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
@@ -129,7 +129,10 @@ class Shop:
         caller = request.scope["sentinel.caller"]
         if caller is None:
             return JSONResponse({"error": "sign in first"}, 401)
-        text = {"prompt": str((await request.json())["text"])}
+        try:
+            text = {"prompt": str((await request.json())["text"])}
+        except ClientDisconnect:  # when the time is up visitors leave in the middle of a request
+            return JSONResponse({"error": "nobody waits for an answer"}, 499)
         answer = await self._assistant.post(
             "/api/v1/scan", json=text | {"user_id": caller.user_id, "session_id": caller.session_id}
         )
