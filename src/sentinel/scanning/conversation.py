@@ -33,7 +33,10 @@ LOOK_BACK = 20
 _TALK_AT_MOST = 3
 """Turns on the lowest rung that count."""
 _OWN, _TOP, _TOP_ALONE = 0.25, 0.55, 0.2
-"""The top rung counts less without talk that leads there: instructions that somebody "was given" may be a manual's."""
+"""
+The top rung counts less without talk that leads there: instructions that somebody "was given" may be a manual's. With
+it, it counts more than a step before it that is suspicious alone.
+"""
 _REPHRASED, _REFRAMED = 0.2, 0.3
 """For asking again what was refused, once however often; for doing so under a pretext, each time."""
 _SAME = 0.5
