@@ -70,17 +70,17 @@ def recall_at(attacks: Array, benign: Array, false_positives: float) -> float:
 def judged(row: dict[str, Any], model: NgramModel, scanner: Scanner) -> Judged:
     """Return what the scan and the models alone say about a row's text."""
     text = plain(row["text"])
-    scores = [score for window in model.windows(text) for score in _scores(text, window, scanner.encoder)]
+    scores = [score for window in model.windows(text) for score in _scores(text, window, scanner.encoder, model)]
     unsafe = [not scanner.scan(row["text"], depth=depth).is_safe for depth in _depths(scanner)]
     return Judged(row["label"], row["lang"], unsafe, max(scores, default=0.0))
 
 
-def _scores(text: str, window: Window, encoder: Encoder | None) -> tuple[float, float]:
+def _scores(text: str, window: Window, encoder: Encoder | None, model: NgramModel) -> tuple[float, float]:
     """Return what the models together say about a window."""
     scores = (window.injection_score, window.jailbreak_score)
     if encoder is None or window.script not in encoder.scripts:
         return scores
-    return encoder.judged(text[window.start : window.end], scores)
+    return encoder.judged(text[window.start : window.end], scores, model.worst)
 
 
 def _depths(scanner: Scanner) -> Sequence[Depth]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sentinel.errors import ConfigError
 from sentinel.model import DEPTHS, Depth
 from sentinel.scanning.classify.encoder import INSTALL, Encoder
-from sentinel.scanning.classify.ngram import Window
+from sentinel.scanning.classify.ngram import NgramModel, Window
 from sentinel.scanning.fuse import THRESHOLD
 from sentinel.scanning.view import View
 
@@ -100,8 +100,14 @@ class SecondLook:
         self._to_judge = to_judge
         self._postponed = postponed
 
-    def at(self, sights: Sequence[Sight]) -> list[Sight]:
-        """Return what is seen of one text, with the scores of those looked at again; ends at the first unsafe one."""
+    def at(self, sights: Sequence[Sight], model: NgramModel) -> list[Sight]:
+        """
+        Return what is seen of one text, with the scores of those looked at again; ends at the first unsafe one.
+
+        Args:
+            sights: All windows of all readings.
+            model: Whose scores they have.
+        """
         seen = list(sights)
         for place in self._worth(sights):
             if self.failed:
@@ -110,7 +116,7 @@ class SecondLook:
                 self.is_due = True
                 break
             began = perf_counter()
-            window = self._again(sights[place])
+            window = self._again(sights[place], model)
             self.seconds += perf_counter() - began
             if window is None:
                 self.failed = True
@@ -140,12 +146,13 @@ class SecondLook:
         guessed = sight.view.name.endswith(_GUESSED)
         return sight.window.script in self._encoder.scripts and not guessed
 
-    def _again(self, sight: Sight) -> Window | None:
+    def _again(self, sight: Sight, model: NgramModel) -> Window | None:
         if not self._to_judge():
             return None
         window, text = sight.window, _text_of(sight)
         try:
-            injection, jailbreak = self._encoder.judged(text, (window.injection_score, window.jailbreak_score))
+            by_ngrams = (window.injection_score, window.jailbreak_score)
+            injection, jailbreak = self._encoder.judged(text, by_ngrams, model.worst)
         except Exception:  # noqa: BLE001 - it may break in any way, as an engine; the result says so
             return None
         if max(injection, jailbreak) < window.score and _is_strewn(text):

@@ -138,6 +138,11 @@ class NgramModel:
             stops = np.where(ends == length, len(text), folded.positions.take(ends - 1) + 1)
             yield from map(Window, firsts.tolist(), stops.tolist(), *scores.tolist(), scripts.tolist())
 
+    def worst(self, texts: Sequence[str]) -> int:
+        """Return the place of the most suspicious text, by its most suspicious window; the first of equals."""
+        scores = [max(window.score for window in self.windows(text)) for text in texts]
+        return scores.index(max(scores))
+
     def _only_window(self, text: str, folded: Folded) -> Window:
         """Return the window of a short text; arrays of one element would cost more than all else."""
         found = features(folded.chars, folded.shapes)

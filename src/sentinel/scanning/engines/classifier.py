@@ -63,7 +63,7 @@ class Classifier:
         Raises:
             TimeoutError: As `examine`; where the time was up for the second look alone, `look.failed` says so.
         """
-        yield from self._findings(text, look.at(self._sights(text)))
+        yield from self._findings(text, look.at(self._sights(text), self.model))
         text.check_time()
 
     def _sights(self, text: Text) -> list[Sight]:
