@@ -2,7 +2,9 @@
 Judges what is shipped, by the sets of a folder.
 
     python training/evaluate.py ../shared/data/benchmark [SET ...] [--encoder FOLDER]
+    python training/evaluate.py training/grammar/kept/written --encoder model/src/sentinel_model
 
+A set is a file of JSON lines (`.jsonl.gz`), or of texts written one by one (`.txt`; see `grammar/written.py`).
 Prints one line for each set, label and language: the share that is unsafe by the whole `scan()` at each depth and that
 the models alone put at 0.5 or above (a recall for attacks, a false-positive rate for benign texts), with 95 % Wilson
 intervals; for attacks the models' area under the curve and their recall at 1 % and 0.1 % false positives, against the
@@ -15,11 +17,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from grammar.written import read_written
 from numpy.typing import NDArray
 from rows import plain, read_set
 
@@ -123,6 +126,15 @@ def report(by_set: dict[str, list[Judged]], depths: Sequence[Depth]) -> str:
     return "\n".join(lines)
 
 
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a set that are judged, each with its text, label and language."""
+    if path.suffix == ".txt":
+        for row in read_written(path):
+            yield {"text": row.text, "label": "attack" if row.attack else "benign", "lang": row.lang}
+    else:
+        yield from (row for row in read_set(path) if row["label"] != "ambiguous")
+
+
 def main() -> None:
     """Print the table for a folder."""
     options = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
@@ -134,10 +146,10 @@ def main() -> None:
     if chosen.encoder:
         scanner = Scanner(encoder=Encoder.read(chosen.encoder))
     by_set = {}
-    for path in sorted(chosen.folder.glob("*.jsonl.gz")):
+    for path in sorted([*chosen.folder.glob("*.jsonl.gz"), *chosen.folder.glob("*.txt")]):
         name = path.name.partition(".")[0]
         if not chosen.sets or name in chosen.sets:
-            by_set[name] = [judged(row, model, scanner) for row in read_set(path) if row["label"] != "ambiguous"]
+            by_set[name] = [judged(row, model, scanner) for row in rows_of(path)]
     sys.stdout.write(f"{report(by_set, _depths(scanner))}\n")
 
 

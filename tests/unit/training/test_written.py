@@ -69,6 +69,19 @@ def test_every_topic_has_twins_and_points_at_nobody(modules: dict[str, ModuleTyp
     assert {host for host in hosts if not set(host.lower().split(".")) & set(RESERVED)} == set()
 
 
+def test_nothing_learns_from_what_is_kept(modules: dict[str, ModuleType]) -> None:
+    """A model that knew the texts it is judged by would be praised for its memory."""
+    kept, others = ([path for path in FILES if ("kept" in path.parts) is of_those] for of_those in (True, False))
+    texts = [
+        {row.text for path in some for row in modules["grammar.written"].read_written(path)} for some in (kept, others)
+    ]
+    assert len(texts[0]) > 1300
+    assert texts[0] & texts[1] == set()
+    assert not [
+        source.name for source in TRAINING.glob("encoder_*.py") if "kept/" in source.read_text(encoding="utf-8")
+    ]
+
+
 def test_a_new_topic_changes_nothing_of_the_others_and_short_texts_are_buried_as_well(
     modules: dict[str, ModuleType], tmp_path: Path
 ) -> None:
