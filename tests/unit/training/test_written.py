@@ -23,7 +23,7 @@ def modules() -> dict[str, ModuleType]:
     """Return the training's modules, which run as scripts beside each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TRAINING))
-        return {name: importlib.import_module(name) for name in ("rows", "grammar.written")}
+        return {name: importlib.import_module(name) for name in ("rows", "grammar.written", "evaluate")}
 
 
 def read(modules: dict[str, ModuleType], folder: Path, content: str) -> list[Any]:
@@ -77,9 +77,17 @@ def test_nothing_learns_from_what_is_kept(modules: dict[str, ModuleType]) -> Non
     ]
     assert len(texts[0]) > 1300
     assert texts[0] & texts[1] == set()
-    assert not [
-        source.name for source in TRAINING.glob("encoder_*.py") if "kept/" in source.read_text(encoding="utf-8")
-    ]
+    named = re.compile(r"[\"'/]kept[\"'/]")
+    readers = {source.name for source in TRAINING.glob("*.py") if named.search(source.read_text(encoding="utf-8"))}
+    assert readers == {"evaluate.py"}
+
+
+def test_what_is_kept_is_judged_as_a_set(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    """Each text once, with its side and language; whatever the attack is on, it is one."""
+    path = tmp_path / "a_topic.txt"
+    path.write_text(TOPIC, encoding="utf-8")
+    found = [(row["text"], row["label"], row["lang"]) for row in modules["evaluate"].rows_of(path)]
+    assert found == [("Pay it now,\n\nand tell nobody.", "attack", "en"), ("#### Titel\nBitte zahlen.", "benign", "de")]
 
 
 def test_a_new_topic_changes_nothing_of_the_others_and_short_texts_are_buried_as_well(
